@@ -4,7 +4,7 @@ import pytest
 
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.operations.benchmark import cells, run_benchmark
+from pinet_kedro.operations.benchmark import Bench, cells
 from pinet_kedro.operations.benchmark_config import Benchmark
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
@@ -18,10 +18,10 @@ TRAINING = BackboneTraining.model_validate(
 METHODS = {"base": {"aggregation": None}, "backbone": {}}
 
 
-def run(folder, prepared, config):
+def run(folder, prepared, config, plugins=PluginTraining(folds=2)):  # noqa: B008
     sequences, split, strata, items = prepared
-    todo = cells(config, TRAINING, PluginTraining(folds=2))
-    return run_benchmark(sequences, split, strata, items, "data", todo, folder)
+    todo = cells(config, TRAINING, plugins)
+    return Bench(sequences, split, strata, items, "data", folder).run(todo, config.workers)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,12 @@ def prepared():
 
 def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
     first = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(written) == 2
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert len(list(tmp_path.glob("*.parquet"))) == len(list(tmp_path.glob("models/*"))) == 2
     both = run(tmp_path, prepared, Benchmark(seeds=(1, 2), methods=METHODS))
-    assert {path: path.stat().st_mtime_ns for path in written} == written
-    assert len(list(tmp_path.iterdir())) == 4
+    files = [path for path in written if path.is_file()]
+    assert {path: path.stat().st_mtime_ns for path in files} == {path: written[path] for path in files}
+    assert len(list(tmp_path.glob("*.parquet"))) == 4
     pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), first)
 
 
@@ -59,8 +60,32 @@ def test_threads_and_device_do_not_make_another_cell():
     (one,) = cells(Benchmark(seeds=(1,)), TRAINING, PluginTraining())
     (other,) = cells(Benchmark(seeds=(1,)), TRAINING.model_copy(update={"threads": 7}), PluginTraining())
     (longer,) = cells(Benchmark(seeds=(2,)), TRAINING, PluginTraining())
-    assert one.digest("d") == other.digest("d")
-    assert len({one.digest("d"), one.digest("e"), longer.digest("d")}) == 3
+    assert one.name("d") == other.name("d")
+    assert len({one.name("d"), one.name("e"), longer.name("d")}) == 3
+
+
+def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prepared):
+    config = Benchmark(seeds=(1,), methods=METHODS)
+    run(tmp_path, prepared, config)
+    run(tmp_path, prepared, config, PluginTraining(folds=3))
+    assert len(list(tmp_path.glob("*.parquet"))) == 4
+    assert len(list(tmp_path.glob("models/*"))) == 2
+
+
+def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
+    config = Benchmark(seeds=(1, 2), methods=METHODS)
+    alone = run(tmp_path / "1", prepared, config)
+    together = run(tmp_path / "2", prepared, config.model_copy(update={"workers": 2}))
+    pd.testing.assert_frame_equal(alone, together)
+
+
+def test_every_method_runs_on_every_backbone():
+    small = [{"name": name, "width": 8, "max_length": 8} for name in ("gru4rec", "din")]
+    methods = {**METHODS, "left out": None}
+    config = Benchmark.model_validate({"seeds": [1], "methods": methods, "backbones": small})
+    todo = cells(config, TRAINING, PluginTraining())
+    told = [(cell.training.backbone.name, cell.method, cell.training.backbone.width) for cell in todo]
+    assert told == [(name, method, 8) for name in ("gru4rec", "din") for method in METHODS]
 
 
 def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_names():

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -12,7 +16,7 @@ from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.benchmark_config import Benchmark
-from pinet_kedro.operations.datasets import ParquetDataset
+from pinet_kedro.operations.datasets import ParquetDataset, RecommenderDataset
 from pinet_kedro.operations.provenance import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
@@ -27,68 +31,115 @@ class Cell:
     joint: bool
     plugins: PluginTraining | None
 
-    def digest(self, data: str) -> str:
-        """Name under which the cell is stored; changes with the data and with everything that it depends on."""
-        told = {"data": data, "training": plain(self.training), "joint": self.joint, "plugins": plain(self.plugins)}
-        del told["training"]["threads"], told["training"]["device"]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    def __str__(self) -> str:
+        return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
+
+    def model_name(self, data: str) -> str:
+        """Name under which the trained model is stored; changes with the data and with all that training depends on."""
+        told = plain(self.training)
+        del told["threads"], told["device"]
+        if self.joint:
+            del told["aggregation"]
+        return _digest({"data": data, "training": told})
+
+    def name(self, data: str) -> str:
+        """Name under which the ranks are stored; changes with the model, its name and the plugins."""
+        return _digest({"model": self.model_name(data), "method": self.method, "plugins": plain(self.plugins)})
+
+
+def _digest(told: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
     """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it."""
     out = []
     for seed in config.seeds:
-        for method, sections in config.methods.items():
-            merged = {**plain(training), **sections, "seed": seed}
-            merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
-            joint = merged["aggregation"] is None
-            if joint:
-                del merged["aggregation"]
-            settings = BackboneTraining.model_validate(merged)
-            out.append(Cell(method, settings, joint, plugins if config.plugins else None))
+        for backbone in config.backbones or (training.backbone,):
+            for method, sections in config.methods.items():
+                if sections is None:
+                    continue
+                merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
+                merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
+                joint = merged["aggregation"] is None
+                if joint:
+                    del merged["aggregation"]
+                settings = BackboneTraining.model_validate(merged)
+                out.append(Cell(method, settings, joint, plugins if config.plugins else None))
     return out
 
 
-def run_benchmark(
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    items: pd.DataFrame,
-    data: str,
-    todo: list[Cell],
-    folder: Path,
-) -> pd.DataFrame:
-    """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
+@dataclass(frozen=True)
+class Bench:
+    """What all cells share: the prepared data, `hash` being the data's, and the folder where results are kept."""
 
-    `model` is the method itself, or the method with plugins: `<method>+shared` and `<method>+plugins`. `data` is the
-    hash of the data. What an earlier run has stored is read.
-    """
-    tables = []
-    with tqdm(todo, unit="cell", desc="benchmark") as bar:
-        for cell in bar:
-            store = ParquetDataset(filepath=str(folder / f"{cell.digest(data)}.parquet"))
-            if not store.exists():
-                bar.set_postfix_str(f"{cell.method}, {cell.training.backbone.name}, seed {cell.training.seed}")
-                store.save(_run(cell, sequences, split, strata, items))
-            tables.append(store.load())
-    return pd.concat(tables, ignore_index=True)
+    sequences: Sequences
+    split: Split
+    strata: ReportingStrata
+    items: pd.DataFrame
+    hash: str
+    folder: Path
 
+    def ranks(self, cell: Cell) -> ParquetDataset:
+        """Where a cell's ranks are stored."""
+        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash)}.parquet"))
 
-def _run(cell: Cell, sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame) -> pd.DataFrame:
-    from pinet_kedro.evaluation.ranks import rank_models
-    from pinet_kedro.plugins.memory import count_popularity
-    from pinet_kedro.recommender import Recommender
-    from pinet_kedro.training.backbone import train_backbone
-    from pinet_kedro.training.plugin import fit_plugins
+    def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
+        """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
 
-    aggregation = None if cell.joint else cell.training.aggregation
-    backbone = train_backbone(sequences, split, strata, len(items), cell.training, aggregation)
-    popularity = count_popularity(sequences, split, len(items))
-    alone = Recommender(backbone, strata, popularity, items["item_id"].to_numpy(object))
-    models = {cell.method: alone}
-    if cell.plugins:
-        own, shared = fit_plugins(backbone, sequences, split, strata, popularity, cell.plugins)
-        models[f"{cell.method}+shared"] = replace(alone, plugins=shared)
-        models[f"{cell.method}+plugins"] = replace(alone, plugins=own)
-    ranks = rank_models(models, sequences, split)
-    return ranks.assign(method=cell.method, backbone=cell.training.backbone.name, seed=cell.training.seed)
+        `model` is the method itself, or the method with plugins: `<method>+shared` and `<method>+plugins`. What an
+        earlier run has stored is read, trained models included: other plugins do not train a backbone again.
+        """
+        missing = [cell for cell in todo if not self.ranks(cell).exists()]
+        with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", desc="benchmark") as bar:
+            for cell in self._finished(missing, workers):
+                bar.set_postfix_str(f"{cell} done")
+                bar.update()
+        return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
+
+    def _finished(self, missing: list[Cell], workers: int) -> Iterator[Cell]:
+        if workers == 1:
+            yield from map(self._run, missing)
+            return
+        # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            try:
+                yield from (future.result() for future in as_completed([pool.submit(self._run, c) for c in missing]))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _run(self, cell: Cell) -> Cell:
+        import torch
+
+        from pinet_kedro.evaluation.ranks import rank_models
+        from pinet_kedro.training.plugin import fit_plugins
+
+        if cell.training.threads:
+            torch.set_num_threads(cell.training.threads)
+        alone = self._trained(cell)
+        models = {cell.method: alone}
+        if cell.plugins:
+            own, shared = fit_plugins(
+                alone.backbone, self.sequences, self.split, self.strata, alone.popularity, cell.plugins
+            )
+            models[f"{cell.method}+shared"] = replace(alone, plugins=shared)
+            models[f"{cell.method}+plugins"] = replace(alone, plugins=own)
+        ranks = rank_models(models, self.sequences, self.split)
+        training = cell.training
+        self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
+        return cell
+
+    def _trained(self, cell: Cell) -> Any:
+        from pinet_kedro.plugins.memory import count_popularity
+        from pinet_kedro.recommender import Recommender
+        from pinet_kedro.training.backbone import train_backbone
+
+        store = RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash)))
+        if not store.exists():
+            backbone = train_backbone(
+                self.sequences, self.split, self.strata, len(self.items), cell.training,
+                None if cell.joint else cell.training.aggregation,
+            )  # fmt: skip
+            popularity = count_popularity(self.sequences, self.split, len(self.items))
+            store.save(Recommender(backbone, self.strata, popularity, self.items["item_id"].to_numpy(object)))
+        return store.load()

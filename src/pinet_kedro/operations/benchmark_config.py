@@ -4,14 +4,19 @@ from typing import Any
 
 from pydantic import Field
 
+from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.configuration import Configuration
 
 
 class Benchmark(Configuration):
-    """What is compared: methods as differences from `backbone_training`."""
+    """What is compared: methods as differences from `backbone_training`, on one backbone or several."""
 
     seeds: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
     reference: str = "base"
+    backbones: tuple[BackboneConfig, ...] = Field((), description="none given: that of `backbone_training`")
     plugins: bool = True
+    workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
     folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
-    methods: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"base": {"aggregation": None}})
+    methods: dict[str, dict[str, Any] | None] = Field(
+        default_factory=lambda: {"base": {"aggregation": None}}, description="null: left out, in an environment"
+    )

@@ -95,7 +95,7 @@ class _WholeFile:
 
     def save(self, data: Any) -> None:
         final = self._filepath
-        part = final.with_name(f"{final.name}.part")
+        part = final.with_name(f"{final.name}.{os.getpid()}.part")
         self._filepath = part
         try:
             super().save(data)  # type: ignore[misc]
@@ -129,7 +129,7 @@ class TextDataset(AbstractDataset[str, str]):
 
     def save(self, data: str) -> None:
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = self._filepath.with_name(f"{self._filepath.name}.part")
+        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
         try:
             part.write_text(data, encoding="utf-8")
             os.replace(part, self._filepath)
@@ -173,7 +173,7 @@ class _Folder(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def save(self, data: Any) -> None:
-        part = self._filepath.with_name(f"{self._filepath.name}.part")
+        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
         old = self._filepath.with_name(f"{self._filepath.name}.old")
         for left_over in (part, old):
             shutil.rmtree(left_over, ignore_errors=True)

@@ -23,11 +23,12 @@ def run_cells(
 ) -> pd.DataFrame:
     """Ranks of every cell, those of earlier runs included."""
     from pinet_kedro.evaluation.comparison import data_hash
-    from pinet_kedro.operations.benchmark import cells, run_benchmark
+    from pinet_kedro.operations.benchmark import Bench, cells
     from pinet_kedro.operations.project import project_folder
 
-    todo, folder = cells(config, training, plugins), project_folder() / config.folder
-    return run_benchmark(sequences, split, strata, items, data_hash(sequences, items), todo, folder)
+    todo = cells(config, training, plugins)
+    bench = Bench(sequences, split, strata, items, data_hash(sequences, items), project_folder() / config.folder)
+    return bench.run(todo, config.workers)
 
 
 def tabulate(
