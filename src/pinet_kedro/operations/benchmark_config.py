@@ -18,5 +18,5 @@ class Benchmark(Configuration):
     workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
     folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
     methods: dict[str, dict[str, Any] | None] = Field(
-        default_factory=lambda: {"base": {"aggregation": None}}, description="null: left out, in an environment"
+        {"base": {"aggregation": None}}, description="null: left out, in an environment"
     )
