@@ -13,7 +13,7 @@ from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import Split, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.plugins.memory import Popularity, count_popularity
+from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, Schedule
 

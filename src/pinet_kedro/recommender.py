@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
-from scipy import sparse
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.plugins.memory import Popularity, TransitionMemory
 from pinet_kedro.plugins.plugins import Plugins
+from pinet_kedro.plugins.popularity import Popularity
+from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
 
 
@@ -67,13 +67,12 @@ class Recommender:
 
     @property
     def history_length(self) -> int:
-        window = self.plugins.config.memory.window if self.plugins else 1
-        return max(self.backbone.config.max_length, window)
+        return max(self.backbone.config.max_length, self.plugins.scorers.history_length if self.plugins else 0)
 
     def evidence(self, histories: Int[Tensor, "B L"]) -> Evidence:
         """What the plugins may look at, over the whole catalogue."""
         assert self.plugins is not None
-        return gather_evidence(self.backbone, self.plugins.memory, self.popularity, histories)
+        return gather_evidence(self.backbone, self.plugins.scorers, histories)
 
     @torch.no_grad()
     def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
@@ -87,7 +86,7 @@ class Recommender:
             scores = self.plugins.logits(self.evidence(histories), self.strata.training.assign(activeness))
         empty = (histories == 0).all(1)
         if empty.any():
-            fallback = self.popularity.log_popularity() + self.popularity.log_recency()
+            fallback = self.popularity.log_popularity + self.popularity.log_recency
             scores[empty] = torch.from_numpy(fallback).to(scores.dtype)
         return scores
 
@@ -126,14 +125,11 @@ class Recommender:
             "plugins": None,
         }
         if self.plugins is not None:
-            matrix = self.plugins.memory.matrix
-            tensors["plugins.theta"] = self.plugins.theta
-            tensors["memory.data"] = torch.from_numpy(matrix.data)
-            tensors["memory.indices"] = torch.from_numpy(matrix.indices.astype(np.int32))
-            tensors["memory.indptr"] = torch.from_numpy(matrix.indptr.astype(np.int64))
+            tensors |= {"plugins.theta": self.plugins.theta, **self.plugins.scorers.tensors()}
             description["plugins"] = {
                 "config": self.plugins.config.model_dump(mode="json"),
                 "choice": list(self.plugins.choice),
+                "scorers": self.plugins.scorers.configuration(),
             }
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "weights.safetensors")
         (folder / "items.json").write_text(json.dumps(self.item_ids.tolist()), encoding="utf-8")
@@ -149,34 +145,31 @@ class Recommender:
         backbone = build_backbone(config, len(item_ids))
         prefix = "backbone."
         backbone.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        popularity = Popularity(tensors["popularity.counts"].numpy(), tensors["popularity.recent"].numpy())
         plugins = None
         if description["plugins"]:
-            plugin_config = PluginTraining.model_validate(description["plugins"]["config"])
-            arrays = tuple(tensors[f"memory.{name}"].numpy() for name in ("data", "indices", "indptr"))
-            matrix = sparse.csr_array(arrays, shape=(len(item_ids), len(item_ids)))
-            memory = TransitionMemory(matrix, plugin_config.memory)
-            choice = tuple(description["plugins"]["choice"])
-            plugins = Plugins(plugin_config, tensors["plugins.theta"], choice, memory)
+            plugins = Plugins(
+                config=PluginTraining.model_validate(description["plugins"]["config"]),
+                theta=tensors["plugins.theta"],
+                choice=tuple(description["plugins"]["choice"]),
+                scorers=FrozenScorers.restore(tensors, description["plugins"]["scorers"], popularity),
+            )
         return cls(
             backbone=backbone.eval(),
             strata=ReportingStrata.model_validate(description["strata"]),
-            popularity=Popularity(tensors["popularity.counts"].numpy(), tensors["popularity.recent"].numpy()),
+            popularity=popularity,
             item_ids=item_ids,
             plugins=plugins,
         )
 
 
 @torch.no_grad()
-def gather_evidence(
-    backbone: Backbone, memory: TransitionMemory, popularity: Popularity, histories: Int[Tensor, "B L"]
-) -> Evidence:
-    """Evidence over the whole catalogue for left-padded histories."""
-    states, scores = BackboneScorer(backbone).read(histories)
-    return Evidence(
-        scores=scores,
-        states=states,
-        vectors=backbone.item_vectors().cpu(),
-        recall=torch.from_numpy(memory.recall(histories.numpy())),
-        log_popularity=torch.from_numpy(popularity.log_popularity()).float(),
-        log_recency=torch.from_numpy(popularity.log_recency()).float(),
-    )
+def gather_evidence(backbone: Backbone | None, scorers: FrozenScorers, histories: Int[Tensor, "B L"]) -> Evidence:
+    """Evidence over the whole catalogue for left-padded histories; without a backbone its scores are 0."""
+    if backbone is None:
+        n_items = len(scorers.popularity.counts)
+        states, scores, vectors = torch.empty(len(histories), 0), torch.zeros(len(histories), n_items), torch.empty(0)
+    else:
+        states, scores = BackboneScorer(backbone).read(histories)
+        vectors = backbone.item_vectors().cpu()
+    return Evidence(scores=scores, states=states, vectors=vectors, terms=scorers.terms(histories.numpy()))

@@ -73,7 +73,7 @@ def plugins():
             "stratum": [1, 2, 3], "label": ["0–4 events", "5–9 events", "10+ events"],
             "choice": ["none", "shared", "own"],
             "backbone": [1.0, 0.8, 0.7], "memory": [0.0, 1.2, 1.5], "popularity": [0.0, 0.1, -0.2],
-            "recency": [0.0, 0.3, 0.4],
+            "recency": [0.0, 0.3, 0.4], "factors": [0.0, 0.9, 1.1],
         }
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_the_forest_plot_holds_every_gain_and_the_ends_of_its_interval(evaluatio
 def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
     evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"] = {"relative": None, "low": None, "high": None}
     figure = gains_figure(evaluation)
-    assert len(traces(figure)["Head users"].x) == 3
+    assert len(traces(figure)["Head users"].x) == 4
     assert "head users undefined" in figure.layout.title.text
     assert [a.text for a in figure.layout.annotations] == ["Head users: undefined"]
 
@@ -171,7 +171,7 @@ def test_only_the_quintiles_that_exist_are_drawn(evaluation):
 def test_every_weight_of_every_plugin_is_drawn(plugins):
     figure = plugin_weights_figure(plugins)
     drawn = sorted(x for bar in figure.data for x in bar.x)
-    assert drawn == sorted(plugins[["backbone", "memory", "popularity", "recency"]].to_numpy().ravel())
+    assert drawn == sorted(plugins[["backbone", "memory", "factors", "popularity", "recency"]].to_numpy().ravel())
     assert figure.layout.title.text == "Plugins that the 3 strata took: 1 none, 1 shared, 1 own"
 
 

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 
 GROUPS = ["all", "head", "tail", "q1", "q2", "q3", "q4", "q5"]
-MODELS = ["base", "backbone", "base_shared_plugin", "base_plugins", "pin"]
+MODELS = ["base", "backbone", "plugins_alone", "base_shared_plugin", "base_plugins", "pin"]
 
 
 def evaluation_of(project):

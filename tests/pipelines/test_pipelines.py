@@ -63,7 +63,7 @@ def test_benchmark_draws_a_table_and_two_figures(outputs, tmp_path, monkeypatch)
     assert table.loc[table["model"] != "base", "gain"].notna().all()
     for figure in ("benchmark_forest_figure", "benchmark_pareto_figure"):
         assert isinstance(made[figure].load(), Figure)
-    assert len(list((tmp_path / "data/07_model_output/benchmark").iterdir())) == 2
+    assert len(list((tmp_path / "data/07_model_output/benchmark").glob("*.parquet"))) == 2
 
 
 def test_full_is_the_sum_of_the_stages():

@@ -10,12 +10,16 @@ from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
-from pinet_kedro.plugins.memory import build_memory, count_popularity
+from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
+from pinet_kedro.plugins.factors import fit_factors
+from pinet_kedro.plugins.memory import build_memory
+from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
 from pinet_kedro.recommender import gather_evidence
-from pinet_kedro.training import plugin as fitting
+from pinet_kedro.training import cases as collecting
+from pinet_kedro.training.cases import collect_cases
 from pinet_kedro.training.plugin import fit_plugins
+from pinet_kedro.training.scorers import build_scorers
 
 LOG = [[3, 1, 3, 2, 5, 4], [2, 5, 2, 1], [4, 4, 1], [5]]
 ITEMS = 6  # item 6 is never seen
@@ -43,28 +47,26 @@ def evidence(users=7, items=9, width=4, columns=False):
         scores=torch.randn(users, wide, generator=rng),
         states=torch.randn(users, width, generator=rng),
         vectors=torch.randn(items, width, generator=rng),
-        recall=torch.rand(users, wide, generator=rng),
-        log_popularity=torch.rand(wide, generator=rng),
-        log_recency=-torch.rand(wide, generator=rng),
+        terms=(torch.rand(users, wide, generator=rng), -torch.rand(wide, generator=rng)),
         columns=picked,
     )
 
 
-@pytest.mark.parametrize("space", [LogitSpace(), StateSpace(4, 3, seed=1)], ids=["logit", "state"])
+@pytest.mark.parametrize("space", [LogitSpace(2), StateSpace(4, 3, seed=1)], ids=["logit", "state"])
 @pytest.mark.parametrize("columns", [False, True], ids=["catalogue", "candidates"])
 def test_start_leaves_the_backbone_as_it_is(space, columns):
     e = evidence(columns=columns)
     torch.testing.assert_close(space.logits(space.start(), e), e.scores, rtol=0, atol=0)
 
 
-def test_logit_space_is_its_formula():
+@pytest.mark.parametrize("backbone", [True, False])
+def test_logit_space_is_its_formula(backbone):
     e = evidence()
-    tau, w, alpha, beta = theta = torch.tensor([0.7, 2.0, -0.3, 0.4])
-    z = LogitSpace().logits(theta, e)
+    tau, w, alpha = theta = torch.tensor([0.7, 2.0, -0.3])
+    z = LogitSpace(2, backbone).logits(theta, e)
     for u in range(7):
         for j in range(9):
-            expected = tau * e.scores[u, j] + w * torch.log(1 + 20 * e.recall[u, j])
-            expected += alpha * e.log_popularity[j] + beta * e.log_recency[j]
+            expected = tau * backbone * e.scores[u, j] + w * e.terms[0][u, j] + alpha * e.terms[1][j]
             torch.testing.assert_close(z[u, j], expected)
 
 
@@ -85,8 +87,8 @@ def test_popularity_counts_training_events_and_the_last_two_of_each_user(log):
     popularity = count_popularity(*log, ITEMS)
     assert popularity.counts.tolist() == [2, 3, 2, 2, 2, 0]
     assert popularity.recent.tolist() == [1, 2, 0, 2, 1, 0]
-    np.testing.assert_allclose(popularity.log_popularity(), np.log([3, 4, 3, 3, 3, 1]))
-    np.testing.assert_allclose(popularity.log_recency(), np.log([2 / 4, 3 / 5, 1 / 4, 3 / 4, 2 / 4, 1 / 2]))
+    np.testing.assert_allclose(popularity.log_popularity, np.log([3, 4, 3, 3, 3, 1]), rtol=1e-6)
+    np.testing.assert_allclose(popularity.log_recency, np.log([2 / 4, 3 / 5, 1 / 4, 3 / 4, 2 / 4, 1 / 2]), rtol=1e-6)
 
 
 MEMORIES = [
@@ -129,6 +131,50 @@ def test_recall_weighs_the_newest_items_by_their_age(log, window):
     assert (memory.recall(histories)[0] == 0).all()
 
 
+def test_factors_agree_with_the_library_that_fits_them(log):
+    """`recalculate_user` of implicit solves the same equations, once for each user."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy import sparse
+
+    config = FactorsConfig(factors=3, regularization=0.5, confidence=7.0)
+    factors = fit_factors(*log, ITEMS, config)
+    histories = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 4, 2], [1, 2, 2, 3, 5]])
+    liked = sparse.csr_matrix((np.ones(6, np.float32), ([1, 1, 2, 2, 2, 2], [3, 1, 0, 1, 2, 4])), shape=(3, ITEMS))
+    library = AlternatingLeastSquares(3, regularization=0.5, alpha=7.0, use_cg=False)
+    library.item_factors = factors.items.numpy()
+    expected = library.recalculate_user(np.arange(3), liked) @ library.item_factors.T
+    np.testing.assert_allclose(factors.affinity(histories), expected, rtol=1e-4, atol=1e-5)
+    assert (factors.affinity(histories)[0] == 0).all()
+
+
+def test_factors_read_the_newest_events_alone_and_are_the_same_twice(log):
+    config = FactorsConfig(factors=3, window=2)
+    factors = fit_factors(*log, ITEMS, config)
+    assert torch.equal(factors.items, fit_factors(*log, ITEMS, config).items)
+    long, short = np.array([[1, 3, 4, 2]]), np.array([[0, 0, 2, 4]])  # which are newest counts, their order does not
+    torch.testing.assert_close(factors.affinity(long), factors.affinity(short))
+
+
+def test_memory_is_the_best_of_those_tried(planted_world, caplog):
+    """In the planted world an item depends on the one before it alone: the shortest memory wins."""
+    w = planted_world
+    with caplog.at_level("INFO"):
+        chosen = build_scorers(w.sequences, w.split, w.popularity, PluginTraining(factors=None))
+    assert chosen.memory.config.max_lag == 3
+    assert "Memory: max_lag 3" in caplog.text
+    expected = build_memory(w.sequences, w.split, w.n_items, chosen.memory.config)
+    assert (chosen.memory.matrix != expected.matrix).nnz == 0
+    given = PluginTraining(memory_search=None, memory=MemoryConfig(max_lag=4))
+    assert build_scorers(w.sequences, w.split, w.popularity, given).memory.config == given.memory
+
+
+def test_no_backbone_means_that_its_scores_do_not_count(planted_world, untrained, joint_backbone):
+    settings = {"backbone": False, "hard_candidates": 1000}  # the whole catalogue: candidates do not depend on scores
+    ours, theirs = (fit(planted_world, backbone, **settings)[0] for backbone in (untrained, joint_backbone))
+    torch.testing.assert_close(ours.theta, theirs.theta, rtol=1e-3, atol=1e-3)
+    assert (ours.theta[:, 0] == 0).all()
+
+
 def held_out(world, model_logits, at):
     """Mean −log softmax of the events at these positions over the unseen catalogue, and their logits."""
     histories = torch.from_numpy(world.sequences.windows(world.users, at, 10))
@@ -144,7 +190,7 @@ def held_out(world, model_logits, at):
 
 def loss_with(world, backbone, plugins, at):
     def logits(histories):
-        everything = gather_evidence(backbone, plugins.memory, world.popularity, histories)
+        everything = gather_evidence(backbone, plugins.scorers, histories)
         return plugins.logits(everything, world.strata.training.assign(world.split.train_end)).detach()
 
     return held_out(world, logits, at)
@@ -154,9 +200,13 @@ def loss_without(world, backbone, at):
     return held_out(world, lambda h: backbone.states(h)[:, -1].detach() @ backbone.item_vectors().detach().T, at)
 
 
-def fit(world, backbone, **settings):
-    w = world
-    return fit_plugins(backbone, w.sequences, w.split, w.strata, w.popularity, PluginTraining(**settings))
+def fit(world, backbone, /, **settings):
+    return fit_on(world, backbone, world.sequences, PluginTraining(**settings))
+
+
+def fit_on(w, backbone, sequences, config, strata=None):
+    scorers = build_scorers(sequences, w.split, w.popularity, config)
+    return fit_plugins(backbone, sequences, w.split, strata or w.strata, scorers, config)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +238,7 @@ def test_shared_fit_is_the_same_for_every_stratum(planted_world, untrained):
     assert shared.choice == ("shared",) * 5
     assert (shared.theta == shared.theta[0]).all()
     for theta, choice in zip(by_stratum.theta, by_stratum.choice, strict=True):
-        expected = {"none": LogitSpace().start(), "shared": shared.theta[0]}.get(choice)
+        expected = {"none": LogitSpace(4).start(), "shared": shared.theta[0]}.get(choice)
         assert expected is None or torch.equal(theta, expected)
 
 
@@ -200,12 +250,10 @@ def test_stratum_without_gain_keeps_the_backbone(planted_world, untrained):
     places = planted_world.sequences.offsets[least] + split.valid_at[least]
     items[places] = np.random.default_rng(0).integers(1, planted_world.n_items + 1, len(least))
     spoilt = Sequences(items, planted_world.sequences.timestamps, planted_world.sequences.offsets)
-    by_stratum, _ = fit_plugins(
-        untrained, spoilt, split, planted_world.strata, planted_world.popularity, PluginTraining()
-    )
+    by_stratum, _ = fit_on(planted_world, untrained, spoilt, PluginTraining())
     assert by_stratum.choice[0] == "none"
     assert "none" not in by_stratum.choice[1:]
-    assert by_stratum.theta[0].tolist() == [1, 0, 0, 0]
+    assert by_stratum.theta[0].tolist() == [1, 0, 0, 0, 0]
 
 
 def test_strata_of_opposite_taste_get_plugins_of_their_own(planted_world, untrained):
@@ -218,22 +266,21 @@ def test_strata_of_opposite_taste_get_plugins_of_their_own(planted_world, untrai
         by_count = unseen[np.argsort(counts[unseen - 1])]
         items[start + at] = by_count[-1] if least[u] else by_count[0]
     turned = Sequences(items, planted_world.sequences.timestamps, planted_world.sequences.offsets)
-    by_stratum, shared = fit_plugins(
-        untrained, turned, split, planted_world.strata, planted_world.popularity, PluginTraining(ridge=1)
-    )
+    by_stratum, shared = fit_on(planted_world, untrained, turned, PluginTraining(ridge=1))
     assert by_stratum.choice[0] == "own"
-    assert by_stratum.theta[0, 2] > 0 > shared.theta[0, 2]
+    assert by_stratum.theta[0, 3] > 0 > shared.theta[0, 3]
 
 
 def test_heavier_ridge_keeps_strata_nearer_to_what_all_share(planted_world, untrained):
     w = planted_world
     config = PluginTraining(ridge=0)
-    memory = build_memory(w.sequences, w.split, w.n_items, config.memory)
-    cases = fitting._collect(untrained, w.sequences, w.split, w.strata, w.popularity, memory, config)
-    group = np.flatnonzero(cases.stratum == 0)
-    center = LogitSpace().start()
+    scorers = build_scorers(w.sequences, w.split, w.popularity, config)
+    cases = collect_cases(untrained, w.sequences, w.split, np.flatnonzero(w.split.valid_at > 0), scorers, config)
+    group = np.flatnonzero(w.strata.training.assign(w.split.train_end[cases.users]) == 0)
+    space = LogitSpace(4)
+    center = space.start()
     distances = [
-        float((fitting._fit(LogitSpace(), cases, group, center, ridge) - center).norm()) for ridge in (0, 20, 2000, 2e6)
+        float((collecting.fit(space, cases, group, center, ridge) - center).norm()) for ridge in (0, 20, 2000, 2e6)
     ]
     assert distances == sorted(distances, reverse=True)
     assert distances[0] > 10 * distances[2]
@@ -253,7 +300,7 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
     estimates = []
     for _ in range(800):
         config = PluginTraining(hard_candidates=5, random_candidates=8)
-        some, log_weight = fitting._candidates(everything, seen, target, config)
+        some, log_weight = collecting._candidates(everything, seen, target, config)
         assert (some.columns[:, 0] == target[:, 0]).all()
         assert (log_weight[:, :6] == 0).all()
         for u in range(users):
@@ -268,7 +315,7 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
 def test_catalogue_smaller_than_the_candidates_asked_for_is_taken_whole():
     everything = evidence(3, 9)
     seen = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3]))
-    some, log_weight = fitting._candidates(everything, seen, torch.tensor([[0], [0], [8]]), PluginTraining())
+    some, log_weight = collecting._candidates(everything, seen, torch.tensor([[0], [0], [8]]), PluginTraining())
     total = (log_weight + some.scores).exp().sum(1)
     free = torch.ones(3, 9, dtype=torch.bool)
     free[seen] = False
@@ -295,18 +342,17 @@ def test_fit_is_the_same_twice_and_leaves_the_global_generator(planted_world, un
 
 def test_users_are_served_by_the_plugin_of_their_stratum(planted_world, untrained):
     by_stratum, _ = fit(planted_world, untrained, folds=2)
-    theta = torch.arange(20.0).view(5, 4) / 20
-    plugins = type(by_stratum)(by_stratum.config, theta, by_stratum.choice, by_stratum.memory)
+    theta = torch.arange(15.0).view(5, 3) / 20
+    plugins = type(by_stratum)(by_stratum.config, theta, by_stratum.choice, by_stratum.scorers)
     e = evidence(7, planted_world.n_items, 16)
     stratum = np.array([4, 0, 3, 0, 2, 2, 1])
     logits = plugins.logits(e, stratum)
     for u, a in enumerate(stratum):
-        torch.testing.assert_close(logits[u], LogitSpace().logits(theta[a], e)[u])
+        torch.testing.assert_close(logits[u], LogitSpace(2).logits(theta[a], e)[u])
 
 
 def test_stratum_without_validation_users_does_not_stop_the_fit(planted_world, untrained):
     strata = planted_world.strata.model_copy(update={"training": Strata(thresholds=(1, 12))})
-    w = planted_world
-    by_stratum, _ = fit_plugins(untrained, w.sequences, w.split, strata, w.popularity, PluginTraining())
-    assert by_stratum.theta.shape == (3, 4)
+    by_stratum, _ = fit_on(planted_world, untrained, planted_world.sequences, PluginTraining(), strata)
+    assert by_stratum.theta.shape == (3, 5)
     assert torch.isfinite(by_stratum.theta).all()

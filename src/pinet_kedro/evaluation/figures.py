@@ -17,6 +17,7 @@ from pinet_kedro.activeness import ReportingStrata
 MODEL_LABELS = {
     "base": "Base (joint training)",
     "backbone": "Aggregation alone",
+    "plugins_alone": "Plugins without a backbone",
     "base_shared_plugin": "Base + one shared plugin",
     "base_plugins": "Base + plugins by stratum",
     "pin": "PIN (aggregation + plugins)",
@@ -28,6 +29,7 @@ _INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
 _MODEL_STYLE = {
     "base": (_GREY, "circle"),
     "backbone": ("#b26b00", "square"),
+    "plugins_alone": ("#a8456f", "x"),
     "base_shared_plugin": ("#2b8fc4", "triangle-up"),
     "base_plugins": ("#00805d", "diamond"),
     "pin": ("#00457c", "star"),
@@ -38,7 +40,9 @@ _CHOICES = {
     "shared": ("shared plugin", "#2b8fc4"),
     "own": ("own plugin", "#00457c"),
 }
-_WEIGHTS = {"backbone": "Backbone τ", "memory": "Memory w", "popularity": "Popularity α", "recency": "Recency β"}
+_WEIGHTS = {
+    "backbone": "Backbone", "memory": "Memory", "factors": "Factors", "popularity": "Popularity", "recency": "Recency",
+}  # fmt: skip
 _LORENZ_POINTS = 500
 
 
@@ -272,9 +276,13 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
         return _finish(figure, statement, height=180 + 34 * len(rows))
     # The weights have scales of their own, so each has an axis of its own.
     columns = 2
+    cells: list[list[dict[str, Any] | None]] = [
+        [{} if r * columns + c < len(names) else None for c in range(columns)]
+        for r in range(math.ceil(len(names) / columns))
+    ]
     figure = make_subplots(
-        math.ceil(len(names) / columns), columns, shared_yaxes=True, subplot_titles=[_WEIGHTS[n] for n in names],
-        horizontal_spacing=0.06, vertical_spacing=0.16,
+        len(cells), columns, specs=cells, shared_yaxes=True, subplot_titles=[_WEIGHTS[n] for n in names],
+        horizontal_spacing=0.06, vertical_spacing=0.12,
     )  # fmt: skip
     for i, name in enumerate(names):
         for choice, (text, color) in _CHOICES.items():
@@ -289,7 +297,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
     figure.update_xaxes(zeroline=True, zerolinecolor=_INK, zerolinewidth=1)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], showgrid=False)
     figure.update_layout(barmode="overlay", bargap=0.35)
-    return _finish(figure, statement, height=220 + 56 * len(rows))
+    return _finish(figure, statement, height=220 + 28 * len(rows) * len(cells))
 
 
 def _label(model: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Cell:
     method: str
     training: BackboneTraining
     joint: bool
-    plugins: PluginTraining | None
+    plugins: dict[str, PluginTraining]
 
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
@@ -53,6 +53,8 @@ def _digest(told: dict[str, Any]) -> str:
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
     """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it."""
+    told = {name: plain(plugins) | sections for name, sections in config.plugins.items() if sections is not None}
+    variants = {name: PluginTraining.model_validate(sections) for name, sections in told.items()}
     out = []
     for seed in config.seeds:
         for backbone in config.backbones or (training.backbone,):
@@ -65,11 +67,11 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
                 if joint:
                     del merged["aggregation"]
                 settings = BackboneTraining.model_validate(merged)
-                out.append(Cell(method, settings, joint, plugins if config.plugins else None))
+                out.append(Cell(method, settings, joint, variants))
     return out
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """What all cells share: the prepared data, `hash` being the data's, and the folder where results are kept."""
 
@@ -79,6 +81,7 @@ class Bench:
     items: pd.DataFrame
     hash: str
     folder: Path
+    _scorers: dict[str, Any] = field(default_factory=dict)
 
     def ranks(self, cell: Cell) -> ParquetDataset:
         """Where a cell's ranks are stored."""
@@ -87,8 +90,9 @@ class Bench:
     def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
 
-        `model` is the method itself, or the method with plugins: `<method>+shared` and `<method>+plugins`. What an
-        earlier run has stored is read, trained models included: other plugins do not train a backbone again.
+        `model` is the method itself, or the method with plugins by stratum (`<method>+<variant>`) or with one for all
+        (`<method>+shared`, of the first variant). What an earlier run has stored is read, trained models included:
+        other plugins do not train a backbone again.
         """
         missing = [cell for cell in todo if not self.ranks(cell).exists()]
         with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", desc="benchmark") as bar:
@@ -102,9 +106,9 @@ class Bench:
             yield from map(self._run, missing)
             return
         # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
-                yield from (future.result() for future in as_completed([pool.submit(self._run, c) for c in missing]))
+                yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in missing]))
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -114,23 +118,31 @@ class Bench:
         from pinet_kedro.evaluation.ranks import rank_models
         from pinet_kedro.training.plugin import fit_plugins
 
-        if cell.training.threads:
-            torch.set_num_threads(cell.training.threads)
+        training = cell.training
+        if training.threads:
+            torch.set_num_threads(training.threads)
         alone = self._trained(cell)
         models = {cell.method: alone}
-        if cell.plugins:
-            own, shared = fit_plugins(
-                alone.backbone, self.sequences, self.split, self.strata, alone.popularity, cell.plugins
-            )
-            models[f"{cell.method}+shared"] = replace(alone, plugins=shared)
-            models[f"{cell.method}+plugins"] = replace(alone, plugins=own)
+        for variant, config in cell.plugins.items():
+            scorers = self._build_scorers(alone.popularity, config)
+            own, shared = fit_plugins(alone.backbone, self.sequences, self.split, self.strata, scorers, config)
+            models.setdefault(f"{cell.method}+shared", replace(alone, plugins=shared))
+            models[f"{cell.method}+{variant}"] = replace(alone, plugins=own)
         ranks = rank_models(models, self.sequences, self.split)
-        training = cell.training
         self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
         return cell
 
+    def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
+        """Built once a process: they depend on the data and on their own configuration, not on the cell."""
+        from pinet_kedro.training.scorers import build_scorers
+
+        told = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
+        if told not in self._scorers:
+            self._scorers[told] = build_scorers(self.sequences, self.split, popularity, config)
+        return self._scorers[told]
+
     def _trained(self, cell: Cell) -> Any:
-        from pinet_kedro.plugins.memory import count_popularity
+        from pinet_kedro.plugins.popularity import count_popularity
         from pinet_kedro.recommender import Recommender
         from pinet_kedro.training.backbone import train_backbone
 
@@ -143,3 +155,12 @@ class Bench:
             popularity = count_popularity(self.sequences, self.split, len(self.items))
             store.save(Recommender(backbone, self.strata, popularity, self.items["item_id"].to_numpy(object)))
         return store.load()
+
+
+def _start_worker(bench: Bench) -> None:
+    global _bench
+    _bench = bench
+
+
+def _run_cell(cell: Cell) -> Cell:
+    return _bench._run(cell)

@@ -14,7 +14,10 @@ class Benchmark(Configuration):
     seeds: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
     reference: str = "base"
     backbones: tuple[BackboneConfig, ...] = Field((), description="none given: that of `backbone_training`")
-    plugins: bool = True
+    plugins: dict[str, dict[str, Any] | None] = Field(
+        {"plugins": {}},
+        description="variants fitted on every method, as differences from `plugin_training`; null: none",
+    )
     workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
     folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
     methods: dict[str, dict[str, Any] | None] = Field(

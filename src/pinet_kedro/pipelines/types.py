@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:
-    Figure = Recommender = Any
+    Figure = FrozenScorers = Recommender = Any
 
-__all__ = ["Figure", "Recommender"]
+__all__ = ["Figure", "FrozenScorers", "Recommender"]

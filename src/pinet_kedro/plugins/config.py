@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pinet_kedro.configuration import Configuration
 
@@ -17,10 +17,31 @@ class MemoryConfig(Configuration):
     decay: float = Field(0.85, gt=0, le=1, description="weight lost with every event of age")
 
 
+class MemorySearch(Configuration):
+    """Settings of the memory that are tried on validation targets, one dial after the other (`training/scorers.py`)."""
+
+    max_lag: tuple[int, ...] = (3, 10, 20)
+    window: tuple[int, ...] = (5, 10, 20)
+    decay: tuple[float, ...] = (0.7, 0.85, 0.95)
+    users: int = Field(5000, ge=1, description="at most so many validation targets, drawn at random")
+
+
+class FactorsConfig(Configuration):
+    """The factors of items; the formula stands in `factors.py`."""
+
+    factors: int = Field(64, ge=1)
+    regularization: float = Field(10.0, gt=0, description="λ")
+    confidence: float = Field(20.0, gt=1, description="c: weight of an event against that of none")
+    iterations: int = Field(15, ge=1)
+    window: int = Field(50, ge=1, description="newest events of a user that are folded in")
+    seed: int = 1
+
+
 class PluginTraining(Configuration):
     """How the strata's prediction networks are fitted on the frozen backbone."""
 
     kind: Literal["logit_space", "state_space"] = "logit_space"
+    backbone: bool = Field(True, description="logit_space: false leaves the backbone's scores out, an ablation")
     hard_candidates: int = Field(200, ge=1, description="highest-scored unseen items a user, all of them in the loss")
     random_candidates: int = Field(300, ge=1, description="drawn from the rest of the catalogue, weighted up to it")
     ridge: float = Field(20.0, ge=0, description="pull towards what all strata share: ridge / users · ‖θ − θ_shared‖²")
@@ -28,3 +49,11 @@ class PluginTraining(Configuration):
     rank: int = Field(8, ge=1, description="state_space: width of the residual network")
     seed: int = 1
     memory: MemoryConfig = MemoryConfig()
+    memory_search: MemorySearch | None = Field(MemorySearch(), description="null: the memory as it is given")
+    factors: FactorsConfig | None = Field(FactorsConfig(), description="null: none")
+
+    @model_validator(mode="after")
+    def _state_needs_backbone(self) -> "PluginTraining":
+        if self.kind == "state_space" and not self.backbone:
+            raise ValueError("state_space is a network on the backbone's state: it takes backbone: true")
+        return self

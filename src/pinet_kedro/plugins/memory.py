@@ -1,4 +1,4 @@
-"""What items follow which: a sparse transition memory, and how popular items are and have just become."""
+"""What items follow which: a sparse transition memory."""
 
 from dataclasses import dataclass
 
@@ -9,30 +9,6 @@ from scipy import sparse
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import MemoryConfig
-
-
-@dataclass(frozen=True)
-class Popularity:
-    """Events of items 1..I in all training histories (`counts`), and in each user's last two events (`recent`)."""
-
-    counts: Int[np.ndarray, " I"]
-    recent: Int[np.ndarray, " I"]
-
-    def log_popularity(self) -> Float[np.ndarray, " I"]:
-        """log(pop_j + 1)."""
-        return np.log(self.counts + 1.0)
-
-    def log_recency(self) -> Float[np.ndarray, " I"]:
-        """log((rec_j + 1) / (pop_j + 2)): the share of an item's events that are the newest of their users."""
-        return np.log((self.recent + 1.0) / (self.counts + 2.0))
-
-
-def count_popularity(sequences: Sequences, split: Split, n_items: int) -> Popularity:
-    """Popularity of the training part."""
-    position, end = sequences.positions(), np.repeat(split.train_end, sequences.lengths)
-    newest = (position >= end - 2) & (position < end)
-    recent = np.bincount(sequences.items[newest], minlength=n_items + 1)[1:]
-    return Popularity(split.item_counts(sequences, n_items), recent)
 
 
 @dataclass(frozen=True)

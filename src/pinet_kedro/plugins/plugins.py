@@ -9,13 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.plugins.memory import TransitionMemory
+from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, Space, StateSpace
 
 
-def build_space(config: PluginTraining, width: int) -> Space:
-    """The kind of plugin that a configuration asks for, on a backbone of this width."""
-    return LogitSpace() if config.kind == "logit_space" else StateSpace(width, config.rank, config.seed)
+def build_space(config: PluginTraining, evidence: Evidence) -> Space:
+    """The kind of plugin that a configuration asks for, on evidence like this."""
+    if config.kind == "logit_space":
+        return LogitSpace(len(evidence.terms), config.backbone)
+    return StateSpace(evidence.vectors.shape[1], config.rank, config.seed)
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,19 @@ class Plugins:
     config: PluginTraining
     theta: Float[Tensor, "G P"]
     choice: tuple[str, ...]
-    memory: TransitionMemory
+    scorers: FrozenScorers
 
     def weights(self) -> pd.DataFrame:
         """What each evidence weighs in every stratum; no columns for the state space: its parameters have no names."""
         if self.config.kind != "logit_space":
             return pd.DataFrame(index=range(len(self.choice)))
-        return pd.DataFrame(self.theta.numpy(), columns=list(LogitSpace.names))
+        return pd.DataFrame(self.theta.numpy(), columns=["backbone", *self.scorers.names])
 
     def logits(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
         """Logits of the whole catalogue, every user by the plugin of its stratum."""
-        space = build_space(self.config, evidence.vectors.shape[1])
+        space = build_space(self.config, evidence)
         out = torch.empty_like(evidence.scores)
         for a in np.unique(stratum):
             rows = torch.from_numpy(np.flatnonzero(stratum == a))
-            mine = Evidence(
-                scores=evidence.scores[rows],
-                states=evidence.states[rows],
-                vectors=evidence.vectors,
-                recall=evidence.recall[rows],
-                log_popularity=evidence.log_popularity,
-                log_recency=evidence.log_recency,
-            )
-            out[rows] = space.logits(self.theta[a], mine)
+            out[rows] = space.logits(self.theta[a], evidence.rows(rows))
         return out

@@ -34,7 +34,7 @@ def _train(
     aggregation: AggregationConfig | None,
 ) -> tuple[Recommender, pd.DataFrame]:
     from pinet_kedro.operations.watching import watch_training
-    from pinet_kedro.plugins.memory import count_popularity
+    from pinet_kedro.plugins.popularity import count_popularity
     from pinet_kedro.recommender import Recommender as TrainedModel
     from pinet_kedro.training.backbone import train_backbone
 

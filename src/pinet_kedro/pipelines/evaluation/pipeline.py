@@ -4,7 +4,10 @@ from kedro.pipeline import Pipeline, node
 
 from pinet_kedro.pipelines.evaluation.nodes import draw_results, evaluate, rank_targets, write_report
 
-MODELS = ["base_model", "backbone_model", "base_shared_plugin_model", "base_plugins_model", "pin_model"]
+MODELS = [
+    "base_model", "backbone_model", "plugins_alone_model",
+    "base_shared_plugin_model", "base_plugins_model", "pin_model",
+]  # fmt: skip
 FIGURES = [
     "long_tail_figure", "learning_curves_figure", "stratum_weights_figure", "plugin_weights_figure", "gains_figure",
     "quintiles_figure",

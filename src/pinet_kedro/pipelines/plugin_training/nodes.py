@@ -6,18 +6,33 @@ import pandas as pd
 
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.pipelines.types import Figure, Recommender
+from pinet_kedro.pipelines.types import Figure, FrozenScorers, Recommender
 from pinet_kedro.plugins.config import PluginTraining
 
 
+def build_scorers(model: Recommender, sequences: Sequences, split: Split, config: PluginTraining) -> FrozenScorers:
+    """What all plugins weigh beside a backbone."""
+    from pinet_kedro.training.scorers import build_scorers
+
+    return build_scorers(sequences, split, model.popularity, config)
+
+
 def plug(
-    model: Recommender, sequences: Sequences, split: Split, config: PluginTraining
+    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining
 ) -> tuple[Recommender, Recommender]:
     """The model with a plugin for every stratum, and with one plugin for all."""
     from pinet_kedro.training.plugin import fit_plugins
 
-    own, shared = fit_plugins(model.backbone, sequences, split, model.strata, model.popularity, config)
+    own, shared = fit_plugins(model.backbone, sequences, split, model.strata, scorers, config)
     return replace(model, plugins=own), replace(model, plugins=shared)
+
+
+def plug_without_backbone(
+    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining
+) -> Recommender:
+    """Plugins by stratum that leave the backbone's scores out."""
+    alone = config.model_copy(update={"kind": "logit_space", "backbone": False})
+    return plug(model, scorers, sequences, split, alone)[0]
 
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:

@@ -1,0 +1,57 @@
+"""Who likes what together, whatever the order: matrix factorisation of implicit feedback."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from torch import Tensor
+
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+from pinet_kedro.plugins.config import FactorsConfig
+
+
+@dataclass(frozen=True)
+class ImplicitFactors:
+    """Item factors Y of alternating least squares (Hu, Koren and Volinsky, ICDM 2008), read by folding users in:
+
+        x_u = argmin_x Σ_{j ∈ u} c (1 − x·y_j)² + Σ_{j ∉ u} (x·y_j)² + λ ‖x‖²
+            = (YᵀY + (c − 1) Σ_{j ∈ u} y_j y_jᵀ + λ 1)⁻¹ c Σ_{j ∈ u} y_j,
+
+    u being the set of a user's newest items.
+    """
+
+    items: Float[Tensor, "I F"]
+    config: FactorsConfig
+
+    def affinity(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B I"]:
+        """x_u · y_j for left-padded histories; 0 for an empty one."""
+        newest = np.sort(histories[:, -self.config.window :], axis=1)
+        once = (newest != 0) & np.diff(newest, prepend=0, axis=1).astype(bool)
+        liked = self.items[torch.from_numpy(np.maximum(newest, 1) - 1)] * torch.from_numpy(once)[:, :, None]
+        own = self.items.T @ self.items + self.config.regularization * torch.eye(self.items.shape[1])
+        system = own + (self.config.confidence - 1) * (liked.mT @ liked)
+        users = torch.linalg.solve(system, self.config.confidence * liked.sum(1))
+        return users @ self.items.T
+
+
+def fit_factors(sequences: Sequences, split: Split, n_items: int, config: FactorsConfig) -> ImplicitFactors:
+    """Factors of the training part, each user's items counted once; `n_items` = I. The same in every run."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
+
+    trained = split.in_training(sequences)
+    user = np.repeat(np.arange(sequences.n_users), sequences.lengths)[trained]
+    item = sequences.items[trained].astype(np.int64) - 1
+    liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=(sequences.n_users, n_items))
+    liked.data[:] = 1  # repeats have been summed
+    model = AlternatingLeastSquares(
+        config.factors, config.regularization, config.confidence,
+        iterations=config.iterations, num_threads=torch.get_num_threads(), random_state=config.seed,
+    )  # fmt: skip
+    # The library has threads of its own, and is slow where BLAS adds others.
+    with threadpool_limits(1, "blas"):
+        model.fit(liked, show_progress=False)
+    return ImplicitFactors(torch.from_numpy(np.asarray(model.item_factors)), config)

@@ -1,0 +1,36 @@
+"""How popular items are, and how popular they have just become."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Events of items 1..I in all training histories (`counts`), and in each user's last two events (`recent`)."""
+
+    counts: Int[np.ndarray, " I"]
+    recent: Int[np.ndarray, " I"]
+
+    @cached_property
+    def log_popularity(self) -> Float[np.ndarray, " I"]:
+        """log(pop_j + 1)."""
+        return np.log(self.counts + 1.0).astype(np.float32)
+
+    @cached_property
+    def log_recency(self) -> Float[np.ndarray, " I"]:
+        """log((rec_j + 1) / (pop_j + 2)): the share of an item's events that are the newest of their users."""
+        return np.log((self.recent + 1.0) / (self.counts + 2.0)).astype(np.float32)
+
+
+def count_popularity(sequences: Sequences, split: Split, n_items: int) -> Popularity:
+    """Popularity of the training part."""
+    position, end = sequences.positions(), np.repeat(split.train_end, sequences.lengths)
+    newest = (position >= end - 2) & (position < end)
+    recent = np.bincount(sequences.items[newest], minlength=n_items + 1)[1:]
+    return Popularity(split.item_counts(sequences, n_items), recent)

@@ -1,0 +1,77 @@
+"""What the plugins weigh beside the backbone: frozen scorers of the whole catalogue."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from torch import Tensor
+
+from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig
+from pinet_kedro.plugins.factors import ImplicitFactors
+from pinet_kedro.plugins.memory import TransitionMemory
+from pinet_kedro.plugins.popularity import Popularity
+
+
+def log_scaled(scores: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """log(1 + 20 x), in place: a typical non-zero score x is some hundredths."""
+    return scores.mul_(20.0).log1p_()
+
+
+@dataclass(frozen=True)
+class FrozenScorers:
+    """Scorers fitted on training events alone; another one is a file, a name here, its term and its tensors."""
+
+    memory: TransitionMemory
+    factors: ImplicitFactors | None
+    popularity: Popularity
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the terms, in their order."""
+        return "memory", *(("factors",) if self.factors else ()), "popularity", "recency"
+
+    @property
+    def history_length(self) -> int:
+        """Newest events of a history that matter."""
+        return max(self.memory.config.window, self.factors.config.window if self.factors else 0)
+
+    def terms(self, histories: Int[np.ndarray, "B L"]) -> tuple[Float[Tensor, "*B I"], ...]:
+        """log(1 + 20 (r_u M)_j), log(1 + 20 max(x_u · y_j, 0)), log(pop_j + 1) and log((rec_j + 1)/(pop_j + 2)) of
+        items 1..I after left-padded histories; the last two are alike for all users."""
+        scores = [torch.from_numpy(self.memory.recall(histories))]
+        if self.factors:
+            scores.append(self.factors.affinity(histories).clamp_(min=0))
+        items = self.popularity.log_popularity, self.popularity.log_recency
+        return *map(log_scaled, scores), *map(torch.from_numpy, items)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers but the popularity's, by name."""
+        matrix = self.memory.matrix
+        found = {
+            "memory.data": torch.from_numpy(matrix.data),
+            "memory.indices": torch.from_numpy(matrix.indices.astype(np.int32)),
+            "memory.indptr": torch.from_numpy(matrix.indptr.astype(np.int64)),
+        }
+        return found | ({"factors.items": self.factors.items} if self.factors else {})
+
+    def configuration(self) -> dict[str, Any]:
+        """How memory and factors were made, the memory's chosen settings included."""
+        factors = self.factors.config.model_dump(mode="json") if self.factors else None
+        return {"memory": self.memory.config.model_dump(mode="json"), "factors": factors}
+
+    @classmethod
+    def restore(
+        cls, tensors: dict[str, Tensor], configuration: dict[str, Any], popularity: Popularity
+    ) -> "FrozenScorers":
+        """What `tensors` and `configuration` were taken from."""
+        n_items = len(popularity.counts)
+        arrays = tuple(tensors[f"memory.{name}"].numpy() for name in ("data", "indices", "indptr"))
+        matrix = sparse.csr_array(arrays, shape=(n_items, n_items))
+        memory = TransitionMemory(matrix, MemoryConfig.model_validate(configuration["memory"]))
+        factors = None
+        if configuration["factors"]:
+            factors = ImplicitFactors(tensors["factors.items"], FactorsConfig.model_validate(configuration["factors"]))
+        return cls(memory, factors, popularity)

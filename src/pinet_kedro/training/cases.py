@@ -1,0 +1,130 @@
+"""Validation targets as a plugin sees them, and the fit of its parameters on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pinet_kedro.backbones.backbone import Backbone
+from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.plugins.scorers import FrozenScorers
+from pinet_kedro.plugins.spaces import Evidence, Space
+from pinet_kedro.recommender import gather_evidence
+
+CHUNK = 1024  # users whose evidence over the whole catalogue is in memory at a time
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Validation targets: each user's candidates, the target first, with the log weight that each stands for."""
+
+    users: Int[np.ndarray, " B"]
+    evidence: Evidence
+    log_weight: Float[Tensor, "B C"]
+
+    def losses(self, space: Space, theta: Float[Tensor, " P"], users: np.ndarray) -> Float[Tensor, " B"]:
+        """−z_target + log Σ_j weight_j e^{z_j} of each of these users."""
+        rows = torch.from_numpy(users)
+        z = space.logits(theta, self.evidence.rows(rows))
+        return (z + self.log_weight[rows]).logsumexp(1) - z[:, 0]
+
+
+def fit(space: Space, cases: Cases, users: np.ndarray, center: Tensor, ridge: float) -> Float[Tensor, " P"]:
+    """θ with the lowest mean loss of these n users plus (ridge / n) · ‖θ − center‖², by L-BFGS."""
+    theta = center.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([theta], max_iter=60, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        total = theta.new_zeros(())
+        for start in range(0, len(users), CHUNK):
+            loss = cases.losses(space, theta, users[start : start + CHUNK]).sum() / len(users)
+            loss.backward()
+            total += loss.detach()
+        penalty = ridge / len(users) * (theta - center).square().sum()
+        penalty.backward()
+        return total + penalty.detach()
+
+    optimiser.step(closure)
+    if not torch.isfinite(theta).all():
+        raise ArithmeticError("a plugin's fit is not finite; the backbone's scores are likely to be at fault")
+    return theta.detach()
+
+
+@torch.no_grad()
+def sum_of_losses(space: Space, cases: Cases, theta: Tensor, users: np.ndarray) -> Float[Tensor, ""]:
+    """Sum over these users; 0 for none."""
+    parts = [cases.losses(space, theta, users[i : i + CHUNK]).sum() for i in range(0, len(users), CHUNK)]
+    return torch.stack(parts).sum() if parts else theta.new_zeros(())
+
+
+@torch.no_grad()
+def collect_cases(
+    backbone: Backbone | None,
+    sequences: Sequences,
+    split: Split,
+    users: Int[np.ndarray, " B"],
+    scorers: FrozenScorers,
+    config: PluginTraining,
+) -> Cases:
+    """Evidence on the candidates of these users' validation targets.
+
+    Hard candidates are the unseen items that the backbone and the scorers' terms together rate highest (their sum, each
+    divided by its deviation over the user's catalogue); they and the target weigh 1. Random ones are drawn from the
+    rest and weigh (rest / drawn), which makes the sum over candidates an unbiased estimate of the sum over the
+    catalogue.
+    """
+    length = max(backbone.config.max_length if backbone else 0, scorers.history_length)
+    parts: list[tuple[Evidence, Tensor]] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        for start in range(0, len(users), CHUNK):
+            user = users[start : start + CHUNK]
+            at = split.valid_at[user]
+            histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), length))))
+            everything = gather_evidence(backbone, scorers, histories)
+            target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
+            parts.append(_candidates(everything, seen_items(sequences, user, at), target, config))
+    some = [part for part, _ in parts]
+    evidence = Evidence(
+        scores=torch.cat([part.scores for part in some]),
+        states=torch.cat([part.states for part in some]),
+        vectors=some[0].vectors,
+        terms=tuple(map(torch.cat, zip(*(part.terms for part in some), strict=True))),
+        columns=torch.cat([part.columns for part in some if part.columns is not None]),
+    )
+    return Cases(users, evidence, torch.cat([weight for _, weight in parts]))
+
+
+def _candidates(
+    everything: Evidence, seen: tuple[Tensor, Tensor], target: Tensor, config: PluginTraining
+) -> tuple[Evidence, Tensor]:
+    users, n_items = everything.scores.shape
+    free = torch.ones(users, n_items, dtype=torch.bool)
+    free[seen] = False
+    free.scatter_(1, target, False)
+    personal = [everything.scores, *(term for term in everything.terms if term.dim() == 2)]
+    appeal = torch.stack([x / x.std(1, keepdim=True).clamp(min=1e-6) for x in personal]).sum(0)
+    hard_count = min(config.hard_candidates, n_items - 1)
+    appeal, hard = appeal.masked_fill(~free, -torch.inf).topk(hard_count, dim=1)
+    free.scatter_(1, hard, False)
+    rest = free.sum(1, keepdim=True)
+    random_count = min(config.random_candidates, n_items - 1 - hard_count)
+    key, random = torch.rand(users, n_items).masked_fill(~free, -1.0).topk(random_count, dim=1)
+    drawn = (key >= 0).sum(1, keepdim=True)
+    columns = torch.cat([target, hard, random], dim=1)
+    hard_weight = torch.where(appeal > -torch.inf, 0.0, -torch.inf)
+    random_weight = torch.where(key >= 0, (rest / drawn.clamp(min=1)).log(), -torch.inf)
+    evidence = Evidence(
+        scores=everything.scores.gather(1, columns),
+        states=everything.states,
+        vectors=everything.vectors,
+        terms=tuple(t[columns] if t.dim() == 1 else t.gather(1, columns) for t in everything.terms),
+        columns=columns,
+    )
+    return evidence, torch.cat([torch.zeros(users, 1), hard_weight, random_weight], dim=1)
