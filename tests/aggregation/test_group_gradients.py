@@ -12,6 +12,7 @@ from pinet_kedro.aggregation.config import (
     BackdoorConfig,
     DeconfoundedConfig,
     EffectiveNumberConfig,
+    ReptileConfig,
     TorchJDConfig,
 )
 from pinet_kedro.aggregation.group_gradients import GroupGradients
@@ -126,6 +127,7 @@ NEUTRAL = {
     "deconfounded body": DeconfoundedConfig(strength=0, temperature=None, gate=False, parameters="body"),
     "backdoor": BackdoorConfig(strength=0),
     "effective number": EffectiveNumberConfig(overlap=0),
+    "reptile": ReptileConfig(rows="share", inner_rate=1e-9),
     "joint training": None,
 }
 

@@ -21,6 +21,7 @@ from pinet_kedro.aggregation.config import (
     DeconfoundedConfig,
     EffectiveNumberConfig,
     GroupDROConfig,
+    ReptileConfig,
     TorchJDConfig,
 )
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
@@ -54,6 +55,8 @@ DISTRIBUTIONS = {
     "balanced": BalancedConfig(),
     "effective_number": EffectiveNumberConfig(overlap=0.99),
     "group_dro": GroupDROConfig(),
+    "reptile": ReptileConfig(),
+    "reptile of share-weighted rows": ReptileConfig(rows="share"),
     "Mean": library("Mean"),
 }
 # Any weights, or none.
@@ -306,6 +309,7 @@ ERRORS = [
     ({"rule": "torchjd", "name": "TrimmedMean", "options": {"trim_number": -1}}, ["trim_number", "-1"]),
     ({"rule": "torchjd", "name": "PCGrad", "options": [1]}, ["options"]),
     ({"rule": "backdoor", "decay": 0.9}, ["'decay' is no setting here", "rule, strength"]),
+    ({"rule": "reptile", "inner_rate": 0}, ["inner_rate", "greater than 0"]),
     ({"rule": "group_dro", "step_size": 0}, ["step_size", "greater than 0"]),
     ({"rule": "effective_number", "overlap": 1}, ["overlap", "less than 1"]),
     ({"strength": 0.5}, ["rule"]),

@@ -31,6 +31,15 @@ def test_training_events_are_those_before_the_targets():
     assert trained.tolist() == [True, False, False, True, True, True, False, False]
 
 
+def test_split_of_some_users_has_nothing_of_the_others():
+    sequences = sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]])
+    split = split_sequences(sequences, Splitting()).only(np.array([False, True]))
+    assert split.train_end.tolist() == [0, 3]
+    assert split.valid_at.tolist() == [-1, 3]
+    assert split.test_at.tolist() == [-1, 4]
+    assert split.in_training(sequences).sum() == 3
+
+
 def test_leave_one_out_of_two_events_is_an_input_error():
     with pytest.raises(InputError, match="needs 3 events a user"):
         split_sequences(sequences_of([[1, 2, 3], [1, 2]]), Splitting())

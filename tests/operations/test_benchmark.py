@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.interactions.sequences import build_sequences
@@ -16,6 +19,11 @@ TRAINING = BackboneTraining.model_validate(
     }
 )
 METHODS = {"base": {"aggregation": None}, "backbone": {}}
+TRANSFER = {
+    "separate": {"aggregation": None, "transfer": {"kind": "separate"}},
+    "fine_tuned": {"aggregation": None, "transfer": {"kind": "fine_tuning", "epochs": 1}},
+    "user_branch": {"aggregation": None, "transfer": {"kind": "user_branch", "epochs": 1}},
+}
 
 
 def run(folder, prepared, config, plugins=PluginTraining(folds=2)):  # noqa: B008
@@ -86,6 +94,50 @@ def test_every_method_runs_on_every_backbone():
     todo = cells(config, TRAINING, PluginTraining())
     told = [(cell.training.backbone.name, cell.method, cell.training.backbone.width) for cell in todo]
     assert told == [(name, method, 8) for name in ("gru4rec", "din") for method in METHODS]
+
+
+def test_transfer_starts_from_the_stored_base_and_comes_without_plugins(tmp_path, prepared):
+    run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("models/*")}
+    ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=TRANSFER))
+    assert ranks["model"].unique().tolist() == ranks["method"].unique().tolist() == list(TRANSFER)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("models/*")} == models
+
+
+def test_separate_training_needs_no_base(tmp_path, prepared):
+    run(tmp_path, prepared, Benchmark(seeds=(1,), methods={"separate": TRANSFER["separate"]}))
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
+    methods = {name: TRANSFER[name] for name in ("fine_tuned", "user_branch")}
+    config = Benchmark(seeds=(1,), methods=methods, workers=2)
+    alone = run(tmp_path / "1", prepared, config.model_copy(update={"workers": 1}))
+    pd.testing.assert_frame_equal(run(tmp_path / "2", prepared, config), alone)
+    assert len(list(tmp_path.glob("2/models/*"))) == 1
+
+
+def names_of(**sections):
+    method = {"aggregation": None, **sections}
+    (cell,) = cells(Benchmark(seeds=(1,), methods={"m": method}), TRAINING, PluginTraining())
+    return cell.model_name("d"), cell.name("d")
+
+
+def test_transfer_makes_another_cell_of_the_same_model():
+    model, base = names_of(transfer=None)
+    assert names_of() == (model, base)
+    tuned = [names_of(transfer={"kind": "fine_tuning", "epochs": epochs}) for epochs in (1, 2)]
+    assert [name for name, _ in tuned] == [model, model]
+    assert len({base, *(name for _, name in tuned), names_of(transfer={"kind": "user_branch"})[1]}) == 4
+    assert names_of(transfer={"kind": "separate"})[0] != model
+
+
+def test_every_shipped_method_can_be_built():
+    shipped = Path(__file__).parents[2] / "conf" / "base" / "parameters_benchmark.yml"
+    told = {**yaml.safe_load(shipped.read_text(encoding="utf-8"))["benchmark"], "seeds": [1]}
+    built = cells(Benchmark.model_validate(told), BackboneTraining(), PluginTraining())
+    assert [cell.method for cell in built] == list(told["methods"])
+    assert len({cell.name("d") for cell in built}) == len(built)
 
 
 def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_names():

@@ -68,6 +68,13 @@ class AgrRandConfig(_OfRows):
     rule: Literal["agr_rand"] = "agr_rand"
 
 
+class ReptileConfig(_OfRows):
+    """Strata visited one after the other, each from where the last one led (`reptile.py`)."""
+
+    rule: Literal["reptile"] = "reptile"
+    inner_rate: float = Field(1.0, gt=0, description="α of the steps within a step; towards 0 = the weighted loss")
+
+
 class TorchJDConfig(_OfRows):
     """An aggregator of torchjd by the name of its class (`library.py`)."""
 
@@ -94,6 +101,7 @@ AggregationConfig = Annotated[
     | GroupDROConfig
     | AgrSumConfig
     | AgrRandConfig
+    | ReptileConfig
     | TorchJDConfig,
     Field(discriminator="rule"),
 ]

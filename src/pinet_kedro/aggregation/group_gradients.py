@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Losses = Iterable[Callable[[], Float[Tensor, ""]]]
+
 
 class GroupGradients:
     """Gradients of G losses over the same parameters as the rows of one matrix, reused from step to step."""
@@ -25,7 +27,7 @@ class GroupGradients:
             for row in self.matrix
         ]
 
-    def compute(self, losses: Iterable[Callable[[], Float[Tensor, ""]]]) -> tuple[Float[Tensor, "G P"], list[float]]:
+    def compute(self, losses: Losses) -> tuple[Float[Tensor, "G P"], list[float]]:
         """The matrix `[G, P]` of gradients, and the losses' values; each loss is built, differentiated and freed."""
         values = []
         for views, loss in zip(self._views, losses, strict=True):
@@ -35,7 +37,7 @@ class GroupGradients:
             values.append(value.item())
         return self.matrix, values
 
-    def accumulate(self, losses: Iterable[Callable[[], Float[Tensor, ""]]], weights: list[float]) -> list[float]:
+    def accumulate(self, losses: Losses, weights: list[float]) -> list[float]:
         """The losses' values; Σ_a w_a g_a of their gradients is handed to the optimiser without a matrix in between."""
         values = []
         for p in self.parameters:

@@ -20,10 +20,13 @@ from pinet_kedro.aggregation.config import (
     DeconfoundedConfig,
     EffectiveNumberConfig,
     GroupDROConfig,
+    ReptileConfig,
 )
 from pinet_kedro.aggregation.deconfounded import Deconfounded
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
+from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator
+from pinet_kedro.aggregation.reptile import visit_strata
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,13 @@ class Step:
 class Rule:
     """Weights of the strata from their shares of the step's interactions, and how the gradients make one of them.
 
-    `aggregate` gives the gradient, and the strata's weights in it where the rule has any. None is the prior-weighted
-    sum, which needs no matrix of gradients: one ordinary backward pass.
+    `aggregate` gives the gradient, and the strata's weights in it where the rule has any. None is a sum weighted by
+    the prior, which needs no matrix of gradients: `accumulate` takes the losses as they come.
     """
 
     prior: Callable[[Float[Tensor, " G"]], Float[Tensor, " G"]]
     aggregate: Callable[[Step], tuple[Float[Tensor, " P"], Float[Tensor, " G"] | None]] | None = None
+    accumulate: Callable[[GroupGradients, Losses, list[float]], list[float]] = GroupGradients.accumulate
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def build_rule(config: AggregationConfig | None, grounds: Grounds) -> Rule:
         return Rule(partial(priors.effective_number, interactions=interactions, overlap=overlap))
     if isinstance(config, GroupDROConfig):
         return Rule(priors.balanced, partial(_group_dro, GroupDROWeighting(config.step_size)))
+    if isinstance(config, ReptileConfig):
+        return Rule(_prior_of_rows(config.rows), accumulate=partial(visit_strata, inner_rate=config.inner_rate))
     aggregator: Aggregator
     if isinstance(config, AgrSumConfig):
         aggregator = AgrSum()
@@ -84,8 +90,11 @@ def build_rule(config: AggregationConfig | None, grounds: Grounds) -> Rule:
     else:
         aggregator = build_aggregator(config.name, config.options, len(grounds.users))
     recorder = WeightRecorder(aggregator)
-    prior = priors.balanced if config.rows == "mean" else lambda share: share
-    return Rule(prior, partial(_of_rows, aggregator, recorder))
+    return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder))
+
+
+def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
+    return priors.balanced if rows == "mean" else lambda share: share
 
 
 def _deconfounded(config: DeconfoundedConfig, grounds: Grounds) -> Callable[[Step], tuple[Tensor, Tensor]]:

@@ -32,6 +32,14 @@ class Split:
     valid_at: Int[np.ndarray, " U"]
     test_at: Int[np.ndarray, " U"]
 
+    def only(self, users: Bool[np.ndarray, " U"]) -> "Split":
+        """The split for these users alone: of the others nothing is learnt, and nothing is asked."""
+        return Split(
+            train_end=np.where(users, self.train_end, 0),
+            valid_at=np.where(users, self.valid_at, -1),
+            test_at=np.where(users, self.test_at, -1),
+        )
+
     def in_training(self, sequences: Sequences) -> Bool[np.ndarray, " N"]:
         """Mask of the events that may be learnt from."""
         return sequences.positions() < np.repeat(self.train_end, sequences.lengths)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from pinet_kedro.activeness import ReportingStrata
@@ -20,16 +21,23 @@ from pinet_kedro.operations.datasets import ParquetDataset, RecommenderDataset
 from pinet_kedro.operations.provenance import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.transfer_config import SeparateConfig, TransferConfig
+
+_TRANSFER: TypeAdapter[TransferConfig | None] = TypeAdapter(TransferConfig | None)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run: its method and the whole configuration that it follows."""
+    """One training run: its method and the whole configuration that it follows.
+
+    With `transfer` the trained model is where the method starts from, and its ranks are without plugins.
+    """
 
     method: str
     training: BackboneTraining
     joint: bool
     plugins: dict[str, PluginTraining]
+    transfer: TransferConfig | None = None
 
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
@@ -40,11 +48,14 @@ class Cell:
         del told["threads"], told["device"]
         if self.joint:
             del told["aggregation"]
-        return _digest({"data": data, "training": told})
+        # Models of its own, and not where others start from: no cell has to wait for it.
+        alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
+        return _digest({"data": data, "training": told, **alone})
 
     def name(self, data: str) -> str:
-        """Name under which the ranks are stored; changes with the model, its name and the plugins."""
-        return _digest({"model": self.model_name(data), "method": self.method, "plugins": plain(self.plugins)})
+        """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
+        told = {"model": self.model_name(data), "method": self.method, "plugins": plain(self.plugins)}
+        return _digest(told if self.transfer is None else {**told, "transfer": plain(self.transfer)})
 
 
 def _digest(told: dict[str, Any]) -> str:
@@ -53,7 +64,7 @@ def _digest(told: dict[str, Any]) -> str:
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
     """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it."""
-    told = {name: plain(plugins) | sections for name, sections in config.plugins.items() if sections is not None}
+    told = {name: plain(plugins) | s for name, s in (config.plugins | config.ablations).items() if s is not None}
     variants = {name: PluginTraining.model_validate(sections) for name, sections in told.items()}
     out = []
     for seed in config.seeds:
@@ -62,12 +73,15 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
                 if sections is None:
                     continue
                 merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
+                transfer = _TRANSFER.validate_python(merged.pop("transfer", None))
                 merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
                 joint = merged["aggregation"] is None
                 if joint:
                     del merged["aggregation"]
                 settings = BackboneTraining.model_validate(merged)
-                out.append(Cell(method, settings, joint, variants))
+                wanted = config.plugins | (config.ablations if method == config.reference else {})
+                fitted = {name: variants[name] for name in wanted if name in variants and transfer is None}
+                out.append(Cell(method, settings, joint, fitted, transfer))
     return out
 
 
@@ -105,10 +119,14 @@ class Bench:
         if workers == 1:
             yield from map(self._run, missing)
             return
+        # Cells of one model wait for the first of them, which trains it.
+        first = {cell.model_name(self.hash): cell for cell in reversed(missing)}
+        rest = [cell for cell in missing if first[cell.model_name(self.hash)] is not cell]
         # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
-                yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in missing]))
+                for part in (list(reversed(first.values())), rest):
+                    yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in part]))
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -116,11 +134,18 @@ class Bench:
         import torch
 
         from pinet_kedro.evaluation.ranks import rank_models
+
+        if cell.training.threads:
+            torch.set_num_threads(cell.training.threads)
+        models = self._models(cell) if cell.transfer is None else {cell.method: self._transferred(cell, cell.transfer)}
+        ranks = rank_models(models, self.sequences, self.split)
+        training = cell.training
+        self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
+        return cell
+
+    def _models(self, cell: Cell) -> dict[str, Any]:
         from pinet_kedro.training.plugin import fit_plugins
 
-        training = cell.training
-        if training.threads:
-            torch.set_num_threads(training.threads)
         alone = self._trained(cell)
         models = {cell.method: alone}
         for variant, config in cell.plugins.items():
@@ -128,9 +153,15 @@ class Bench:
             own, shared = fit_plugins(alone.backbone, self.sequences, self.split, self.strata, scorers, config)
             models.setdefault(f"{cell.method}+shared", replace(alone, plugins=shared))
             models[f"{cell.method}+{variant}"] = replace(alone, plugins=own)
-        ranks = rank_models(models, self.sequences, self.split)
-        self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
-        return cell
+        return models
+
+    def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
+        from pinet_kedro.training.transfer import transfer
+
+        return transfer(
+            config, lambda: self._trained(cell).backbone, self.sequences, self.split, self.strata, len(self.items),
+            cell.training, None if cell.joint else cell.training.aggregation,
+        )  # fmt: skip
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
         """Built once a process: they depend on the data and on their own configuration, not on the cell."""

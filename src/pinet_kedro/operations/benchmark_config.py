@@ -18,6 +18,7 @@ class Benchmark(Configuration):
         {"plugins": {}},
         description="variants fitted on every method, as differences from `plugin_training`; null: none",
     )
+    ablations: dict[str, dict[str, Any] | None] = Field({}, description="more variants, fitted on the reference alone")
     workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
     folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
     methods: dict[str, dict[str, Any] | None] = Field(

@@ -62,12 +62,17 @@ def train_backbone(
     config: BackboneTraining,
     aggregation: AggregationConfig | None,
     on_epoch: OnEpoch | None = None,
+    start: Backbone | None = None,
+    keep_best: bool = False,
 ) -> Backbone:
     """The trained backbone (averaged weights, evaluation mode).
 
     `aggregation=None` is joint training: every step draws users at random, and each target counts alike. Otherwise
     every step draws a sub-batch from every stratum, in proportion to its users, so that an epoch reads every user once
     and no epoch ends with the smallest stratum.
+
+    Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
+    but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
 
     Raises `DivergedError` when a loss is NaN or infinite. Torch's global generator is forked and seeded: dropout takes
     no generator of its own.
@@ -77,7 +82,8 @@ def train_backbone(
     device = torch.device(config.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
-        return _Training(sequences, split, strata, n_items, config, aggregation, device).run(on_epoch)
+        training = _Training(sequences, split, strata, n_items, config, aggregation, device, start)
+        return training.run(on_epoch, keep_best)
 
 
 class _Training:
@@ -90,10 +96,12 @@ class _Training:
         config: BackboneTraining,
         aggregation: AggregationConfig | None,
         device: torch.device,
+        start: Backbone | None = None,
     ) -> None:
         self.sequences, self.split, self.strata, self.config, self.device = sequences, split, strata, config, device
         self.rng = np.random.default_rng(config.seed)
-        self.model = build_backbone(config.backbone, n_items).to(device)
+        self.model = build_backbone(config.backbone, n_items) if start is None else copy.deepcopy(start)
+        self.model.to(device)
         self.average = copy.deepcopy(self.model)
         self.loss = build_loss(config.loss, split.item_counts(sequences, n_items))
         self.users = np.flatnonzero(split.train_end >= 2)  # one event has no next item to learn
@@ -125,8 +133,10 @@ class _Training:
         rate = config.schedule.learning_rate
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, betas=(0.9, 0.98), fused=True)
 
-    def run(self, on_epoch: OnEpoch | None) -> Backbone:
+    def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
         schedule = self.config.schedule
+        best = self._validate().get("all", math.inf) if keep_best else math.inf
+        kept = copy.deepcopy(self.average) if keep_best else self.average
         for epoch in range(1, schedule.epochs + 1):
             started = time.perf_counter()
             self.model.train()
@@ -143,7 +153,9 @@ class _Training:
             )
             if on_epoch:
                 on_epoch(report)
-        return self.average.eval()
+            if report.valid_ndcg.get("all", -math.inf) > best:
+                best, kept = report.valid_ndcg["all"], copy.deepcopy(self.average)
+        return kept.eval()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
@@ -157,7 +169,7 @@ class _Training:
         parts = zip(batches, drawn.split(counts.tolist()), strict=True)
         losses = (partial(self._loss, inputs, targets, part) for (inputs, targets), part in parts)
         if self.rule.aggregate is None:
-            values = self.gradients.accumulate(losses, prior.tolist())
+            values = self.rule.accumulate(self.gradients, losses, prior.tolist())
         else:
             matrix, values = self.gradients.compute(losses)
         if not np.isfinite(values).all():

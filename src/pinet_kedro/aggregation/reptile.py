@@ -1,0 +1,39 @@
+"""Reptile over strata: inner steps that visit one stratum after the other (Nichol et al., arXiv 1803.02999)."""
+
+import torch
+
+from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
+
+
+def visit_strata(gradients: GroupGradients, losses: Losses, weights: list[float], inner_rate: float) -> list[float]:
+    """The losses' values, each where its stratum was visited; (θ − θ_G)/α is handed to the optimiser as gradient.
+
+    From θ_0 = θ the G strata are visited in an order π that torch's global generator draws, with the inner rate α and
+    the strata's weights p:
+
+        θ_k = θ_{k−1} − α p_π(k) ∇L_π(k)(θ_{k−1}),    (θ − θ_G)/α = Σ_k p_π(k) ∇L_π(k)(θ_{k−1}).
+
+    α → 0 is the gradient of the prior-weighted loss. At first order in α the mean over orders adds
+    −(α/2) Σ_{a<b} ∇(p_a ∇L_a · p_b ∇L_b): weights at which the strata's gradients agree are sought.
+
+    Yin et al. (Learning Transferrable Parameters for Long-tailed Sequential User Behavior Modeling, KDD 2020) align
+    the gradients of users so. Here the tasks are strata, the outer step is the optimiser's, and their adversarial
+    discriminator is left out.
+    """
+    parameters, visits = gradients.parameters, list(zip(losses, weights, strict=True))
+    moved = [p.detach() for p in parameters]
+    start = [p.clone() for p in moved]
+    total = [torch.zeros_like(p) for p in start]
+    values = [0.0] * len(visits)
+    for a in torch.randperm(len(visits)).tolist():
+        loss, weight = visits[a]
+        value = loss()
+        values[a] = value.item()
+        step = torch.autograd.grad(value * weight, parameters)
+        # Summed up rather than read off θ − θ_G, which is all rounding where α is small.
+        torch._foreach_add_(total, list(step))
+        torch._foreach_add_(moved, list(step), alpha=-inner_rate)
+    torch._foreach_copy_(moved, start)
+    for p, gradient in zip(parameters, total, strict=True):
+        p.grad = gradient
+    return values
