@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import Split, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, Schedule
+from pinet_kedro.training.plugin import fit_plugins
+from pinet_kedro.training.scorers import build_scorers
 
 torch.set_num_threads(1)
 
@@ -38,6 +43,11 @@ class World:
     @property
     def users(self) -> np.ndarray:
         return np.arange(self.sequences.n_users)
+
+    def fit_plugins(self, backbone: Backbone, config: PluginTraining) -> Plugins:
+        """By stratum."""
+        scorers = build_scorers(self.sequences, self.split, self.popularity, config)
+        return fit_plugins(backbone, self.sequences, self.split, self.strata, scorers, config)[0]
 
 
 def build_world(planted: float) -> World:

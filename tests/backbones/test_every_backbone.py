@@ -13,7 +13,6 @@ from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.training.backbone import train_backbone
-from pinet_kedro.training.plugin import fit_plugins
 
 SMALL = {"width": 16, "max_length": 10, "dropout": 0.1}
 CONFIGS = {
@@ -41,8 +40,7 @@ def trained(planted_world, config):
 def recommender(request, planted_world, trained):
     w, plugins = planted_world, None
     if request.param:
-        settings = PluginTraining(kind=request.param, folds=2)
-        plugins, _ = fit_plugins(trained, w.sequences, w.split, w.strata, w.popularity, settings)
+        plugins = w.fit_plugins(trained, PluginTraining(kind=request.param, folds=2))
     return Recommender(trained, w.strata, w.popularity, w.item_ids, plugins)
 
 
@@ -50,7 +48,7 @@ class PopularityScorer:
     history_length = 1
 
     def __init__(self, world):
-        self.n_items, self.row = world.n_items, torch.from_numpy(world.popularity.log_popularity())
+        self.n_items, self.row = world.n_items, torch.from_numpy(world.popularity.log_popularity)
 
     def scores(self, histories, activeness):
         return self.row.expand(len(histories), -1).clone()

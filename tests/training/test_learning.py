@@ -15,7 +15,6 @@ from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.training.backbone import DivergedError, _quotas, _Shuffled, _Training, train_backbone
-from pinet_kedro.training.plugin import fit_plugins
 
 MODES = {"joint": None, "deconfounded": DeconfoundedConfig()}
 in_both_modes = pytest.mark.parametrize("aggregation", MODES.values(), ids=MODES.keys())
@@ -41,7 +40,7 @@ class PopularityScorer:
 
     def __init__(self, world):
         self.n_items = world.n_items
-        self.row = torch.from_numpy(world.popularity.log_popularity())
+        self.row = torch.from_numpy(world.popularity.log_popularity)
 
     def scores(self, histories, activeness):
         return self.row.expand(len(histories), -1).clone()
@@ -272,10 +271,7 @@ def recommenders(planted_world, joint_backbone):
 
     found = {"backbone": build(None)}
     for kind in ("logit_space", "state_space"):
-        by_stratum, _ = fit_plugins(
-            joint_backbone, w.sequences, w.split, w.strata, w.popularity, PluginTraining(kind=kind, folds=2)
-        )
-        found[kind] = build(by_stratum)
+        found[kind] = build(w.fit_plugins(joint_backbone, PluginTraining(kind=kind, folds=2)))
     return found
 
 
