@@ -19,8 +19,11 @@ def register_pipelines() -> dict[str, Pipeline]:
     """The project's pipelines by name."""
     pipelines = {name: _create(name) for name in STAGES}
     full = sum((pipelines[name] for name in STAGES), start=Pipeline([]))
-    benchmark = sum((pipelines[name] for name in DATA_STAGES), start=_create("benchmark"))
-    return {**pipelines, "full": full, "benchmark": benchmark, "__default__": full}
+    studies = {
+        study: sum((pipelines[name] for name in DATA_STAGES), start=_create(study))
+        for study in ("benchmark", "gradient_noise")
+    }
+    return {**pipelines, "full": full, **studies, "__default__": full}
 
 
 def _create(name: str) -> Pipeline:

@@ -8,6 +8,7 @@ from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.evaluation.figures import (
     MODEL_LABELS,
     gains_figure,
+    gradient_noise_figure,
     learning_curves_figure,
     long_tail_figure,
     plugin_weights_figure,
@@ -187,3 +188,20 @@ def test_all_figures_share_one_template(curves, evaluation, plugins):
         gains_figure(evaluation), quintiles_figure(evaluation), plugin_weights_figure(plugins),
     ]  # fmt: skip
     assert len({str(figure.layout.template) for figure in figures}) == 1
+
+
+def test_noise_figure_leaves_out_an_infinite_scale_and_says_what_a_step_sees():
+    rows = [
+        {
+            "part": part, "epoch": epoch, "label": label, "noise_scale": scale, "noise_scale_error": 1.0,
+            "step_users": 13, "users": 188, "step_cosine": 0.1 * epoch, "stratum_cosine": 0.5,
+        }
+        for part in ("all", "body") for epoch in (1, 3) for label, scale in (("0–9", 50.0), ("10+", np.inf))
+    ]  # fmt: skip
+    figure = gradient_noise_figure(pd.DataFrame(rows))
+    assert figure.layout.title.text.startswith("After epoch 3 a step's gradient of a stratum has the cosine 0.30")
+    assert len(figure.data) == 2 * (2 + 2)
+    scales = np.asarray(figure.data[0].y)
+    assert scales[0] == 50
+    assert np.isnan(scales[1])
+    assert figure.layout.yaxis.type == "log"

@@ -10,10 +10,11 @@ from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.benchmark_config import Benchmark
-from pinet_kedro.pipeline_registry import STAGES, register_pipelines
+from pinet_kedro.pipeline_registry import DATA_STAGES, STAGES, register_pipelines
 from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_benchmark
+from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 PARAMETERS = {
     "cleaning": Cleaning(),
@@ -64,6 +65,25 @@ def test_benchmark_draws_a_table_and_two_figures(outputs, tmp_path, monkeypatch)
     for figure in ("benchmark_forest_figure", "benchmark_pareto_figure"):
         assert isinstance(made[figure].load(), Figure)
     assert len(list((tmp_path / "data/07_model_output/benchmark").glob("*.parquet"))) == 2
+
+
+def test_gradient_noise_writes_two_tables_and_a_figure(outputs):
+    pipeline = create_gradient_noise()
+    known = outputs | {"params:gradient_noise": GradientNoise(blocks=3, rounds=2)}
+    inputs = {name: MemoryDataset(known[name], copy_mode="assign") for name in pipeline.inputs()}
+    made = {name: Kept(copy_mode="assign") for name in pipeline.all_outputs()}
+    SequentialRunner().run(pipeline, DataCatalog({**inputs, **made}))
+    table, pairs = made["gradient_noise"].load(), made["gradient_noise_pairs"].load()
+    assert table["epoch"].unique().tolist() == pairs["epoch"].unique().tolist() == [1, 2]
+    figure = made["gradient_noise_figure"].load()
+    assert isinstance(figure, Figure)
+    assert len(figure.data) == 3 * (2 + 2)  # parts, each with two checkpoints and two numbers of users
+
+
+@pytest.mark.parametrize("study", ["benchmark", "gradient_noise"])
+def test_study_prepares_its_data(study):
+    nodes = {n.name for n in register_pipelines()[study].nodes}
+    assert {n.name for s in DATA_STAGES for n in register_pipelines()[s].nodes} < nodes
 
 
 def test_full_is_the_sum_of_the_stages():

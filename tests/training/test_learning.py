@@ -14,7 +14,8 @@ from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
-from pinet_kedro.training.backbone import DivergedError, _quotas, _Shuffled, _Training, train_backbone
+from pinet_kedro.training.backbone import DivergedError, _Shuffled, _Training, train_backbone
+from pinet_kedro.training.batches import quotas
 
 MODES = {"joint": None, "deconfounded": DeconfoundedConfig()}
 in_both_modes = pytest.mark.parametrize("aggregation", MODES.values(), ids=MODES.keys())
@@ -221,7 +222,7 @@ def test_epoch_reads_every_user_once(planted_world, small_training, aggregation,
     ],
 )
 def test_quotas_follow_the_users_and_leave_no_stratum_out(sizes, total, expected):
-    assert _quotas(sizes, total) == expected
+    assert quotas(sizes, total) == expected
 
 
 def test_stream_reads_every_user_before_any_twice():

@@ -37,6 +37,13 @@ class Backbone(nn.Module, ABC):
         states = self.states(histories)[:, -1]
         return states, states @ self.item_vectors().T
 
+    def body_and_items(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The parameters that all items share, and the embedding tables of items."""
+        embeddings = [m for m in self.modules() if isinstance(m, nn.Embedding)]
+        tables = {id(m.weight) for m in embeddings if m.num_embeddings == self.n_items + 1}
+        parameters = list(self.parameters())
+        return [p for p in parameters if id(p) not in tables], [p for p in parameters if id(p) in tables]
+
 
 def build_backbone(config: BackboneConfig, n_items: int) -> Backbone:
     """A freshly initialised backbone; weights are drawn from torch's current generator."""

@@ -386,3 +386,53 @@ def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
     figure.update_xaxes(title="NDCG@10 of tail users")
     figure.update_yaxes(title="NDCG@10 of head users")
     return _finish(figure, "Up and to the right is better for both", height=560)
+
+
+def gradient_noise_figure(table: pd.DataFrame) -> Figure:
+    """Noise scale of every stratum's gradient at every checkpoint, against the users that a step and the stratum have.
+
+    One panel for each part of the parameters. Error bars are two standard errors; a noise scale that is infinite,
+    because no signal was found, is left out.
+    """
+    panels = list(table["part"].unique())
+    names = {"all": "All parameters", "body": "Body", "items": "Item embeddings"}
+    figure = make_subplots(
+        1, len(panels), shared_yaxes=True, subplot_titles=[names.get(p, p) for p in panels], horizontal_spacing=0.04
+    )
+    epochs = sorted(table["epoch"].unique())
+    for column, part in enumerate(panels, start=1):
+        of_part = table[table["part"] == part]
+        for i, epoch in enumerate(epochs):
+            rows = of_part[of_part["epoch"] == epoch]
+            color = _shade(i, len(epochs))
+            figure.add_scatter(
+                x=rows["label"], y=rows["noise_scale"].replace(np.inf, np.nan), mode="lines+markers",
+                name=f"noise scale after epoch {epoch}", legendgroup=str(epoch), showlegend=column == 1,
+                line={"color": color, "width": 2}, marker={"symbol": ("circle", "square", "diamond")[i % 3], "size": 8},
+                error_y={"array": 2 * rows["noise_scale_error"], "color": color, "thickness": 1.5, "width": 3},
+                customdata=rows[["step_cosine", "stratum_cosine"]],
+                hovertemplate=f"epoch {epoch}, %{{x}}: %{{y:,.0f}} users<br>expected cosine with the true gradient: "
+                "%{customdata[0]:.2f} of a step's users, %{customdata[1]:.2f} of as many as the stratum has"
+                "<extra></extra>",
+                row=1, col=column,
+            )  # fmt: skip
+        rows = of_part[of_part["epoch"] == epochs[-1]]
+        for source, label, dash in (
+            ("step_users", "users in a step", "dot"),
+            ("users", "users in the stratum", "dash"),
+        ):
+            figure.add_scatter(
+                x=rows["label"], y=rows[source], mode="lines", name=label, legendgroup=source, showlegend=column == 1,
+                line={"color": _GREY, "dash": dash, "width": 1.5}, row=1, col=column,
+                hovertemplate=f"%{{x}}: %{{y:,}} {label}<extra></extra>",
+            )  # fmt: skip
+    figure.update_xaxes(title="training events of a user", type="category")
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title="users (log scale)", row=1, col=1)
+    last = table[(table["part"] == panels[0]) & (table["epoch"] == epochs[-1])]
+    step, whole = (f"{last[c].min():.2f} to {last[c].max():.2f}" for c in ("step_cosine", "stratum_cosine"))
+    statement = (
+        f"After epoch {epochs[-1]} a step's gradient of a stratum has the cosine {step} with the true one; "
+        f"as many users as the stratum has, {whole}"
+    )
+    return _finish(figure, statement, height=480)

@@ -98,7 +98,7 @@ class TrackingHook:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Logs what a node made, by the name of the dataset."""
         for name, value in outputs.items():
-            if name in ("evaluation", "registered_version", "pin_model"):
+            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure"):
                 self._results[name] = value
             if name == "evaluation":
                 tracking.log_evaluation(value)
@@ -131,6 +131,8 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         lines += summary_lines(results["evaluation"])
     if version := results.get("registered_version"):
         lines.append(f"Registered: {version['model']} version {version['version']} as '{version['alias']}'")
+    if (noise := results.get("gradient_noise_figure")) is not None:
+        lines.append(f"{noise.layout.title.text}.")
     outputs = pipeline.all_outputs()
     if "report" in outputs:
         lines.append(f"Report: {_path(catalog, 'report')}")
@@ -141,6 +143,9 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         from pinet_kedro.operations.expectations import data_docs_index
 
         lines.append(f"Data Docs: {data_docs_index()}")
+    if "gradient_noise" in outputs:
+        places = [_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
+        lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.config import AggregationConfig
@@ -25,18 +25,23 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.recommender import BackboneScorer
+from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
 
 
 @dataclass(frozen=True)
 class EpochReport:
     """What is known after an epoch: mean training loss, validation NDCG@10 by group (not every epoch), the strata's
-    mean weights in the aggregation (empty for joint training and for a rule that has none) and the seconds it took."""
+    mean weights in the aggregation (empty for joint training and for a rule that has none) and the seconds it took.
+
+    `model` is the very one in training, with the weights that the next step starts from: to be looked at, not changed.
+    """
 
     epoch: int
     epochs: int
     loss: float
     seconds: float
+    model: Backbone = field(repr=False, compare=False)
     valid_ndcg: dict[str, float] = field(default_factory=dict)
     stratum_weights: tuple[float, ...] = ()
 
@@ -99,6 +104,7 @@ class _Training:
         start: Backbone | None = None,
     ) -> None:
         self.sequences, self.split, self.strata, self.config, self.device = sequences, split, strata, config, device
+        self.batches = Batches(sequences, split, config)
         self.rng = np.random.default_rng(config.seed)
         self.model = build_backbone(config.backbone, n_items) if start is None else copy.deepcopy(start)
         self.model.to(device)
@@ -118,11 +124,9 @@ class _Training:
             self.quotas = [min(config.schedule.batch_users, len(self.users))]
         else:
             self.streams = [_Shuffled(group, self.rng) for group in groups]
-            self.quotas = _quotas([len(g) for g in groups], config.schedule.batch_users)
-        embeddings = [m for m in self.model.modules() if isinstance(m, nn.Embedding)]
-        tables = {id(m.weight) for m in embeddings if m.num_embeddings == n_items + 1}
-        items_last = sorted(self.model.parameters(), key=lambda p: id(p) in tables)
-        self.gradients = GroupGradients(items_last, len(self.streams))
+            self.quotas = quotas([len(g) for g in groups], config.schedule.batch_users)
+        body, tables = self.model.body_and_items()
+        self.gradients = GroupGradients([*body, *tables], len(self.streams))
         grounds = Grounds(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
@@ -150,6 +154,7 @@ class _Training:
                 valid_ndcg=self._validate() if due else {},
                 stratum_weights=tuple(np.mean(weights, axis=0).tolist()),
                 seconds=time.perf_counter() - started,
+                model=self.model,
             )
             if on_epoch:
                 on_epoch(report)
@@ -161,7 +166,7 @@ class _Training:
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         if self.aggregation is None:
             draws = _length_buckets(*draws[0], self.config.backbone.max_length + 1)
-        batches = [self._gather(users, ends) for users, ends in draws]
+        batches = [self.batches.gather(users, ends) for users, ends in draws]
         counts = np.array([len(targets) for _, targets in batches])
         share = torch.from_numpy(counts / counts.sum()).float()
         prior = self.rule.prior(share)
@@ -203,18 +208,7 @@ class _Training:
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
         """The next users of a stream, and the position before which each one's history is read."""
         users = stream.take(quota)
-        limit = self.config.backbone.max_length + 1
-        ends = self.split.train_end[users].copy()
-        elsewhere = (ends > limit) & (self.rng.random(len(users)) < self.config.schedule.random_window)
-        ends[elsewhere] = self.rng.integers(limit, ends[elsewhere] + 1)
-        return users, ends
-
-    def _gather(self, users: np.ndarray, ends: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Inputs `[B, L]` and the targets `[N]` of their real positions; L is the longest history of the batch."""
-        limit = self.config.backbone.max_length + 1
-        window = self.sequences.windows(users, ends, int(min(ends.max(), limit)))
-        inputs, targets = torch.from_numpy(window[:, :-1]), torch.from_numpy(window[:, 1:])
-        return inputs.to(self.device), targets[inputs != 0].to(self.device)
+        return users, self.batches.ends(users, self.rng)
 
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
         return self.model.loss(inputs, targets, self.loss, drawn)
@@ -254,11 +248,3 @@ def _length_buckets(users: np.ndarray, ends: np.ndarray, limit: int) -> list[tup
     """
     bucket = np.frexp(np.minimum(ends, limit))[1]
     return [(users[bucket == b], ends[bucket == b]) for b in np.unique(bucket)]
-
-
-def _quotas(sizes: list[int], total: int) -> list[int]:
-    """Users of a step for each stratum: in proportion to its users by largest remainder, and at least one."""
-    exact = np.asarray(sizes) / sum(sizes) * min(total, sum(sizes))
-    quota = np.floor(exact).astype(int)
-    quota[np.argsort(quota - exact, kind="stable")[: round(exact.sum()) - quota.sum()]] += 1
-    return np.maximum(quota, 1).tolist()

@@ -1,5 +1,7 @@
 """Typed configuration of backbone training; free of torch, so that the command line can read it at no cost."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
@@ -39,3 +41,20 @@ class BackboneTraining(Configuration):
                 "candidates for all positions together, and binary losses draw negatives for each"
             )
         return self
+
+
+class GradientNoise(Configuration):
+    """When and how exactly the noise of the strata's gradients is measured while the base trains."""
+
+    seed: int = 1
+    checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        (0.0, 0.5, 1.0), min_length=1, description="shares of the epochs; 0 = after the first one"
+    )
+    blocks: int = Field(16, ge=3, description="parts of the rounds that the standard errors are from")
+    rounds: int = Field(16, ge=2, description="rounds a block, each with a step's users of every stratum")
+    dropout: bool = Field(True, description="as in a training step; false: the users' noise alone")
+    cosine: float = Field(0.9, gt=0, lt=1, description="with the true gradient, for the number of users that it takes")
+
+    def epochs(self, of: int) -> list[int]:
+        """The epochs after which it is measured."""
+        return sorted({max(1, round(share * of)) for share in self.checkpoints})
