@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.operations.benchmark import Bench, cells
@@ -16,6 +17,12 @@ TRAINING = BackboneTraining.model_validate(
     {
         "backbone": {"name": "sasrec", "width": 8, "blocks": 1, "heads": 1, "max_length": 8},
         "schedule": {"epochs": 1, "batch_users": 32},
+    }
+)
+STRATA = ReportingStrata.model_validate(
+    {
+        name: {"thresholds": thresholds}
+        for name, thresholds in (("training", [5, 9]), ("head_tail", [9]), ("quintiles", [5]))
     }
 )
 METHODS = {"base": {"aggregation": None}, "backbone": {}}
@@ -68,8 +75,16 @@ def test_threads_and_device_do_not_make_another_cell():
     (one,) = cells(Benchmark(seeds=(1,)), TRAINING, PluginTraining())
     (other,) = cells(Benchmark(seeds=(1,)), TRAINING.model_copy(update={"threads": 7}), PluginTraining())
     (longer,) = cells(Benchmark(seeds=(2,)), TRAINING, PluginTraining())
-    assert one.name("d") == other.name("d")
-    assert len({one.name("d"), one.name("e"), longer.name("d")}) == 3
+    assert one.name("d", STRATA) == other.name("d", STRATA)
+    assert len({one.name("d", STRATA), one.name("e", STRATA), longer.name("d", STRATA)}) == 3
+
+
+def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jointly():
+    joint, aggregated = cells(Benchmark(seeds=(1,), methods=METHODS), TRAINING, PluginTraining())
+    two = STRATA.model_copy(update={"training": STRATA.head_tail})
+    assert joint.name("d", STRATA) != joint.name("d", two)
+    assert joint.model_name("d", STRATA) == joint.model_name("d", two)
+    assert aggregated.model_name("d", STRATA) != aggregated.model_name("d", two)
 
 
 def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prepared):
@@ -120,7 +135,7 @@ def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
 def names_of(**sections):
     method = {"aggregation": None, **sections}
     (cell,) = cells(Benchmark(seeds=(1,), methods={"m": method}), TRAINING, PluginTraining())
-    return cell.model_name("d"), cell.name("d")
+    return cell.model_name("d", STRATA), cell.name("d", STRATA)
 
 
 def test_transfer_makes_another_cell_of_the_same_model():
@@ -137,7 +152,7 @@ def test_every_shipped_method_can_be_built():
     told = {**yaml.safe_load(shipped.read_text(encoding="utf-8"))["benchmark"], "seeds": [1]}
     built = cells(Benchmark.model_validate(told), BackboneTraining(), PluginTraining())
     assert [cell.method for cell in built] == list(told["methods"])
-    assert len({cell.name("d") for cell in built}) == len(built)
+    assert len({cell.name("d", STRATA) for cell in built}) == len(built)
 
 
 def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_names():

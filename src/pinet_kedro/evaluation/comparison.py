@@ -56,10 +56,11 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
     )
 
 
-def data_hash(sequences: Sequences, items: pd.DataFrame) -> str:
-    """sha256 of the indexed log: histories, times, and the raw ids of the items."""
+def data_hash(sequences: Sequences, items: pd.DataFrame, split: Split | None = None) -> str:
+    """sha256 of the indexed log: histories, times, and the raw ids of the items; and of how it is split, if given."""
     digest = hashlib.sha256()
-    for array in (sequences.items, sequences.timestamps, sequences.offsets):
+    held_out = (split.train_end, split.valid_at, split.test_at) if split else ()
+    for array in (sequences.items, sequences.timestamps, sequences.offsets, *held_out):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update("\n".join(items["item_id"]).encode())
     return digest.hexdigest()

@@ -42,20 +42,22 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
 
-    def model_name(self, data: str) -> str:
+    def model_name(self, data: str, strata: ReportingStrata) -> str:
         """Name under which the trained model is stored; changes with the data and with all that training depends on."""
         told = plain(self.training)
         del told["threads"], told["device"]
         if self.joint:
             del told["aggregation"]
+        else:
+            told["strata"] = strata.training.thresholds
         # Models of its own, and not where others start from: no cell has to wait for it.
         alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
         return _digest({"data": data, "training": told, **alone})
 
-    def name(self, data: str) -> str:
+    def name(self, data: str, strata: ReportingStrata) -> str:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
-        told = {"model": self.model_name(data), "method": self.method, "plugins": plain(self.plugins)}
-        return _digest(told if self.transfer is None else {**told, "transfer": plain(self.transfer)})
+        told = {"model": self.model_name(data, strata), "method": self.method, "strata": plain(strata)}
+        return _digest({**told, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
 
 
 def _digest(told: dict[str, Any]) -> str:
@@ -87,7 +89,7 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
 
 @dataclass
 class Bench:
-    """What all cells share: the prepared data, `hash` being the data's, and the folder where results are kept."""
+    """What all cells share: the prepared data, `hash` being that of log and split, and the folder of the results."""
 
     sequences: Sequences
     split: Split
@@ -99,7 +101,7 @@ class Bench:
 
     def ranks(self, cell: Cell) -> ParquetDataset:
         """Where a cell's ranks are stored."""
-        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash)}.parquet"))
+        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash, self.strata)}.parquet"))
 
     def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
@@ -120,8 +122,8 @@ class Bench:
             yield from map(self._run, missing)
             return
         # Cells of one model wait for the first of them, which trains it.
-        first = {cell.model_name(self.hash): cell for cell in reversed(missing)}
-        rest = [cell for cell in missing if first[cell.model_name(self.hash)] is not cell]
+        first = {cell.model_name(self.hash, self.strata): cell for cell in reversed(missing)}
+        rest = [cell for cell in missing if first[cell.model_name(self.hash, self.strata)] is not cell]
         # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
@@ -177,7 +179,7 @@ class Bench:
         from pinet_kedro.recommender import Recommender
         from pinet_kedro.training.backbone import train_backbone
 
-        store = RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash)))
+        store = RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash, self.strata)))
         if not store.exists():
             backbone = train_backbone(
                 self.sequences, self.split, self.strata, len(self.items), cell.training,

@@ -27,7 +27,7 @@ def run_cells(
     from pinet_kedro.operations.project import project_folder
 
     todo = cells(config, training, plugins)
-    bench = Bench(sequences, split, strata, items, data_hash(sequences, items), project_folder() / config.folder)
+    bench = Bench(sequences, split, strata, items, data_hash(sequences, items, split), project_folder() / config.folder)
     return bench.run(todo, config.workers)
 
 
