@@ -21,7 +21,6 @@ from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.binary import Negatives
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.training.backbone import _Training
-from pinet_kedro.training.config import BackboneTraining
 
 
 @pytest.fixture
@@ -136,10 +135,6 @@ NEUTRAL = {
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
 def test_step_is_that_of_one_padded_batch_of_the_same_users(planted_world, small_training, backbone, loss, aggregation):
-    if backbone.name == "din" and loss.name in ("bce", "gbce"):
-        with pytest.raises(ValueError, match="din takes a softmax"):
-            BackboneTraining(backbone=backbone, loss=loss)
-        return
     gradients, mean_loss, model, calls = recorded_step(planted_world, small_training, loss, aggregation, backbone)
     assert len(calls) == 5 if aggregation else len(calls) >= 1
     length = max(inputs.shape[1] for inputs, _, _ in calls)

@@ -1,5 +1,6 @@
 """DIN: a loop over users, positions, candidates and events gives the same logits, losses and gradients."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from pinet_kedro.backbones import din
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import DINConfig
+from pinet_kedro.losses.binary import BinaryCrossEntropy
 from pinet_kedro.losses.config import FullSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax
 
@@ -97,6 +99,31 @@ def test_loss_and_gradients_equal_a_loop_over_positions(model, candidates):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.usefixtures("_blocks")
+@pytest.mark.parametrize("negatives", [1, 3])
+def test_binary_loss_and_gradients_equal_a_loop_over_positions(model, negatives):
+    """A user a block: the shortest history's scores are computed apart, the longest one's with all others."""
+    inputs, real = HISTORIES[:, :-1], REAL[:, :-1]
+    targets = HISTORIES[:, 1:][real]
+    loss = BinaryCrossEntropy(negatives, calibration=0.6, n_items=ITEMS)
+    drawn = loss.candidates(targets.numpy(), np.random.default_rng(0))
+    rows = iter(drawn.items)
+    losses = []
+    for history, row in zip(inputs, HISTORIES, strict=True):
+        first = int((history == 0).sum())
+        for end in range(first + 1, len(history) + 1):
+            logits = naive_logits(model, history[first:end])
+            others = logits[next(rows) - 1]
+            losses.append(-loss.power * F.logsigmoid(logits[row[end] - 1]) - F.logsigmoid(-others).sum())
+    expected = torch.stack(losses).mean() / (negatives + 1)
+    found = model.loss(inputs, targets, loss, drawn)
+    torch.testing.assert_close(found, expected, **EXACT)
+    parameters = list(model.parameters())
+    ours, theirs = torch.autograd.grad(3 * found, parameters), torch.autograd.grad(3 * expected, parameters)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+
+
 def losses_by_position(model, histories):
     """The loss of every real position of histories, one call for each."""
     read = [items[items != 0] for items in histories]
@@ -115,31 +142,11 @@ def test_later_item_leaves_earlier_positions(model):
         assert (after[position - 1 :] != before[position - 1 :]).all()
 
 
-@pytest.mark.parametrize("padding", [1, 2])
-def test_left_padding_leaves_scores_states_and_loss(model, padding):
-    padded = F.pad(HISTORIES, (padding, 0))
-    for found, expected in zip(model.read(padded), model.read(HISTORIES), strict=True):
-        torch.testing.assert_close(found, expected, **EXACT)
-    torch.testing.assert_close(model.states(padded)[:, padding:][REAL], model.states(HISTORIES)[REAL], **EXACT)
-    targets = HISTORIES[:, 1:][REAL[:, :-1]]
-    loss = model.loss(HISTORIES[:, :-1], targets, FULL, Candidates())
-    torch.testing.assert_close(model.loss(padded[:, :-1], targets, FULL, Candidates()), loss, **EXACT)
-
-
 def test_state_is_what_a_candidate_of_no_preference_sees(model):
     model.query.weight.data.zero_()
     states, scores = model.read(HISTORIES)
     torch.testing.assert_close(states @ model.item_vectors().T + model.item_bias, scores, **EXACT)
     torch.testing.assert_close(model.states(HISTORIES)[:, -1], states, **EXACT)
-
-
-def test_padding_row_stays_zero_and_gets_no_gradient(model):
-    inputs, real = HISTORIES[:, :-1], REAL[:, :-1]
-    model.train()
-    model.loss(inputs, HISTORIES[:, 1:][real], FULL, Candidates()).backward()
-    assert (model.items.weight[0] == 0).all()
-    assert (model.items.weight.grad[0] == 0).all()
-    assert (model.items.weight.grad[1:].abs().sum(1) > 0).all()
 
 
 def test_empty_history_scores_the_bias(model):
@@ -155,8 +162,3 @@ def test_extreme_affinities_stay_finite(model):
     loss = model.loss(HISTORIES[:, :-1], HISTORIES[:, 1:][REAL[:, :-1]], FULL, Candidates())
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, list(model.parameters())))
     assert torch.isfinite(model.read(HISTORIES)[1]).all()
-
-
-def test_width_must_be_a_multiple_of_heads():
-    with pytest.raises(ValueError, match="width=9, heads=2"):
-        build_backbone(DINConfig(width=9, heads=2), n_items=3)

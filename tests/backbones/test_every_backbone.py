@@ -1,15 +1,18 @@
-"""What holds of every backbone: it learns what is planted, carries plugins, and is stored as it was trained."""
+"""What holds of every backbone: what a state may depend on, that it learns what is planted, carries plugins, and is
+stored as it was trained."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
-from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
+from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, SampledSoftmaxConfig
+from pinet_kedro.losses.softmax import Candidates, FullSoftmax
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.training.backbone import train_backbone
@@ -20,6 +23,85 @@ CONFIGS = {
     "gru4rec": GRU4RecConfig(**SMALL, hidden=24),
     "din": DINConfig(**SMALL),
 }
+
+
+TINY = {
+    "sasrec": SASRecConfig(width=8, blocks=2, heads=2, max_length=8),
+    "gru4rec": GRU4RecConfig(width=8, hidden=6, max_length=8),
+    "gru4rec of two layers": GRU4RecConfig(width=8, hidden=6, layers=2, max_length=8),
+    "din": DINConfig(width=8, heads=2, max_length=8),
+}
+FULL = FullSoftmax(FullSoftmaxConfig())
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
+REAL = HISTORIES != 0
+
+
+@pytest.fixture(params=TINY.values(), ids=TINY.keys())
+def tiny(request):
+    """An untrained model far from its start, where blocks are close to the identity and attention to uniform."""
+    torch.manual_seed(0)
+    model = build_backbone(request.param, n_items=10).double().eval()
+    for parameter in model.parameters():
+        parameter.data += 0.5 * torch.randn_like(parameter)
+    model.items.weight.data[0] = 0
+    return model
+
+
+def loss_of(model, histories):
+    real = histories[:, :-1] != 0
+    return model.loss(histories[:, :-1], histories[:, 1:][real], FULL, Candidates())
+
+
+def test_later_item_leaves_earlier_states(tiny):
+    states = tiny.states(HISTORIES)
+    for position in range(1, 6):
+        changed = HISTORIES.clone()
+        changed[:, position] = torch.where(REAL[:, position], 10, 0)
+        after = tiny.states(changed)
+        before, since = REAL[:, :position], REAL[:, position]
+        torch.testing.assert_close(after[:, :position][before], states[:, :position][before], **EXACT)
+        assert (after[since, position:] - states[since, position:]).abs().amax(-1).min() > 1e-6
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_left_padding_leaves_states_scores_and_loss(tiny, padding):
+    padded = F.pad(HISTORIES, (padding, 0))
+    torch.testing.assert_close(tiny.states(padded)[:, padding:][REAL], tiny.states(HISTORIES)[REAL], **EXACT)
+    for found, expected in zip(tiny.read(padded), tiny.read(HISTORIES), strict=True):
+        torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(loss_of(tiny, padded), loss_of(tiny, HISTORIES), **EXACT)
+
+
+def test_states_do_not_depend_on_the_rest_of_the_batch(tiny):
+    together = tiny.states(HISTORIES)
+    for row, history in enumerate(HISTORIES):
+        alone = tiny.states(history[history != 0][None])
+        torch.testing.assert_close(alone[0], together[row][history != 0], **EXACT)
+
+
+def test_padding_row_stays_zero_and_gets_no_gradient(tiny):
+    loss_of(tiny.train(), HISTORIES).backward()
+    assert (tiny.items.weight[0] == 0).all()
+    assert (tiny.items.weight.grad[0] == 0).all()
+    assert (tiny.items.weight.grad[1:].abs().sum(1) > 0).all()
+
+
+def test_rows_of_padding_alone_are_finite_with_finite_gradients(tiny):
+    states = tiny.states(torch.zeros(2, 4, dtype=torch.int64))
+    assert torch.isfinite(states).all()
+    states.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
+
+
+def test_item_vectors_are_the_input_vectors_of_items_one_on(tiny):
+    torch.testing.assert_close(tiny.item_vectors(), tiny.items(torch.arange(1, 11)))
+
+
+@pytest.mark.parametrize("kind", [SASRecConfig, DINConfig])
+def test_width_must_be_a_multiple_of_heads(kind):
+    with pytest.raises(ValueError, match="width=9, heads=2"):
+        build_backbone(kind(width=9, heads=2), n_items=3)
 
 
 @pytest.fixture(scope="module", params=CONFIGS.values(), ids=CONFIGS.keys())
@@ -63,9 +145,13 @@ def test_planted_transitions_are_learnt(planted_world, trained):
     assert ndcg(planted_world, BackboneScorer(trained)) > 1.7 * ndcg(planted_world, PopularityScorer(planted_world))
 
 
-def test_planted_transitions_are_learnt_from_sampled_candidates(planted_world, config):
-    sampled = config.model_copy(update={"loss": SampledSoftmaxConfig(uniform_items=15)})
-    scorer = BackboneScorer(train(planted_world, sampled))
+@pytest.mark.parametrize(
+    "loss",
+    [SampledSoftmaxConfig(uniform_items=15), BCEConfig(negatives=4)],
+    ids=lambda loss: loss.name,
+)
+def test_planted_transitions_are_learnt_from_a_sample(planted_world, config, loss):
+    scorer = BackboneScorer(train(planted_world, config.model_copy(update={"loss": loss})))
     assert ndcg(planted_world, scorer) > 1.7 * ndcg(planted_world, PopularityScorer(planted_world))
 
 

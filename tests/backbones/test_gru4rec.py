@@ -1,18 +1,18 @@
-"""GRU4Rec: what a state may depend on, and torch's own GRU on each history alone."""
+"""GRU4Rec: torch's own GRU on each history alone and on packed sequences, values and gradients."""
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import GRU4RecConfig
-from pinet_kedro.losses.config import FullSoftmaxConfig
-from pinet_kedro.losses.softmax import Candidates, FullSoftmax
+from pinet_kedro.backbones.packed_gru import pack, packed_gru
 
-FULL = FullSoftmax(FullSoftmaxConfig())
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
 REAL = HISTORIES != 0
+STEPS = [[3, 2, 2, 1], [4, 4], [5], [1, 1, 1]]
 
 
 @pytest.fixture(params=[1, 2], ids=["one layer", "two layers"])
@@ -20,23 +20,6 @@ def model(request):
     torch.manual_seed(0)
     config = GRU4RecConfig(width=8, hidden=6, layers=request.param, max_length=8)
     return build_backbone(config, n_items=10).double().eval()
-
-
-def test_later_item_leaves_earlier_states(model):
-    states = model.states(HISTORIES)
-    for position in range(1, 6):
-        changed = HISTORIES.clone()
-        changed[:, position] = torch.where(REAL[:, position], 10, 0)
-        after = model.states(changed)
-        before, since = REAL[:, :position], REAL[:, position]
-        torch.testing.assert_close(after[:, :position][before], states[:, :position][before], **EXACT)
-        assert (after[since, position:] - states[since, position:]).abs().amax(-1).min() > 1e-6
-
-
-@pytest.mark.parametrize("padding", [1, 2])
-def test_left_padding_leaves_the_states(model, padding):
-    padded = model.states(F.pad(HISTORIES, (padding, 0)))[:, padding:]
-    torch.testing.assert_close(padded[REAL], model.states(HISTORIES)[REAL], **EXACT)
 
 
 def test_states_are_those_of_torch_gru_on_each_history_alone(model):
@@ -47,21 +30,33 @@ def test_states_are_those_of_torch_gru_on_each_history_alone(model):
         torch.testing.assert_close(together[row][REAL[row]], expected, **EXACT)
 
 
-def test_padding_row_stays_zero_and_gets_no_gradient(model):
-    inputs, real = HISTORIES[:, :-1], REAL[:, :-1]
-    model.train()
-    model.loss(inputs, HISTORIES[:, 1:][real], FULL, Candidates()).backward()
-    assert (model.items.weight[0] == 0).all()
-    assert (model.items.weight.grad[0] == 0).all()
-    assert (model.items.weight.grad[1:].abs().sum(1) > 0).all()
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("steps", STEPS, ids=str)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.filterwarnings("ignore:dropout option adds dropout")
+def test_packed_states_and_gradients_are_those_of_torch(layers, steps, dropout):
+    torch.manual_seed(0)
+    gru = nn.GRU(5, 4, layers, dropout=dropout).double()
+    x = torch.randn(sum(steps), 5, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(sum(steps), 4, dtype=torch.float64)
+    sides = []
+    for compute in (packed_gru, lambda gru, x, steps: gru(PackedSequence(x, torch.tensor(steps)))[0].data):
+        torch.manual_seed(1)  # dropout between layers draws the same numbers in the same order
+        states = compute(gru, x, steps)
+        sides.append((states, *torch.autograd.grad(states, [x, *gru.parameters()], upstream)))
+    for ours, theirs in zip(*sides, strict=True):
+        torch.testing.assert_close(ours, theirs, **EXACT)
 
 
-def test_rows_of_padding_alone_are_finite_with_finite_gradients(model):
-    states = model.states(torch.zeros(2, 4, dtype=torch.int64))
-    assert torch.isfinite(states).all()
-    states.sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+def test_pack_reads_the_longest_histories_first():
+    real = torch.tensor([[False, True, True], [True, True, True], [False, False, True]])
+    rows, columns, steps = pack(real)
+    assert steps == [3, 2, 1]
+    assert rows.tolist() == [1, 0, 2, 1, 0, 1]
+    assert columns.tolist() == [0, 1, 2, 1, 2, 2]
 
 
-def test_item_vectors_are_the_input_vectors_of_items_one_on(model):
-    torch.testing.assert_close(model.item_vectors(), model.items(torch.arange(1, 11)))
+def test_stored_names_are_those_of_torch_gru(model):
+    layers = range(model.config.layers)
+    expected = {f"gru.{kind}_l{layer}" for layer in layers for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert {name for name in model.state_dict() if name.startswith("gru.")} == expected

@@ -125,6 +125,38 @@ def test_divergence_in_a_stratum_names_it(planted_world, small_training, monkeyp
         train(planted_world, small_training, DeconfoundedConfig())
 
 
+def test_divergence_keeps_the_best_validated_epoch(planted_world, small_training, monkeypatch):
+    """What is kept is what training that ends at that epoch gives, whatever is trained after it."""
+    loss, reports = _Training._loss, []
+
+    def poisoned(self, *arguments):
+        return loss(self, *arguments) * (float("nan") if len(reports) == 5 else 1)
+
+    monkeypatch.setattr(_Training, "_loss", poisoned)
+    schedule = {"validate_every": 2}
+    with pytest.raises(DivergedError, match="epoch 6, step 1") as caught:
+        train(planted_world, small_training, None, schedule=schedule, on_epoch=reports.append)
+    ndcg_of = {report.epoch: report.valid_ndcg["all"] for report in reports if report.valid_ndcg}
+    assert set(ndcg_of) == {2, 4}
+    best = caught.value.best
+    assert (best.epoch, best.valid_ndcg) == max(ndcg_of.items(), key=lambda item: item[1])
+    reports.clear()
+    until = train(planted_world, small_training, None, schedule=schedule | {"epochs": best.epoch})
+    assert torch.equal(weights_of(best.backbone), weights_of(until))
+
+
+def test_divergence_before_any_validation_keeps_nothing(planted_world, small_training):
+    with pytest.raises(DivergedError) as caught:
+        train(planted_world, small_training, None, schedule={"learning_rate": 1e30})
+    assert caught.value.best is None
+
+
+def test_validation_score_that_is_not_finite_is_divergence(planted_world, small_training):
+    schedule = {"learning_rate": 1e30, "batch_users": 1000, "validate_every": 1}  # one step an epoch
+    with pytest.raises(DivergedError, match=r"a validation score is not finite after epoch 1\. .*learning_rate"):
+        train(planted_world, small_training, None, schedule=schedule)
+
+
 @in_both_modes
 @pytest.mark.parametrize("loss", [FullSoftmaxConfig(), SampledSoftmaxConfig(uniform_items=15)], ids=["full", "sampled"])
 def test_nothing_after_the_training_part_is_read(planted_world, small_training, aggregation, loss):

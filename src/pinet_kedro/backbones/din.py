@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import DINConfig
 from pinet_kedro.backbones.dropout import Dropout
+from pinet_kedro.losses.binary import BinaryCrossEntropy, Negatives
 from pinet_kedro.losses.loss import Loss
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax, summed_loss
 
-# Attention weights (heads x users x length x candidates) in memory at a time.
+# Attention weights (heads x users x length x candidates), or candidates' vectors, in memory at a time.
 _BLOCK_WEIGHTS = 2**20
 # Exponents this far below a candidate's highest one in the window stop here: no sum of weights is ever 0. Below that
 # an early position would depend on the window's later events.
@@ -67,10 +68,13 @@ class DIN(Backbone):
         return ((weights @ values) / _positive(weights.sum(-1, keepdim=True))).permute(1, 2, 0, 3).flatten(2)
 
     def loss(
-        self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], loss: Loss, drawn: Candidates
+        self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], loss: Loss, drawn: Candidates | Negatives
     ) -> Float[Tensor, ""]:
-        """As `Backbone.loss`, for a softmax: its candidates are scored for all positions together."""
-        assert isinstance(loss, FullSoftmax)  # BackboneTraining refuses the others
+        """As `Backbone.loss`: a softmax scores its candidates for all positions, a binary loss each position's own."""
+        if isinstance(drawn, Negatives):
+            assert isinstance(loss, BinaryCrossEntropy)
+            return self._binary_loss(inputs, torch.cat([targets[:, None], drawn.items.to(targets.device)], 1), loss)
+        assert isinstance(loss, FullSoftmax)
         focal, candidates = loss.focal, drawn
         real = inputs != 0
         columns = torch.zeros_like(inputs)
@@ -85,11 +89,45 @@ class DIN(Backbone):
             logits = _logits(keys, values, mask, queries, outputs, recency[:, newest, newest]) + bias
             return summed_loss(logits[mask], columns[users, newest][mask], candidates, focal)
 
-        keys, values = self._history(inputs)
-        queries, outputs, bias = self._candidates(candidates.items)
-        blocks = list(_blocks(real, self.config.heads * len(bias)))
-        shared = (queries, outputs, bias, self._recency(inputs.shape[1]))
-        return _SumOverBlocks.apply(block_loss, blocks, keys, values, *shared) / len(targets)
+        scored = self._candidates(candidates.items)
+        blocks = list(_blocks(real, lambda longest: self.config.heads * longest * len(scored[-1])))
+        total = _SumOverBlocks.apply(block_loss, blocks, *self._history(inputs), *scored, self._recency(real.shape[1]))
+        return total / len(targets)
+
+    def _binary_loss(
+        self, inputs: Int[Tensor, "B L"], picked: Int[Tensor, "N m"], loss: BinaryCrossEntropy
+    ) -> Float[Tensor, ""]:
+        """Mean loss of every position's target (column 0) and negatives."""
+        real, scores = inputs != 0, picked.shape[1]
+        items, picked = picked.unique(return_inverse=True)
+        columns = picked.new_zeros(*inputs.shape, scores)
+        columns[real] = picked
+
+        def apart(longest: int) -> bool:
+            """Whether a history needs fewer scores than all positions share items; otherwise all are scored for all."""
+            return longest * scores < len(items)
+
+        def block_loss(users: Tensor, newest: slice, keys: Tensor, values: Tensor, *shared: Tensor) -> Tensor:
+            queries, outputs, bias, recency = shared
+            mask, own = real[users, newest], columns[users, newest]
+            recency = recency[:, newest, newest]
+            if apart(own.shape[1]):
+                queries, outputs = (
+                    t.index_select(1, own.flatten()).unflatten(1, own.shape) for t in (queries, outputs)
+                )
+                logits = _own_logits(keys, values, mask, queries, outputs, recency)
+            else:
+                logits = _logits(keys, values, mask, queries, outputs, recency).gather(2, own)
+            return loss.summed((logits + bias[own])[mask])
+
+        def numbers(longest: int) -> int:
+            largest = scores * max(longest, self.config.width // self.config.heads) if apart(longest) else len(items)
+            return self.config.heads * longest * largest
+
+        blocks = list(_blocks(real, numbers))
+        scored = self._candidates(items)
+        total = _SumOverBlocks.apply(block_loss, blocks, *self._history(inputs), *scored, self._recency(real.shape[1]))
+        return total / len(picked)
 
     def read(self, histories: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B I"]]:
         real = histories != 0
@@ -97,7 +135,7 @@ class DIN(Backbone):
         queries, outputs, bias = self._candidates(None)
         recency = self._recency(histories.shape[1])[:, -1:]
         scores = queries.new_empty(len(histories), self.n_items)
-        for users, newest in _blocks(real, self.config.heads * self.n_items):
+        for users, newest in _blocks(real, lambda longest: self.config.heads * longest * self.n_items):
             block = keys[:, users, newest], values[:, users, newest], real[users, newest]
             scores[users] = _logits(*block, queries, outputs, recency[..., newest])[:, 0] + bias
         return self.states(histories)[:, -1], scores
@@ -144,13 +182,31 @@ def _logits(
     return (attended / _positive(recency[:, None] @ weights)).sum(0)
 
 
+def _own_logits(
+    keys: Float[Tensor, "H b L d"],
+    values: Float[Tensor, "H b L d"],
+    real: Bool[Tensor, "b L"],
+    queries: Float[Tensor, "H b L m d"],
+    outputs: Float[Tensor, "H b L m d"],
+    recency: Float[Tensor, "H L L"],
+) -> Float[Tensor, "b L m"]:
+    """As `_logits`, with candidates of its own at every position."""
+    affinity, appeal = (
+        (t @ own.flatten(2, 3).mT).unflatten(3, own.shape[2:4]) for t, own in ((keys, queries), (values, outputs))
+    )
+    highest = affinity.detach().amax(2, keepdim=True)
+    seen = recency.mT[:, None] * real[:, :, None]
+    weights = (affinity - highest).clamp(min=_LOWEST).exp() * seen[..., None]
+    return ((weights * appeal).sum(2) / _positive(weights.sum(2))).sum(0)
+
+
 def _positive(total: Tensor) -> Tensor:
     """0 only before the first event of a history, where nothing but a finite number is wanted."""
     return total.clamp(min=1e-30)
 
 
-def _blocks(real: Bool[Tensor, "B L"], weights: int) -> Iterator[tuple[Int[Tensor, " b"], slice]]:
-    """Users in blocks, and the newest positions that hold the longest history of a block; `weights` = a position's.
+def _blocks(real: Bool[Tensor, "B L"], numbers: Callable[[int], int]) -> Iterator[tuple[Int[Tensor, " b"], slice]]:
+    """Users in blocks, and the newest positions that hold the longest history of a block; `numbers` = a history's.
 
     Users of like length go together, so that the cost does not depend on who is padded with whom.
     """
@@ -158,7 +214,7 @@ def _blocks(real: Bool[Tensor, "B L"], weights: int) -> Iterator[tuple[Int[Tenso
     start = 0
     while start < len(order):
         longest = int(lengths[start])
-        count = max(1, _BLOCK_WEIGHTS // (weights * longest))
+        count = max(1, _BLOCK_WEIGHTS // numbers(longest))
         yield order[start : start + count], slice(-longest, None)
         start += count
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import GRU4RecConfig
 from pinet_kedro.backbones.dropout import Dropout
+from pinet_kedro.backbones.packed_gru import pack, packed_gru
 
 
 class GRU4Rec(Backbone):
@@ -23,7 +24,7 @@ class GRU4Rec(Backbone):
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
         self.dropout = Dropout(config.dropout)
         between = config.dropout if config.layers > 1 else 0.0  # torch warns of a dropout between one layer
-        self.gru = nn.GRU(config.width, config.hidden, config.layers, batch_first=True, dropout=between)
+        self.gru = nn.GRU(config.width, config.hidden, config.layers, dropout=between)
         self.head = nn.Linear(config.hidden, config.width)
         nn.init.normal_(self.items.weight, std=config.width**-0.5)
         with torch.no_grad():
@@ -33,11 +34,7 @@ class GRU4Rec(Backbone):
         return self.items.weight[1:]
 
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        # Padding moves from the left to the right, where it comes after every state that counts; then back.
-        padding = (items == 0).sum(1, keepdim=True)
-        place = torch.arange(items.shape[1], device=items.device)
-        first_to_last = items.gather(1, (place + padding) % items.shape[1])
-        hidden, _ = self.gru(self.dropout(self.items(first_to_last)))
+        rows, columns, steps = pack(items != 0)
+        hidden = packed_gru(self.gru, self.dropout(self.items(items[rows, columns])), steps)
         states = self.head(self.dropout(hidden))
-        back = (place - padding) % items.shape[1]
-        return states.gather(1, back[:, :, None].expand_as(states))
+        return states.new_zeros(*items.shape, self.config.width).index_put((rows, columns), states)

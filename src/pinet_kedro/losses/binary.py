@@ -57,6 +57,10 @@ class BinaryCrossEntropy:
         picked = torch.cat([targets[:, None], drawn.items.to(targets.device)], 1) - 1
         return _ChunkedBinary.apply(states, vectors, picked, self.power)
 
+    def summed(self, logits: Float[Tensor, "N m"]) -> Float[Tensor, ""]:
+        """Sum of ℓ over rows of logits, the target in column 0 and its negatives; for what is no dot product."""
+        return _summed(logits, self.power) / logits.shape[1]
+
 
 class _ChunkedBinary(torch.autograd.Function):
     """ℓ of a target in column 0 and its negatives, whose gradients are formed in the forward pass as in `softmax`."""
@@ -78,7 +82,7 @@ class _ChunkedBinary(torch.autograd.Function):
             rows, columns = states[start : start + chunk], picked[start : start + chunk]
             chosen = vectors[columns]
             scores = torch.bmm(chosen, rows[:, :, None])[:, :, 0]
-            total -= power * F.logsigmoid(scores[:, 0]).sum() + F.logsigmoid(-scores[:, 1:]).sum()
+            total += _summed(scores, power)
             if state_grad is not None and vector_grad is not None:
                 slope = torch.cat([-power * torch.sigmoid(-scores[:, :1]), torch.sigmoid(scores[:, 1:])], 1)
                 state_grad[start : start + chunk] = torch.bmm(slope[:, None], chosen)[:, 0]
@@ -91,3 +95,7 @@ class _ChunkedBinary(torch.autograd.Function):
     def backward(ctx, upstream: Tensor):  # noqa: ANN001, ANN205
         state_grad, vector_grad = ctx.saved_tensors
         return state_grad * upstream, vector_grad * upstream, None, None
+
+
+def _summed(scores: Float[Tensor, "N m"], power: float) -> Float[Tensor, ""]:
+    return -(power * F.logsigmoid(scores[:, 0]).sum() + F.logsigmoid(-scores[:, 1:]).sum())

@@ -47,11 +47,11 @@ def fit_factors(sequences: Sequences, split: Split, n_items: int, config: Factor
     item = sequences.items[trained].astype(np.int64) - 1
     liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=(sequences.n_users, n_items))
     liked.data[:] = 1  # repeats have been summed
-    model = AlternatingLeastSquares(
-        config.factors, config.regularization, config.confidence,
-        iterations=config.iterations, num_threads=torch.get_num_threads(), random_state=config.seed,
-    )  # fmt: skip
     # The library has threads of its own, and is slow where BLAS adds others.
     with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            config.factors, config.regularization, config.confidence,
+            iterations=config.iterations, num_threads=torch.get_num_threads(), random_state=config.seed,
+        )  # fmt: skip
         model.fit(liked, show_progress=False)
     return ImplicitFactors(torch.from_numpy(np.asarray(model.item_factors)), config)

@@ -55,8 +55,21 @@ class EpochReport:
 OnEpoch = Callable[[EpochReport], None]
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """Averaged weights as they were after an epoch, with their validation NDCG@10 over all users."""
+
+    epoch: int
+    valid_ndcg: float
+    backbone: Backbone
+
+
 class DivergedError(ArithmeticError):
-    """The loss is no longer finite."""
+    """The loss or a validation score is no longer finite; `best` is the best validated epoch until then, if any."""
+
+    def __init__(self, message: str, best: Checkpoint | None = None) -> None:
+        super().__init__(message)
+        self.best = best
 
 
 def train_backbone(
@@ -79,8 +92,8 @@ def train_backbone(
     Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
     but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
 
-    Raises `DivergedError` when a loss is NaN or infinite. Torch's global generator is forked and seeded: dropout takes
-    no generator of its own.
+    Raises `DivergedError` when a loss or a validation score is NaN or infinite. Torch's global generator is forked and
+    seeded: dropout takes no generator of its own.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -136,11 +149,12 @@ class _Training:
         self.rule = build_rule(aggregation, grounds)
         rate = config.schedule.learning_rate
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, betas=(0.9, 0.98), fused=True)
+        self.best: Checkpoint | None = None
 
     def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
         schedule = self.config.schedule
-        best = self._validate().get("all", math.inf) if keep_best else math.inf
-        kept = copy.deepcopy(self.average) if keep_best else self.average
+        if keep_best:
+            self._validate(epoch=0)
         for epoch in range(1, schedule.epochs + 1):
             started = time.perf_counter()
             self.model.train()
@@ -151,16 +165,14 @@ class _Training:
                 epoch=epoch,
                 epochs=schedule.epochs,
                 loss=float(np.mean(losses)),
-                valid_ndcg=self._validate() if due else {},
+                valid_ndcg=self._validate(epoch) if due else {},
                 stratum_weights=tuple(np.mean(weights, axis=0).tolist()),
                 seconds=time.perf_counter() - started,
                 model=self.model,
             )
             if on_epoch:
                 on_epoch(report)
-            if report.valid_ndcg.get("all", -math.inf) > best:
-                best, kept = report.valid_ndcg["all"], copy.deepcopy(self.average)
-        return kept.eval()
+        return self.best.backbone if keep_best and self.best else self.average.eval()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
@@ -180,11 +192,7 @@ class _Training:
         if not np.isfinite(values).all():
             first = int(np.flatnonzero(~np.isfinite(values))[0])
             whose = f"stratum {self.present[first] + 1}" if self.aggregation else "the batch"
-            raise DivergedError(
-                f"the loss of {whose} is {values[first]} at epoch {epoch}, step {step + 1}. The usual cause is a "
-                f"learning rate too high for this backbone: lower backbone_training.schedule.learning_rate "
-                f"(now {self.config.schedule.learning_rate})."
-            )
+            raise self._diverged(f"the loss of {whose} is {values[first]} at epoch {epoch}, step {step + 1}")
         stratum_weights: Tensor | None = prior
         if self.rule.aggregate is not None:
             now = (t.to(self.device) for t in (torch.tensor(values), share, prior))
@@ -213,17 +221,30 @@ class _Training:
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
         return self.model.loss(inputs, targets, self.loss, drawn)
 
-    def _validate(self) -> dict[str, float]:
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"{what}. The usual cause is a learning rate too high for this backbone: lower "
+            f"backbone_training.schedule.learning_rate (now {self.config.schedule.learning_rate}).",
+            self.best,
+        )
+
+    def _validate(self, epoch: int) -> dict[str, float]:
         users = np.flatnonzero(self.split.valid_at > 0)
         limit = self.config.schedule.validation_users
         if len(users) > limit:
             users = np.sort(np.random.default_rng(0).choice(users, limit, replace=False))
         activeness = self.split.train_end[users]
         scorer = BackboneScorer(self.average.eval())
-        ranks = target_ranks(scorer, self.sequences, users, self.split.valid_at[users], activeness)
+        try:
+            ranks = target_ranks(scorer, self.sequences, users, self.split.valid_at[users], activeness)
+        except FloatingPointError as error:
+            raise self._diverged(f"a validation score is not finite after epoch {epoch}") from error
         groups = self.strata.groups(activeness)
         table = metrics_by_group(ranks, {name: groups[name] for name in ("all", "head", "tail")})
-        return {name: values["ndcg_at_10"] for name, values in table.items()}
+        ndcg = {name: values["ndcg_at_10"] for name, values in table.items()}
+        if "all" in ndcg and (self.best is None or ndcg["all"] > self.best.valid_ndcg):
+            self.best = Checkpoint(epoch, ndcg["all"], copy.deepcopy(self.average))
+        return ndcg
 
 
 class _Shuffled:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
@@ -32,15 +32,6 @@ class BackboneTraining(Configuration):
     loss: LossConfig = FullSoftmaxConfig()
     schedule: Schedule = Schedule()
     aggregation: AggregationConfig = DeconfoundedConfig()
-
-    @model_validator(mode="after")
-    def _scored_together(self) -> "BackboneTraining":
-        if self.backbone.name == "din" and self.loss.name in ("bce", "gbce"):
-            raise ValueError(
-                f"din takes a softmax (full_softmax or sampled_softmax), not {self.loss.name}: it scores the same "
-                "candidates for all positions together, and binary losses draw negatives for each"
-            )
-        return self
 
 
 class GradientNoise(Configuration):

@@ -33,16 +33,20 @@ def _train(
     config: BackboneTraining,
     aggregation: AggregationConfig | None,
 ) -> tuple[Recommender, pd.DataFrame]:
+    from pinet_kedro.backbones.backbone import Backbone
+    from pinet_kedro.operations.divergence import keep_best
     from pinet_kedro.operations.watching import watch_training
     from pinet_kedro.plugins.popularity import count_popularity
     from pinet_kedro.recommender import Recommender as TrainedModel
     from pinet_kedro.training.backbone import train_backbone
 
-    with watch_training(name) as watch:
+    def recommender(backbone: Backbone) -> TrainedModel:
+        popularity = count_popularity(sequences, split, len(items))
+        return TrainedModel(backbone, strata, popularity, items["item_id"].to_numpy(object))
+
+    with watch_training(name) as watch, keep_best(name, recommender):
         backbone = train_backbone(sequences, split, strata, len(items), config, aggregation, watch)
-    popularity = count_popularity(sequences, split, len(items))
-    model = TrainedModel(backbone, strata, popularity, items["item_id"].to_numpy(object))
-    return model, watch.curve()
+    return recommender(backbone), watch.curve()
 
 
 def draw_curves(base: pd.DataFrame, backbone: pd.DataFrame) -> tuple[Figure, Figure]:

@@ -1,0 +1,32 @@
+"""A learning rate that is too high: the command says so, and says where the best model until then is."""
+
+from pinet_kedro.recommender import Recommender
+
+# One step an epoch: scores grow with the square of steps times rate, and leave what a float can say after some epochs.
+ABSURD = ["backbone.name=gru4rec", "schedule.batch_users=1000", "schedule.epochs=60"]
+
+
+def run(project, *settings):
+    parameters = ",".join(f"backbone_training.{setting}" for setting in [*ABSURD, *settings])
+    return project.run("--pipeline=full", "--env=test", f"--params={parameters}")
+
+
+def test_best_model_is_stored_and_the_message_says_where(project):
+    result = run(project, "schedule.learning_rate=4.0e+16", "schedule.validate_every=1")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    folder = project.folder / "data/06_models/diverged_backbone"
+    words = " ".join(result.output.split())
+    assert "learning_rate" in words
+    assert "The best model until then (epoch " in words
+    assert str(folder) in words
+    [(items, _, _)] = Recommender.load(folder).recommend([[]], k=3)
+    assert len(items) == 3
+    assert not (project.folder / "data/06_models/backbone").exists()
+
+
+def test_message_says_that_no_epoch_had_been_validated(project):
+    result = run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100")
+    assert result.exit_code == 1
+    assert "No epoch had been validated before" in " ".join(result.output.split())
+    assert not list((project.folder / "data").glob("06_models/diverged*"))
