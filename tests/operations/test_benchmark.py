@@ -174,7 +174,11 @@ def test_table_compares_with_the_reference_and_with_the_reference_under_the_same
             for seed in (1, 2)
         ]
     )
-    table = benchmark_table(ranks, split.train_end, strata, "base").set_index(["model", "group"])
+    metrics = ("ndcg_at_10", "mrr")
+    tables = benchmark_table(ranks, split.train_end, strata, "base", metrics).set_index(["metric", "model", "group"])
+    assert tables.loc[("mrr", "m+plugins", "tail"), "gain"] == pytest.approx(3.0)
+    assert tables.loc[("mrr", "m", "head"), "value"] == pytest.approx(1 / 3)
+    table = tables.loc["ndcg_at_10"]
     ndcg = {model: 1 / np.log2(rank + 1) for model, rank in better.items()}
     row = table.loc[("m+plugins", "tail")]
     assert row["gain"] == pytest.approx(ndcg["m+plugins"] / ndcg["base"] - 1)

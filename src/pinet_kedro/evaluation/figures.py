@@ -24,6 +24,7 @@ MODEL_LABELS = {
 }
 GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
 
+METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
 _INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
 # Darkened from Okabe & Ito (2008) to at least 3:1 against white; every series also has a marker or dash of its own.
 _MODEL_STYLE = {
@@ -348,7 +349,7 @@ def _finish(figure: Figure, statement: str, height: int) -> Figure:
 
 
 def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
-    """Gain over the reference of every method and backbone, head against tail, with 95 % intervals."""
+    """Gain over the reference of every method and backbone, head against tail, with 95 % intervals; of one metric."""
     shown = table[table["group"].isin(("tail", "head")) & table["gain"].notna()]
     figure = Figure()
     for group, offset in (("tail", 0.15), ("head", -0.15)):
@@ -367,15 +368,13 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
     labels = [f"{model}, {backbone}" for model, backbone in zip(names["model"], names["backbone"], strict=True)]
     figure.add_vline(x=0, line={"color": _INK, "width": 1})
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels)
-    figure.update_xaxes(title="gain in NDCG@10 over the reference", tickformat="+.0%")
+    figure.update_xaxes(title=f"gain over the reference in {_metric(table)}", tickformat="+.0%")
     return _finish(figure, "Gain of head and tail users, with 95 % intervals", height=160 + 46 * len(labels))
 
 
 def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
-    """NDCG@10 of head users against that of tail users, one point for each method and backbone."""
-    wide = table.pivot_table(
-        index=["backbone", "model"], columns="group", values="ndcg_at_10", sort=False
-    ).reset_index()
+    """One metric of head users against that of tail users, one point for each method and backbone."""
+    wide = table.pivot_table(index=["backbone", "model"], columns="group", values="value", sort=False).reset_index()
     figure = Figure()
     for backbone, rows in wide.groupby("backbone", sort=False):
         figure.add_scatter(
@@ -383,9 +382,13 @@ def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
             textposition="top center", marker={"size": 10},
             hovertemplate="%{text}: tail %{x:.4f}, head %{y:.4f}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="NDCG@10 of tail users")
-    figure.update_yaxes(title="NDCG@10 of head users")
+    figure.update_xaxes(title=f"{_metric(table)} of tail users")
+    figure.update_yaxes(title=f"{_metric(table)} of head users")
     return _finish(figure, "Up and to the right is better for both", height=560)
+
+
+def _metric(table: pd.DataFrame) -> str:
+    return METRIC_LABELS[table["metric"].iloc[0]]
 
 
 def gradient_noise_figure(table: pd.DataFrame) -> Figure:

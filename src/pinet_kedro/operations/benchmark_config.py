@@ -1,6 +1,6 @@
 """Typed configuration of the benchmark; imports nothing that is slow."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class Benchmark(Configuration):
         description="variants fitted on every method, as differences from `plugin_training`; null: none",
     )
     ablations: dict[str, dict[str, Any] | None] = Field({}, description="more variants, fitted on the reference alone")
+    metrics: tuple[Literal["ndcg_at_10", "hr_at_10", "mrr", "auc"], ...] = Field(("ndcg_at_10",), min_length=1)
     workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
     folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
     methods: dict[str, dict[str, Any] | None] = Field(

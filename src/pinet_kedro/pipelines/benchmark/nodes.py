@@ -38,5 +38,6 @@ def tabulate(
     from pinet_kedro.evaluation.benchmark import benchmark_table
     from pinet_kedro.evaluation.figures import benchmark_forest_figure, benchmark_pareto_figure
 
-    table = benchmark_table(ranks, np.asarray(split.train_end), strata, config.reference)
-    return table, benchmark_forest_figure(table), benchmark_pareto_figure(table)
+    table = benchmark_table(ranks, np.asarray(split.train_end), strata, config.reference, config.metrics)
+    drawn = table[table["metric"] == config.metrics[0]]
+    return table, benchmark_forest_figure(drawn), benchmark_pareto_figure(drawn)
