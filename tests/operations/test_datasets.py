@@ -43,6 +43,14 @@ def test_a_folder_survives_a_save_that_fails(tmp_path, sequences):
     np.testing.assert_array_equal(dataset.load().items, sequences.items)
 
 
+def test_a_folder_comes_back_after_a_save_that_was_killed_between_its_renames(tmp_path, sequences):
+    dataset = arrays(tmp_path / "sequences")
+    dataset.save(sequences)
+    (tmp_path / "sequences").rename(tmp_path / "sequences.old")
+    assert dataset.exists()
+    np.testing.assert_array_equal(dataset.load().items, sequences.items)
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "good", "bad"),
     [

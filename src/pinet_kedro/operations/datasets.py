@@ -170,19 +170,25 @@ class _Folder(AbstractDataset[Any, Any]):
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
+        self._old = self._filepath.with_name(f"{self._filepath.name}.old")
         self.metadata = metadata
 
+    def _restore(self) -> None:
+        """Puts back what a save had moved aside when it was killed between its two renames."""
+        if self._old.exists() and not self._filepath.exists():
+            self._old.rename(self._filepath)
+
     def save(self, data: Any) -> None:
+        self._restore()
         part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
-        old = self._filepath.with_name(f"{self._filepath.name}.old")
-        for left_over in (part, old):
+        for left_over in (part, self._old):
             shutil.rmtree(left_over, ignore_errors=True)
         part.mkdir(parents=True)
         self._write(data, part)
         if self._filepath.exists():
-            self._filepath.rename(old)
+            self._filepath.rename(self._old)
         part.rename(self._filepath)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self._old, ignore_errors=True)
 
     def _write(self, data: Any, folder: Path) -> None:
         raise NotImplementedError
@@ -191,6 +197,7 @@ class _Folder(AbstractDataset[Any, Any]):
         return {"filepath": str(self._filepath)}
 
     def _exists(self) -> bool:
+        self._restore()
         return self._filepath.is_dir()
 
 
@@ -202,6 +209,7 @@ class ArraysDataset(_Folder):
         self._dataclass = dataclass
 
     def load(self) -> Any:
+        self._restore()
         kind = load_obj(self._dataclass)
         return kind(
             **{
@@ -221,6 +229,7 @@ class RecommenderDataset(_Folder):
     def load(self) -> Any:
         from pinet_kedro.recommender import Recommender
 
+        self._restore()
         return Recommender.load(self._filepath)
 
     def _write(self, data: Any, folder: Path) -> None:
