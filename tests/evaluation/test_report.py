@@ -45,7 +45,8 @@ def evaluation():
         }
         for i, model in enumerate(MODEL_LABELS)
     }
-    pairs = [f"{model}_vs_base" for model in MODEL_LABELS if model != "base"] + ["pin_vs_base_plugins"]
+    pairs = [f"{model}_vs_base" for model in MODEL_LABELS if model != "base"]
+    pairs += ["pin_vs_base_plugins", "base_plugins_vs_plugins_alone"]
     comparisons = {
         pair: {
             g: {"ndcg_at_10": {"relative": 0.1 + i / 100, "low": 0.05 + i / 100, "high": 0.15 + i / 100}}

@@ -19,6 +19,7 @@ class Backbone(nn.Module, ABC):
 
     config: BackboneConfig
     n_items: int
+    pads = True  # whether padding costs time: users of like length are then better computed together
 
     @abstractmethod
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:

@@ -17,6 +17,8 @@ class GRU4Rec(Backbone):
     tied to it, no activation on the scores, and every position of a user's window is one training example.
     """
 
+    pads = False
+
     def __init__(self, config: GRU4RecConfig, n_items: int) -> None:
         super().__init__()
         self.config = config

@@ -15,8 +15,8 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 
 REFERENCE = "base"
-# PIN against its own plugins on the joint base: what the aggregation of gradients adds.
-_ABLATIONS = (("pin", "base_plugins"),)
+# What the aggregation of gradients adds under the same plugins, and what a trained backbone adds to them at all.
+_ABLATIONS = (("pin", "base_plugins"), ("base_plugins", "plugins_alone"))
 
 
 def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: Repo
     users = ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
     groups = strata.groups(activeness[users])
     ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
-    pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE] + list(_ABLATIONS)
+    pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
+    pairs += [pair for pair in _ABLATIONS if set(pair) <= set(by_model)]
     return {
         "models": {name: metrics_by_group(r, groups) for name, r in by_model.items()},
         "comparisons": {

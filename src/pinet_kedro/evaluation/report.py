@@ -18,6 +18,7 @@ from pinet_kedro.evaluation.figures import GROUP_LABELS, MODEL_LABELS, gain, per
 _HEAD_MARGIN = 0.01
 _PAIRS = {
     "base_plugins_vs_base": "What the plugins add to the base",
+    "base_plugins_vs_plugins_alone": "What the base adds to the plugins",
     "backbone_vs_base": "What the aggregation adds without plugins",
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
     "pin_vs_base": "Both together: PIN against the base",

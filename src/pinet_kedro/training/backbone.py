@@ -176,7 +176,7 @@ class _Training:
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
-        if self.aggregation is None:
+        if self.aggregation is None and self.model.pads:
             draws = _length_buckets(*draws[0], self.config.backbone.max_length + 1)
         batches = [self.batches.gather(users, ends) for users, ends in draws]
         counts = np.array([len(targets) for _, targets in batches])
