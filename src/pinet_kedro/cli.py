@@ -1,8 +1,13 @@
-"""The project's own commands: `kedro run`, whose errors are sentences and not tracebacks."""
+"""The project's own commands: `kedro run`, whose errors are sentences and not tracebacks, and those of a model's life.
+
+Exit codes of a promotion: 0 promoted, 3 refused, 1 error, 2 wrong usage.
+"""
 
 import functools
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,6 +17,8 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
 from pinet_kedro.errors import InputError
+
+_REFUSED = 3
 
 
 @click.group(name="pinet_kedro")
@@ -29,12 +36,11 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-@functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
-def _run(**options: Any) -> Any:
-    # Kedro 1.7 deprecates --pipeline for --pipelines; both are fine here.
-    warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turns the errors that a user can do something about into one sentence and exit code 1."""
     try:
-        return kedro_run.callback(**options)  # type: ignore[misc]
+        yield
     except Exception as error:
         cause = _cause(error)
         known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
@@ -44,6 +50,85 @@ def _run(**options: Any) -> Any:
         raise click.ClickException(re.sub(r"\n\s*For further information visit \S+", "", str(cause))) from error
 
 
-cli.add_command(
-    click.Command("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
-)
+@functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
+def _run(**options: Any) -> Any:
+    # Kedro 1.7 deprecates --pipeline for --pipelines; both are fine here.
+    warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
+    with _sentences():
+        outputs = kedro_run.callback(**options)  # type: ignore[misc]
+        if "promotion" in outputs:
+            _end_with(outputs["promotion"].load())
+        return outputs
+
+
+def _end_with(promotion: dict[str, Any]) -> None:
+    from pinet_kedro.operations.console import show_decision
+    from pinet_kedro.operations.decision import Decision
+
+    decision = Decision.model_validate(promotion)
+    show_decision(decision)
+    if not decision.promoted:
+        click.get_current_context().exit(_REFUSED)
+
+
+run = click.Command("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
+cli.add_command(run)
+
+_env = click.option("--env", "-e", help="Kedro environment.")
+
+
+@cli.command()
+@click.argument("version", type=int, required=False)
+@_env
+@click.option("--force", is_flag=True, help="Promote whatever the gates say.")
+@click.option("--reason", help="Why it is forced; kept with the version.")
+@click.pass_context
+def promote(context: click.Context, version: int | None, env: str | None, force: bool, reason: str | None) -> None:
+    """Make VERSION (default: the challenger) the champion, if it passes the gates.
+
+    They stand in conf/base/parameters_promotion.yml.
+
+    Exit code 0: promoted, 3: refused, 1: error.
+    """
+    if force != bool(reason):
+        raise click.UsageError('--force and --reason "…" go together.')
+    settings = {"version": version, "force": reason}
+    with run.make_context("run", ["--pipeline=promotion"], parent=context) as running:
+        running.params["env"] = env
+        running.params["params"] = {"promotion": {key: value for key, value in settings.items() if value is not None}}
+        run.invoke(running)
+
+
+@cli.command()
+@_env
+@click.option("--reason", default="not given", help="Why; kept with the version that is rolled back.")
+def rollback(env: str | None, reason: str) -> None:
+    """Make the version with the alias 'previous' the champion again."""
+    with _sentences():
+        from pinet_kedro.operations.promotion import roll_back
+
+        registry = _registry(env)
+        bad, good = roll_back(registry, reason)
+        click.echo(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
+
+
+@cli.command()
+@_env
+def models(env: str | None) -> None:
+    """List the registered versions with their figures, aliases and decisions."""
+    with _sentences():
+        from pinet_kedro.operations.console import show_versions
+        from pinet_kedro.operations.promotion import list_versions
+
+        registry = _registry(env)
+        show_versions(registry.model, list_versions(registry))
+
+
+def _registry(env: str | None) -> Any:
+    from kedro.framework.session import KedroSession
+
+    from pinet_kedro.operations.tracking_config import Tracking
+
+    with KedroSession.create(env=env) as session:
+        parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
+    return Tracking.model_validate(parameters.get("tracking", {}))

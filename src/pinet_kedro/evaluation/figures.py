@@ -49,11 +49,13 @@ _LORENZ_POINTS = 500
 
 def gain(evaluation: dict[str, Any], pair: str, group: str) -> tuple[float, float, float] | None:
     """`(relative, low, high)` of one comparison in NDCG@10, or None where it is undefined or was not made."""
-    entry = evaluation["comparisons"].get(pair, {}).get(group, {}).get("ndcg_at_10", {})
-    values = [entry.get(name) for name in ("relative", "low", "high")]
-    if any(value is None or not math.isfinite(value) for value in values):
-        return None
-    return values[0], values[1], values[2]
+    return gain_of(evaluation["comparisons"].get(pair, {}).get(group, {}).get("ndcg_at_10", {}))
+
+
+def gain_of(entry: dict[str, float | None]) -> tuple[float, float, float] | None:
+    """`(relative, low, high)` of a gain as `intervals.relative_gain` gives it, or None where it is undefined."""
+    relative, low, high = (math.nan if (value := entry.get(n)) is None else value for n in ("relative", "low", "high"))
+    return (relative, low, high) if all(map(math.isfinite, (relative, low, high))) else None
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -1,6 +1,6 @@
 """Rank of each held-out target in the whole catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,12 +51,13 @@ def target_ranks(
     users: Int[np.ndarray, " U"],
     target_at: Int[np.ndarray, " U"],
     activeness: Int[np.ndarray, " U"],
+    watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
 ) -> Ranks:
     """Ranks of the events at position `target_at` of these users, the events before it being the history.
 
     rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue without the items in the history
     (the target itself always stays). Raises `FloatingPointError` on a score that is not finite: NaN compares false
-    and would rank first.
+    and would rank first. `watch` sees the scores of every block of users, those of items in the history being -inf.
     """
     ranks = np.empty(len(users))
     candidates = np.empty(len(users), np.int64)
@@ -72,6 +73,8 @@ def target_ranks(
         target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
         score = scores.gather(1, target)
         scores[seen_items(sequences, user, at)] = -torch.inf
+        if watch is not None:
+            watch(scores)
         scores.scatter_(1, target, score)
         better = (scores > score).sum(1)
         equal = (scores == score).sum(1) - 1

@@ -1,0 +1,86 @@
+"""Models asked about a catalogue that is not their own, and the model that knows nothing but popularity."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pinet_kedro.evaluation.ranks import Scorer
+from pinet_kedro.plugins.popularity import Popularity
+from pinet_kedro.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class PopularityScorer:
+    """log(pop_j + 1) for everyone."""
+
+    popularity: Popularity
+    history_length: int = 1
+
+    @property
+    def n_items(self) -> int:
+        return len(self.popularity.counts)
+
+    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
+        return torch.from_numpy(self.popularity.log_popularity).repeat(len(histories), 1)
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A recommender over the catalogue `item_ids` (raw ids of items 1..I), answering as it would when served.
+
+    Events with items that it does not know are skipped, and neither count for routing; `longest` is the longest
+    history, so that what is read is its newest known events. Its scores have a column for each of the I items, then
+    one for each item that it alone knows, which takes its place in the ranking all the same. Items that it does not
+    know stand below all others, tied.
+    """
+
+    model: Recommender
+    item_ids: np.ndarray
+    longest: int
+
+    @cached_property
+    def _own(self) -> Int[np.ndarray, " I+1"]:
+        """The model's number of padding and items 1..I; 0 for those that it does not know."""
+        numbers = {item: j for j, item in enumerate(self.model.item_ids.tolist(), 1)}
+        return np.array([0, *(numbers.get(item, 0) for item in self.item_ids.tolist())], np.int64)
+
+    @cached_property
+    def _alone(self) -> Int[np.ndarray, " J"]:
+        """Columns of the model's scores whose items are not among `item_ids`."""
+        return np.setdiff1d(np.arange(self.model.n_items), self._own[1:] - 1)
+
+    @property
+    def known(self) -> Bool[np.ndarray, " I"]:
+        """Whether the model knows item j."""
+        return self._own[1:] > 0
+
+    @property
+    def history_length(self) -> int:
+        return self.model.history_length if self.known.all() else max(self.longest, self.model.history_length)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_ids) + len(self._alone)
+
+    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I+J"]:
+        given = histories.numpy()
+        own = self._own[given]
+        skipped = ((given != 0) & (own == 0)).sum(1)
+        own = np.take_along_axis(own, np.argsort(own != 0, axis=1, kind="stable"), axis=1)
+        newest = torch.from_numpy(own[:, -self.model.history_length :])
+        scores = self.model.scores(newest, np.maximum(activeness - skipped, 0))
+        lowest = scores.min(1, keepdim=True).values - 1
+        theirs = torch.where(torch.from_numpy(self.known), scores[:, np.maximum(self._own[1:] - 1, 0)], lowest)
+        return torch.cat([theirs, scores[:, self._alone]], dim=1)
+
+
+def translate(model: Recommender, item_ids: np.ndarray, longest: int) -> tuple[Scorer, Bool[np.ndarray, " I"]]:
+    """The model as a scorer of this catalogue, and which of its items it knows."""
+    if np.array_equal(model.item_ids, item_ids):
+        return model, np.ones(len(item_ids), bool)
+    translated = Translated(model, item_ids, longest)
+    return translated, translated.known

@@ -1,0 +1,73 @@
+"""A registered version in a process of its own, as a server would load it.
+
+The process runs this very file by its path, isolated from the project (`python -I`): nothing here imports
+`pinet_kedro`, so that what answers is the code that travels with the version.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from statistics import median
+
+_WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version did: its fault in words or None, seconds to load, and the median milliseconds of a request."""
+
+    fault: str | None
+    load_s: float | None = None
+    request_ms: float | None = None
+
+
+def try_version(uri: str, tracking_uri: str, requests: int, timeout_s: float) -> Answer:
+    """Loads `models:/…` in a fresh process on one core and asks it the input example of its signature, repeatedly."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", __file__, uri, str(requests)]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd=folder, env=environment, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(f"no answer within {timeout_s:g} s")
+    if done.returncode != 0:
+        fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return Answer(re.sub(r"(?<=://)[^/@\s]+@", "…@", fault)[:300])  # without an address's credentials
+    return Answer(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _main(uri: str, requests: int) -> None:
+    import mlflow
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    model = mlflow.pyfunc.load_model(uri)
+    load_s = time.perf_counter() - started
+    example, signature = model.input_example, model.metadata.signature
+    if example is None or signature is None or signature.outputs is None:
+        raise SystemExit("the version has no signature with an input example")
+    answer = model.predict(example)
+    missing = set(signature.outputs.input_names()) - set(answer)
+    if missing:
+        raise SystemExit(f"the answer lacks {', '.join(sorted(missing))}, which the signature promises")
+    if len(answer) != len(example) or not all(len(items) for items in answer["items"]):
+        raise SystemExit("the answer has no items for the input example")
+    took = []
+    for _ in range(_WARM_UP + requests):
+        asked = time.perf_counter()
+        model.predict(example)
+        took.append(time.perf_counter() - asked)
+    told = {"fault": None, "load_s": load_s, "request_ms": 1000 * median(took[_WARM_UP:])}
+    sys.stdout.write(f"\n{json.dumps(told)}\n")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))

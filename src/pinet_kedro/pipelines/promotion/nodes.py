@@ -1,0 +1,29 @@
+"""Adapter of `operations.promotion` to the catalog."""
+
+from typing import Any
+
+import pandas as pd
+
+from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+from pinet_kedro.operations.promotion_config import Promotion
+from pinet_kedro.operations.tracking_config import Tracking
+
+
+def promote(
+    sequences: Sequences,
+    split: Split,
+    strata: ReportingStrata,
+    items: pd.DataFrame,
+    config: Promotion,
+    registry: Tracking,
+) -> tuple[dict[str, Any], str]:
+    """The decision as `promotion.json` stores it, and its page."""
+    from pinet_kedro.operations.gates import read_validation
+    from pinet_kedro.operations.promotion import Newest, promote
+    from pinet_kedro.operations.promotion_page import render_promotion
+
+    newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)))
+    decision = promote(newest, config, registry)
+    return decision.model_dump(mode="json"), render_promotion(decision)
