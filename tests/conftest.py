@@ -21,6 +21,7 @@ from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, Schedule
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
+from servers import start_tracking_server
 
 torch.set_num_threads(1)
 
@@ -86,3 +87,11 @@ def joint_backbone(planted_world, small_training):
     """The base: joint training on the planted log."""
     w = planted_world
     return train_backbone(w.sequences, w.split, w.strata, w.n_items, small_training, None)
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory):
+    """A real `mlflow server`, started once for all tests over HTTP, which share its experiments and models."""
+    server = start_tracking_server(tmp_path_factory.mktemp("tracking_server"))
+    yield server
+    server.stop()

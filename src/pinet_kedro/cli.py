@@ -5,6 +5,7 @@ Exit codes of a promotion: 0 promoted, 3 refused, 1 error, 2 wrong usage.
 
 import functools
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,9 @@ from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
-from pinet_kedro.errors import InputError
-
-_REFUSED = 3
+from pinet_kedro.errors import REFUSED_EXIT, InputError
 
 
 @click.group(name="pinet_kedro")
@@ -30,6 +30,10 @@ def _cause(error: BaseException) -> BaseException:
     """The error in the chain that was written for the user, or the error itself."""
     link: BaseException | None = error
     while link is not None:
+        if isinstance(link, InterpolationResolutionError) and (name := re.search(r"variable '(\w+)' not", str(link))):
+            return InputError(
+                f"The environment variable {name[1]} is not set; the configuration takes a value from it."
+            )
         if isinstance(link, InputError | DataValidationError):
             return link
         link = link.__cause__ or link.__context__
@@ -68,7 +72,7 @@ def _end_with(promotion: dict[str, Any]) -> None:
     decision = Decision.model_validate(promotion)
     show_decision(decision)
     if not decision.promoted:
-        click.get_current_context().exit(_REFUSED)
+        click.get_current_context().exit(REFUSED_EXIT)
 
 
 run = click.Command("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
@@ -122,6 +126,25 @@ def models(env: str | None) -> None:
 
         registry = _registry(env)
         show_versions(registry.model, list_versions(registry))
+
+
+@cli.command()
+@_env
+@click.option("--once", is_flag=True, help="Run now, once, and end with the run's exit code.")
+@click.option("--dry-run", is_flag=True, help="Say what would run at which next times, and end.")
+def schedule(env: str | None, once: bool, dry_run: bool) -> None:
+    """Run the pipeline of conf/base/parameters_schedule.yml at its times, until SIGTERM or Ctrl-C."""
+    from pinet_kedro.operations import schedule as scheduling
+
+    with _sentences():
+        config = scheduling.configured(env)
+    runs = scheduling.Runs(config, [sys.executable, "-m", "pinet_kedro", *scheduling.arguments(config, env)])
+    if dry_run:
+        scheduling.show(config, env)
+    elif once:
+        click.get_current_context().exit(scheduling.run_once(runs))
+    else:
+        scheduling.run_forever(runs)
 
 
 def _registry(env: str | None) -> Any:

@@ -1,4 +1,7 @@
-"""The one exception whose message is meant for the person who typed the command."""
+"""The exception whose message is meant for the person who typed the command, and what a refusal ends with."""
+
+# Exit code of a promotion that is refused: no error, but nothing has moved.
+REFUSED_EXIT = 3
 
 
 class InputError(ValueError):

@@ -5,12 +5,18 @@ import os
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
-from pinet_kedro.operations.hooks import InputGuard, Narrator, TrackingHook
+from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-HOOKS = (InputGuard(), Narrator(), TrackingHook())
+# A tracking server that is down or fails is given up after 3 attempts, some 4 s, one that hangs after 3 × 10 s.
+# MLflow's own defaults are 8 attempts of 120 s each.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+
+HOOKS = (InputGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

@@ -37,10 +37,17 @@ class Project:
 
 def copy_project(folder: Path) -> Project:
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", ".telemetry"):  # the latter says no, to commands that are processes of their own
+        shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (folder / "conf" / "local").mkdir()
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def new_project():
+    """Makes a project in a folder, for fixtures that outlive a test."""
+    return copy_project
 
 
 @pytest.fixture

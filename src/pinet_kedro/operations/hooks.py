@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
@@ -15,6 +16,7 @@ from kedro.pipeline.node import Node
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations import tracking
+from pinet_kedro.operations.schedule_config import Schedule
 from pinet_kedro.operations.tracking_config import Tracking
 
 log = logging.getLogger("pinet_kedro")
@@ -61,6 +63,19 @@ class InputGuard:
                 )
 
 
+class AirflowConfiguration:
+    """Gives `kedro airflow create` the schedule that `kedro schedule` follows, so that there is one."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Puts it where kedro-airflow looks for the values of a template, and only if kedro-airflow is at work."""
+        command = click.get_current_context(silent=True)
+        if command is not None and "airflow" in command.command_path.split():
+            loader = context.config_loader
+            schedule = Schedule.model_validate(loader["parameters"].get("schedule", {}))
+            loader["airflow"] = {"default": schedule.for_airflow()}
+
+
 class Narrator:
     """Says which node is at work; Kedro itself reports only those that are done."""
 
@@ -95,8 +110,11 @@ class TrackingHook:
         tracking.start_run(config, parameters, {"pipeline": names, "environment": run_params["env"] or "local"})
 
     @hook_impl
-    def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:  # noqa: ARG002
+    def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Logs what a node made, by the name of the dataset."""
+        if "registered_version" in outputs and "evaluation" not in self._results:
+            tracking.log_evaluation(inputs["evaluation"])  # stored by an earlier run
+            tracking.log_report(inputs["report"])
         for name, value in outputs.items():
             if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure"):
                 self._results[name] = value

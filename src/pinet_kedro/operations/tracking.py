@@ -2,10 +2,16 @@
 
 import atexit
 import logging
+import signal
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
+from pinet_kedro.operations.outbox import Outbox
+from pinet_kedro.operations.processes import is_gone, this_process
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.provenance import flat, git_state, plain, versions
+from pinet_kedro.operations.server import public, sentence
 from pinet_kedro.operations.tracking_config import Tracking
 
 if TYPE_CHECKING:
@@ -14,13 +20,19 @@ if TYPE_CHECKING:
 
     from pinet_kedro.training.backbone import EpochReport
 
+log = logging.getLogger(__name__)
+
 _FILE = "sqlite:///"
+_PROCESS = "process."  # prefix of the tags that say which process a run belongs to
 
 
 class _Run:
-    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, uri: str, environment: str) -> None:
         self.client = client
         self.run_id = run_id
+        self.uri = public(uri)
+        self.outbox = Outbox(self.uri)
+        self.register = f"kedro run --pipeline=registration --env={environment}"
 
 
 # The run of this process. MLflow's own active run belongs to a thread, and nodes may run in others.
@@ -28,32 +40,57 @@ _current: _Run | None = None
 
 
 def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]) -> str:
-    """Id of a new run that holds the flat parameters, git state and versions."""
+    """Id of a new run that holds the flat parameters, git state and versions.
+
+    Raises `InputError` where the server does not answer: better no run than one that finds out after hours.
+    """
     global _current
     import mlflow
     from mlflow.entities import Param, RunTag
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # one line for every attempt; ours is one for all
     connect(config)
     client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(config.experiment)
-    if experiment:
-        experiment_id = experiment.experiment_id
-    else:
-        # A server knows where artifacts go; beside a database file they go into the project too.
-        local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(_FILE) else None
-        experiment_id = client.create_experiment(config.experiment, artifact_location=local)
-    run = client.create_run(experiment_id, run_name=tags.get("pipeline"))
     recorded = {**tags, "git": git_state(), **{f"version.{name}": v for name, v in versions().items()}}
-    client.log_batch(
-        run.info.run_id,
-        params=[Param(key, str(value)) for key, value in flat(plain(parameters)).items()],
-        tags=[RunTag(key, value) for key, value in recorded.items()],
+    recorded |= {_PROCESS + key: value for key, value in this_process().items()}
+    nothing = (
+        "Nothing has been run. Start it, or name another one as tracking.uri (conf/base/parameters_registration.yml)."
     )
-    _current = _Run(client, run.info.run_id)
-    atexit.register(end_run, "KILLED")  # Ctrl-C; does nothing when the run has ended before
+    with sentence(config.uri, nothing):
+        experiment_id = _experiment(client, config)
+        _end_the_dead(client, experiment_id)
+        run = client.create_run(experiment_id, run_name=tags.get("pipeline"))
+        client.log_batch(
+            run.info.run_id,
+            params=[Param(key, public(str(value))) for key, value in flat(plain(parameters)).items()],
+            tags=[RunTag(key, value) for key, value in recorded.items()],
+        )
+    _current = _Run(client, run.info.run_id, config.uri, tags.get("environment", "local"))
+    # Ctrl-C, and SIGTERM made like it; does nothing when the run has ended before. An exit code of 143 says SIGTERM.
+    atexit.register(end_run, "KILLED")
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     return run.info.run_id
+
+
+def _experiment(client: "MlflowClient", config: Tracking) -> str:
+    if experiment := client.get_experiment_by_name(config.experiment):
+        return experiment.experiment_id
+    # A server knows where artifacts go; beside a database file they go into the project too.
+    local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(_FILE) else None
+    return client.create_experiment(config.experiment, artifact_location=local)
+
+
+def _end_the_dead(client: "MlflowClient", experiment_id: str) -> None:
+    """Closes as FAILED the runs of this machine whose process has ended without closing them (`kill -9`, power)."""
+    host = this_process()["host"]
+    mine = f"attributes.status = 'RUNNING' and tags.`{_PROCESS}host` = '{host}'"
+    for run in client.search_runs([experiment_id], filter_string=mine):
+        if is_gone({key: run.data.tags[_PROCESS + key] for key in this_process()}):
+            client.set_tag(run.info.run_id, "failure", "the process ended without closing the run")
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def connect(config: Tracking) -> None:
@@ -71,15 +108,35 @@ def run_id() -> str | None:
     return _current.run_id if _current else None
 
 
+def register_later() -> str:
+    """The command that registers the stored model of the run of this process once more."""
+    return _current.register if _current else "kedro run --pipeline=registration"
+
+
 def end_run(status: str, reason: str | None = None) -> None:
-    """Closes the run as FINISHED or FAILED, with the reason of a failure as a tag."""
+    """Closes the run as FINISHED, FAILED or KILLED, with the reason of a failure as a tag.
+
+    Says what could not be recorded, if anything.
+    """
     global _current
     if _current is None:
         return
     run, _current = _current, None
     if reason:
-        run.client.set_tag(run.run_id, "failure", reason[:4000])
-    run.client.set_terminated(run.run_id, status)
+        run.outbox.put("reason of the failure", lambda: run.client.set_tag(run.run_id, "failure", reason[:4000]))
+    run.outbox.put("end of the run", lambda: run.client.set_terminated(run.run_id, status))
+    run.outbox.flush()
+    if left := run.outbox.left():
+        log.warning(
+            "Not recorded by the tracking server %s: %s. All results are in data/. When it answers again, "
+            "'%s' records the evaluation and registers the model.", run.uri, left, run.register,
+        )  # fmt: skip
+
+
+def _send(name: str, method: str, *arguments: Any, **named: Any) -> None:
+    """Calls a method of the client on the run, now or when the server answers again."""
+    if (run := _current) is not None:
+        run.outbox.send(name, lambda: getattr(run.client, method)(run.run_id, *arguments, **named))
 
 
 def log_epoch(model: str, report: "EpochReport") -> None:
@@ -89,7 +146,7 @@ def log_epoch(model: str, report: "EpochReport") -> None:
     from mlflow.entities import Metric
 
     metrics = [Metric(f"{model}.{key}", value, 0, report.epoch) for key, value in report.row().items()]
-    _current.client.log_batch(_current.run_id, metrics=metrics)
+    _send(f"epoch of {model}", "log_batch", metrics=metrics)
 
 
 def log_evaluation(evaluation: dict[str, Any]) -> None:
@@ -101,20 +158,16 @@ def log_evaluation(evaluation: dict[str, Any]) -> None:
     # Intervals may be undefined (None), and are then no metric.
     numbers = flat({"test": evaluation["models"], "gain": evaluation["comparisons"]})
     metrics = [Metric(key, value, 0, 0) for key, value in numbers.items() if value is not None]
-    _current.client.log_batch(
-        _current.run_id, metrics=metrics, tags=[RunTag("data.sha256", evaluation["data"]["sha256"])]
-    )
-    _current.client.log_dict(_current.run_id, evaluation, "evaluation.json")
+    _send("evaluation", "log_batch", metrics=metrics, tags=[RunTag("data.sha256", evaluation["data"]["sha256"])])
+    _send("evaluation.json", "log_dict", evaluation, "evaluation.json")
 
 
 def log_figure(name: str, figure: "Figure") -> None:
     """A plotly figure as a page of its own that fetches nothing but plotly's script."""
     if _current is not None:
-        page = figure.to_html(include_plotlyjs="cdn")
-        _current.client.log_text(_current.run_id, page, f"figures/{name}.html")
+        _send(f"figure {name}", "log_text", figure.to_html(include_plotlyjs="cdn"), f"figures/{name}.html")
 
 
 def log_report(page: str) -> None:
     """The report page."""
-    if _current is not None:
-        _current.client.log_text(_current.run_id, page, "report.html")
+    _send("report", "log_text", page, "report.html")

@@ -1,0 +1,58 @@
+"""The Airflow DAG that our template makes. Airflow is not installed here: the file is compiled and its tree is read."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def dag(project):
+    path = project.folder / "conf/prod/parameters.yml"
+    schedule = {"cron": "30 4 * * 1-5", "timezone": "Europe/Berlin", "retries": 3, "retry_minutes": 7}
+    path.write_text(path.read_text() + json.dumps({"schedule": schedule})[1:-1] + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pinet_kedro", "airflow", "create", "--pipelines=full", "--env=prod",
+         "--jinja-file=conf/airflow_dag.py.j2"],
+        cwd=project.folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "MLFLOW_TRACKING_URI": "http://user:secret@tracking.example"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return (project.folder / "airflow_dags/pinet_kedro_prod_full_dag.py").read_text()
+
+
+def values(tree, name):
+    """What the keyword argument or dictionary key of this name is given, as source text."""
+    keywords = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == name]
+    entries = [
+        value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == name
+    ]
+    return [ast.unparse(value) for value in keywords + entries]
+
+
+def test_the_dag_compiles_and_follows_the_configured_schedule(dag):
+    compile(dag, "dag.py", "exec")
+    tree = ast.parse(dag)
+    assert values(tree, "schedule") == ["'30 4 * * 1-5'"]
+    assert values(tree, "tz") == ["'Europe/Berlin'"]
+    assert values(tree, "retries") == ["3"]
+    assert values(tree, "retry_delay") == ["timedelta(minutes=7.0)"]
+    assert values(tree, "execution_timeout") == ["timedelta(hours=12.0)"]
+    assert values(tree, "max_active_runs") == ["1"]
+    assert values(tree, "catchup") == ["False"]
+    assert "kedro run --pipeline=full --env=prod" in dag
+
+
+def test_the_dag_holds_no_path_of_this_machine_and_no_secret(dag, project):
+    texts = [node.value for node in ast.walk(ast.parse(dag)) if isinstance(node, ast.Constant)]
+    assert not [text for text in texts if isinstance(text, str) and (text.startswith("/") or " /" in text)]
+    assert str(project.folder) not in dag
+    assert "secret" not in dag
+    assert sys.prefix not in dag

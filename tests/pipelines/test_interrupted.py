@@ -1,0 +1,48 @@
+"""What the tracking database says of a run that was stopped from outside; the runs are real processes."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+
+
+def start(project):
+    """A `kedro run` that is at its first training, and has some way to go."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=full", "--env=test",
+         "--params=backbone_training.schedule.epochs=100000"],
+        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "train_ba" in line:
+            return process
+    raise AssertionError(said)
+
+
+def statuses(project):
+    with sqlite3.connect(project.folder / "mlflow.db") as database:
+        return [row for (row,) in database.execute("select status from runs order by start_time")]
+
+
+def test_a_run_that_is_told_to_end_is_recorded_as_killed(project):
+    process = start(project)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    assert statuses(project) == ["KILLED"]
+
+
+def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_going(project):
+    process = start(project)
+    try:
+        assert project.run("--pipeline=data_validation", "--env=test").exit_code == 0
+        assert statuses(project) == ["RUNNING", "FINISHED"]
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+    assert statuses(project) == ["RUNNING", "FINISHED"]
+    assert project.run("--pipeline=data_validation", "--env=test").exit_code == 0
+    assert statuses(project) == ["FAILED", "FINISHED", "FINISHED"]
