@@ -3,6 +3,8 @@
 import functools
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -29,12 +31,11 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-@functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
-def _run(**options: Any) -> Any:
-    # Kedro 1.7 deprecates --pipeline for --pipelines; both are fine here.
-    warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turns the errors that a user can do something about into one sentence and exit code 1."""
     try:
-        return kedro_run.callback(**options)  # type: ignore[misc]
+        yield
     except Exception as error:
         cause = _cause(error)
         known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
@@ -44,6 +45,45 @@ def _run(**options: Any) -> Any:
         raise click.ClickException(re.sub(r"\n\s*For further information visit \S+", "", str(cause))) from error
 
 
+@functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
+def _run(**options: Any) -> Any:
+    # Kedro 1.7 deprecates --pipeline for --pipelines; both are fine here.
+    warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
+    with _sentences():
+        return kedro_run.callback(**options)  # type: ignore[misc]
+
+
 cli.add_command(
     click.Command("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
 )
+
+
+@cli.command()
+@click.option("--env", "-e", help="Kedro environment.")
+@click.option("--host", help="Address to answer on (default: this machine alone).")
+@click.option("--port", type=int, help="Port to answer on; 0 takes any that is free.")
+@click.option("--version", help="Alias or number of the version (default: champion).")
+@click.option("--workers", type=int, help="Processes that answer.")
+def serve(env: str | None, **given: Any) -> None:
+    """Answer requests for recommendations over HTTP with the champion, until Ctrl-C or SIGTERM.
+
+    Limits and defaults stand in conf/base/parameters_serving.yml. A champion that moves is followed without a restart.
+    """
+    with _sentences():
+        from kedro.framework.session import KedroSession
+        from pydantic import ValidationError
+
+        from pinet_kedro.operations.serving_config import Serving
+        from pinet_kedro.operations.tracking_config import Tracking
+
+        with KedroSession.create(env=env) as session:
+            parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
+        chosen = {name: value for name, value in given.items() if value is not None}
+        try:
+            config = Serving.model_validate(parameters.get("serving", {}) | chosen)
+            tracking = Tracking.model_validate(parameters.get("tracking", {}))
+        except ValidationError as error:
+            raise InputError(f"the parameters of serving or tracking are wrong: {error}") from error
+        from pinet_kedro.operations.serving import serve
+
+        serve(config, tracking)

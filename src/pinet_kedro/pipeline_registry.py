@@ -13,6 +13,7 @@ STAGES = (
     "registration",
 )
 DATA_STAGES = STAGES[:2]
+LIFE = ("batch_inference",)  # of a registered model; on the data that the data stages have left
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -23,7 +24,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         study: sum((pipelines[name] for name in DATA_STAGES), start=_create(study))
         for study in ("benchmark", "gradient_noise")
     }
-    return {**pipelines, "full": full, **studies, "__default__": full}
+    life = {name: _create(name) for name in LIFE}
+    return {**pipelines, "full": full, **studies, **life, "__default__": full}
 
 
 def _create(name: str) -> Pipeline:

@@ -16,13 +16,16 @@ class Project:
         self.folder = folder
 
     def run(self, *arguments: str) -> Result:
+        return self.invoke("run", *arguments)
+
+    def invoke(self, *arguments: str) -> Result:
         from pinet_kedro.cli import cli
 
         before = Path.cwd()
         os.chdir(self.folder)
         try:
             bootstrap_project(self.folder)
-            return CliRunner().invoke(cli, ["run", *arguments])
+            return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(before)
 

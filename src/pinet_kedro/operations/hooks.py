@@ -98,7 +98,7 @@ class TrackingHook:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Logs what a node made, by the name of the dataset."""
         for name, value in outputs.items():
-            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure"):
+            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations"):
                 self._results[name] = value
             if name == "evaluation":
                 tracking.log_evaluation(value)
@@ -133,6 +133,12 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         lines.append(f"Registered: {version['model']} version {version['version']} as '{version['alias']}'")
     if (noise := results.get("gradient_noise_figure")) is not None:
         lines.append(f"{noise.layout.title.text}.")
+    if (recommendations := results.get("recommendations")) is not None:
+        lines.append(
+            "Recommendations of version {model_version} for {users:,} users, {users_without_history:,} of them "
+            "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
+            "to it were skipped: {path}".format(**recommendations.summary, path=_path(catalog, "recommendations"))
+        )
     outputs = pipeline.all_outputs()
     if "report" in outputs:
         lines.append(f"Report: {_path(catalog, 'report')}")
