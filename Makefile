@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check setup viz mlflow clean
+.PHONY: run test check setup viz mlflow serve bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
@@ -30,6 +30,14 @@ viz: setup
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+serve: setup
+	$(BIN)/kedro serve
+
+# A minute of load on a running `make serve`; ITEMS: a JSON list of item ids
+ITEMS ?= data/06_models/pin/items.json
+bench-serving: setup
+	$(BIN)/python tests/benchmarks/serving_load.py --rate=200 --seconds=60 --items=$(ITEMS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

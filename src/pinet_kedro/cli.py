@@ -147,11 +147,41 @@ def schedule(env: str | None, once: bool, dry_run: bool) -> None:
         scheduling.run_forever(runs)
 
 
-def _registry(env: str | None) -> Any:
-    from kedro.framework.session import KedroSession
+@cli.command()
+@_env
+@click.option("--host", help="Address to answer on (default: this machine alone).")
+@click.option("--port", type=int, help="Port to answer on; 0 takes any that is free.")
+@click.option("--version", help="Alias or number of the version (default: champion).")
+@click.option("--workers", type=int, help="Processes that answer.")
+def serve(env: str | None, **given: Any) -> None:
+    """Answer requests for recommendations over HTTP with the champion, until Ctrl-C or SIGTERM.
 
+    Limits and defaults stand in conf/base/parameters_serving.yml. A champion that moves is followed without a restart.
+    """
+    with _sentences():
+        from pinet_kedro.operations.serving_config import Serving
+
+        chosen = {name: value for name, value in given.items() if value is not None}
+        config, registry = _section(env, "serving", Serving, **chosen), _registry(env)
+        from pinet_kedro.operations.serving import serve
+
+        serve(config, registry)
+
+
+def _registry(env: str | None) -> Any:
     from pinet_kedro.operations.tracking_config import Tracking
+
+    return _section(env, "tracking", Tracking)
+
+
+def _section(env: str | None, name: str, model: Any, **changes: Any) -> Any:
+    """The parameters `name` as their model, some of them changed."""
+    from kedro.framework.session import KedroSession
+    from pydantic import ValidationError
 
     with KedroSession.create(env=env) as session:
         parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
-    return Tracking.model_validate(parameters.get("tracking", {}))
+    try:
+        return model.model_validate(parameters.get(name, {}) | changes)
+    except ValidationError as error:
+        raise InputError(f"the parameters of {name} are wrong: {error}") from error

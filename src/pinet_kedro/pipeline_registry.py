@@ -13,7 +13,7 @@ STAGES = (
     "registration",
 )
 DATA_STAGES = STAGES[:2]
-LIFE = ("promotion",)  # of a registered model; on the data that the data stages have left
+LIFE = ("promotion", "batch_inference")  # of a registered model; on the data that the data stages have left
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -90,29 +90,61 @@ class Recommender:
             scores[empty] = torch.from_numpy(fallback).to(scores.dtype)
         return scores
 
+    def best(
+        self,
+        histories: Int[Tensor, "B L"],
+        activeness: Int[np.ndarray, " B"],
+        k: int,
+        hidden: tuple[Int[Tensor, " H"], Int[Tensor, " H"]],
+    ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
+        """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
+
+        `hidden` names what is not offered, as rows and columns; where fewer than K items are left the score is -inf.
+        Raises `FloatingPointError` on NaN, which `topk` would put first.
+        """
+        scores = self.scores(histories, activeness)
+        scores[hidden] = -torch.inf
+        best, columns = scores.topk(min(k, self.n_items), dim=1)
+        if torch.isnan(best).any():
+            raise FloatingPointError("the model gave a score that is not a number")
+        return best, columns
+
     def recommend(
-        self, histories: list[list[str]], k: int = 10, exclude_seen: bool = True
+        self,
+        histories: list[list[str]],
+        k: int = 10,
+        exclude_seen: bool = True,
+        exclude: list[list[str]] | None = None,
     ) -> list[tuple[list[str], list[float], str]]:
         """For every history of raw item ids, oldest first: the best k raw item ids, their scores, and the user's
-        stratum ('head' or 'tail'). Ids that the model does not know are skipped."""
-        known = [[self._index[item] for item in history if item in self._index] for history in histories]
-        length = self.history_length
+        stratum ('head' or 'tail'). `exclude` has, for every history, items that are not offered; ids that the model
+        does not know are skipped."""
+        if not histories:
+            return []
+        known = [self._numbers(history) for history in histories]
+        activeness = np.array([len(history) for history in known], np.int64)
+        length = min(max(activeness.max(), 1), self.history_length)
         padded = np.zeros((len(known), length), np.int64)
         for row, history in zip(padded, known, strict=True):
             newest = history[-length:]
             row[length - len(newest) :] = newest
-        activeness = np.array([len(history) for history in known], np.int64)
-        scores = self.scores(torch.from_numpy(padded), activeness)
+        hidden = [self._numbers(items) for items in exclude] if exclude else [[] for _ in known]
         if exclude_seen:
-            rows = np.repeat(np.arange(len(known)), activeness)
-            scores[rows, np.array([item - 1 for history in known for item in history], np.int64)] = -torch.inf
-        best, items = scores.topk(min(k, self.n_items), dim=1)
+            hidden = [seen + more for seen, more in zip(known, hidden, strict=True)]
+        rows = np.repeat(np.arange(len(hidden)), [len(items) for items in hidden])
+        columns = np.array([item - 1 for items in hidden for item in items], np.int64)
+        best, found = self.best(
+            torch.from_numpy(padded), activeness, k, (torch.from_numpy(rows), torch.from_numpy(columns))
+        )
         head = self.strata.head_tail.assign(activeness)
         answers = []
-        for score, item, is_head in zip(best.numpy(), items.numpy(), head, strict=True):
+        for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
             left = np.isfinite(score)
             answers.append((self.item_ids[item[left]].tolist(), score[left].tolist(), "head" if is_head else "tail"))
         return answers
+
+    def _numbers(self, items: list[str]) -> list[int]:
+        return [self._index[item] for item in items if item in self._index]
 
     def save(self, folder: Path) -> None:
         """Writes `weights.safetensors`, `items.json` and `recommender.json` into an existing folder."""

@@ -1,10 +1,18 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kedro.io import DatasetError
 
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.operations.datasets import ArraysDataset, JSONDataset, ParquetDataset, TextDataset
+from pinet_kedro.operations.datasets import (
+    ArraysDataset,
+    JSONDataset,
+    ParquetDataset,
+    StreamedParquetDataset,
+    TextDataset,
+)
 
 
 @pytest.fixture
@@ -67,3 +75,38 @@ def test_a_file_survives_a_save_that_fails(tmp_path, kind, name, good, bad):
         dataset.save(bad)
     assert (tmp_path / name).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+class Stream:
+    """Batches that are made when they are asked for."""
+
+    schema = pa.schema([("x", pa.int64())])
+
+    def __init__(self, sizes, fails=False):
+        self.sizes, self.fails, self.summary = sizes, fails, {"rows": 0}
+
+    def __iter__(self):
+        for size in self.sizes:
+            self.summary["rows"] += size
+            yield pa.record_batch([pa.array(range(size))], schema=self.schema)
+        if self.fails:
+            raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [30_000, 30_000, 1]])
+def test_a_stream_is_written_with_what_it_knows_in_the_end(tmp_path, sizes):
+    dataset = StreamedParquetDataset(str(tmp_path / "new" / "a.parquet"))
+    dataset.save(Stream(sizes))
+    assert len(dataset.load()) == sum(sizes)
+    metadata = pq.read_metadata(tmp_path / "new" / "a.parquet")
+    assert metadata.metadata[b"rows"] == str(sum(sizes)).encode()
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] in ([], [3], [60_000, 1])
+
+
+def test_a_stream_that_breaks_off_leaves_the_old_file(tmp_path):
+    dataset = StreamedParquetDataset(str(tmp_path / "a.parquet"))
+    dataset.save(Stream([3]))
+    with pytest.raises(DatasetError):
+        dataset.save(Stream([60_000], fails=True))
+    assert len(dataset.load()) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]

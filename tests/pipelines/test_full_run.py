@@ -110,9 +110,12 @@ sys.meta_path = [f for f in sys.meta_path if "editable" not in type(f).__module_
 import json, mlflow, pandas as pd
 mlflow.set_tracking_uri("sqlite:///{project.folder / "mlflow.db"}")
 model = mlflow.pyfunc.load_model("models:/pinet@challenger")
-answer = model.predict(pd.DataFrame({{"history": [{history!r}, []]}}), params={{"k": 5}})
+answer = model.predict([{{"history": {history!r}}}, {{"history": []}}], params={{"k": 5}})
+assert answer == model.predict(pd.DataFrame({{"history": [{history!r}, []]}}), params={{"k": 5}})
+newest = mlflow.MlflowClient().get_model_version_by_alias("pinet", "challenger").version
+assert [row["model_version"] for row in answer] == [str(newest)] * 2
 import pinet_kedro
-print(json.dumps([answer["items"].tolist(), answer["stratum"].tolist(), pinet_kedro.__file__]))
+print(json.dumps([[row["items"] for row in answer], [row["stratum"] for row in answer], pinet_kedro.__file__]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr

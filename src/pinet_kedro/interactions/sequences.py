@@ -29,6 +29,8 @@ class Sequences:
 
     def windows(self, users: Int[np.ndarray, " B"], ends: Int[np.ndarray, " B"], length: int) -> Int[np.ndarray, "B L"]:
         """The newest `length` items before position `ends` of each user's history (int64), left-padded with 0."""
+        if len(self.items) == 0:
+            return np.zeros((len(users), length), np.int64)
         at = (self.offsets[users] + ends)[:, None] + np.arange(-length, 0)
         inside = at >= self.offsets[users][:, None]
         return np.where(inside, self.items[np.where(inside, at, 0)], 0).astype(np.int64)

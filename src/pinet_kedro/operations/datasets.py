@@ -143,6 +143,50 @@ class TextDataset(AbstractDataset[str, str]):
         return self._filepath.exists()
 
 
+class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
+    """A table as Parquet, written batch by batch and there only when it is complete.
+
+    What is saved is an iterable of pyarrow record batches with their `schema`; its `summary`, which may be complete
+    only after the last batch, is kept as the file's metadata.
+    """
+
+    _GROUP_ROWS = 50_000
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        return pd.read_parquet(self._filepath)
+
+    def save(self, data: Any) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._filepath.parent.mkdir(parents=True, exist_ok=True)
+        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
+        try:
+            with pq.ParquetWriter(part, data.schema) as writer:
+                waiting: list[pa.RecordBatch] = []
+                for batch in data:
+                    waiting.append(batch)
+                    if sum(map(len, waiting)) >= self._GROUP_ROWS:  # readers dislike many small row groups
+                        writer.write_table(pa.Table.from_batches(waiting))
+                        waiting = []
+                if waiting:
+                    writer.write_table(pa.Table.from_batches(waiting))
+                writer.add_key_value_metadata({key: str(value) for key, value in data.summary.items()})
+            os.replace(part, self._filepath)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+
 class PydanticDataset(AbstractDataset[BaseModel, BaseModel]):
     """A typed value as JSON; `model` is the dotted name of its pydantic class."""
 

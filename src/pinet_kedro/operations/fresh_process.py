@@ -55,10 +55,11 @@ def _main(uri: str, requests: int) -> None:
     if example is None or signature is None or signature.outputs is None:
         raise SystemExit("the version has no signature with an input example")
     answer = model.predict(example)
-    missing = set(signature.outputs.input_names()) - set(answer)
+    promised = {field.name for field in signature.outputs.inputs[0].type.properties if field.required}
+    missing = {name for name in promised for row in answer if name not in row}
     if missing:
         raise SystemExit(f"the answer lacks {', '.join(sorted(missing))}, which the signature promises")
-    if len(answer) != len(example) or not all(len(items) for items in answer["items"]):
+    if len(answer) != len(example) or not all(row["items"] for row in answer):
         raise SystemExit("the answer has no items for the input example")
     took = []
     for _ in range(_WARM_UP + requests):

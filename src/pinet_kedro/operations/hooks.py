@@ -116,7 +116,7 @@ class TrackingHook:
             tracking.log_evaluation(inputs["evaluation"])  # stored by an earlier run
             tracking.log_report(inputs["report"])
         for name, value in outputs.items():
-            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure"):
+            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations"):
                 self._results[name] = value
             if name == "evaluation":
                 tracking.log_evaluation(value)
@@ -151,6 +151,12 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         lines.append(f"Registered: {version['model']} version {version['version']} as '{version['alias']}'")
     if (noise := results.get("gradient_noise_figure")) is not None:
         lines.append(f"{noise.layout.title.text}.")
+    if (recommendations := results.get("recommendations")) is not None:
+        lines.append(
+            "Recommendations of version {model_version} for {users:,} users, {users_without_history:,} of them "
+            "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
+            "to it were skipped: {path}".format(**recommendations.summary, path=_path(catalog, "recommendations"))
+        )
     outputs = pipeline.all_outputs()
     if "report" in outputs:
         lines.append(f"Report: {_path(catalog, 'report')}")

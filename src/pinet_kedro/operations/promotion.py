@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from pinet_kedro.operations.gates import judge
 from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.promotion_config import Promotion
 from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.versions import load_version
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 
@@ -78,7 +78,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
             already = f"version {version} is the champion already: train and register another one"
             return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **told)
         tags = client.get_model_version(registry.model, version).tags
-        gates, trial = _evaluate(newest, config, registry.model, version, champion, tags)
+        gates, trial = _evaluate(newest, config, registry, version, champion, tags)
         reasons = tuple(f"{gate.name}: {gate.measured} (asked: {gate.asked})" for gate in gates if not gate.passed)
         decision = Decision(
             promoted=not reasons or config.force is not None,
@@ -163,32 +163,34 @@ def _version(client: "MlflowClient", model: str, asked: int | None, aliases: dic
 
 
 def _evaluate(
-    newest: Newest, config: Promotion, model: str, version: str, champion: str | None, tags: dict[str, str]
+    newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None, tags: dict[str, str]
 ) -> tuple[tuple[Gate, ...], Trial | None]:
     import mlflow
 
     asked = config.fresh_process
-    log.info("Version %s of %s answers in a fresh process …", version, model)
-    answer = try_version(f"models:/{model}/{version}", mlflow.get_tracking_uri(), asked.requests, asked.timeout_s)
+    log.info("Version %s of %s answers in a fresh process …", version, registry.model)
+    answer = try_version(
+        f"models:/{registry.model}/{version}", mlflow.get_tracking_uri(), asked.requests, asked.timeout_s
+    )
     trial: Trial | str
     if answer.fault is None:
         log.info("Version %s and %s are ranked on the same targets …", version, champion or "popularity")
-        trial = _hold_trial(newest, model, version, champion)
+        trial = _hold_trial(newest, registry, version, champion)
     else:
         trial = "not measured: it does not answer"
     gates = judge(config.gates, trial, answer, newest.validation, tags, newest.strata)
     return gates, None if isinstance(trial, str) else trial
 
 
-def _hold_trial(newest: Newest, model: str, version: str, champion: str | None) -> Trial | str:
+def _hold_trial(newest: Newest, registry: Tracking, version: str, champion: str | None) -> Trial | str:
     """The trial, or why there could be none."""
     item_ids = newest.items["item_id"].to_numpy(object)
-    challenger = _load(model, version)
+    challenger = _load(registry, version)
     reference: Scorer | Recommender | str
     if champion is None:
         reference = PopularityScorer(count_popularity(newest.sequences, newest.split, len(item_ids)))
     else:
-        reference = _load(model, champion)
+        reference = _load(registry, champion)
     if isinstance(challenger, str) or isinstance(reference, str):
         return f"not measured: {challenger if isinstance(challenger, str) else reference}"
     try:
@@ -197,19 +199,14 @@ def _hold_trial(newest: Newest, model: str, version: str, champion: str | None) 
         return f"not measured: {error}"
 
 
-def _load(model: str, version: str) -> Recommender | str:
+def _load(registry: Tracking, version: str) -> Recommender | str:
     """The recommender inside a version, read by this project's code; what is wrong where it cannot be."""
-    import tempfile
-
-    import mlflow
     from safetensors import SafetensorError
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(f"models:/{model}/{version}", dst_path=folder)
-        try:
-            return Recommender.load(Path(path, "artifacts", "recommender"))
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            return f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
+    try:
+        return load_version(version, registry)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        return f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
 
 
 def _notes(newest: Newest, trial: Trial | None, against: str, tags: dict[str, str]) -> list[str]:

@@ -4,8 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 import pinet_kedro
 from pinet_kedro.operations import tracking
 from pinet_kedro.operations.tracking_config import Tracking
@@ -24,23 +22,9 @@ def register_model(model: Recommender, evaluation: dict[str, Any], config: Track
     from importlib.metadata import version as installed
 
     import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
 
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(Array(DataType.string), "history")]),
-        outputs=Schema(
-            [
-                ColSpec(Array(DataType.string), "items"),
-                ColSpec(Array(DataType.double), "scores"),
-                ColSpec(DataType.string, "stratum"),
-            ]
-        ),
-        params=ParamSchema(
-            [ParamSpec("k", DataType.long, 10), ParamSpec("exclude_seen", DataType.boolean, True)]
-        ),
-    )  # fmt: skip
+    # The signature comes from the type hints of `served_model.py`, and that of the parameters from these values.
+    example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": True})
     tracking.connect(config)
     package = Path(pinet_kedro.__file__).parent
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=tracking.run_id()) as run:
@@ -52,8 +36,7 @@ def register_model(model: Recommender, evaluation: dict[str, Any], config: Track
             python_model=str(package / "operations" / "served_model.py"),
             artifacts={"recommender": str(artifacts)},
             code_paths=[str(package)],
-            signature=signature,
-            input_example=pd.DataFrame({"history": [model.item_ids[:3].tolist()]}),
+            input_example=example,
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
             registered_model_name=config.model,
         )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from pinet_kedro.operations.batch_inference import Recommendations
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:
-    Figure = FrozenScorers = Recommender = Any
+    Figure = FrozenScorers = Recommendations = Recommender = Any
 
-__all__ = ["Figure", "FrozenScorers", "Recommender"]
+__all__ = ["Figure", "FrozenScorers", "Recommendations", "Recommender"]

@@ -1,6 +1,7 @@
 """Who likes what together, whatever the order: matrix factorisation of implicit feedback."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,13 +27,17 @@ class ImplicitFactors:
     items: Float[Tensor, "I F"]
     config: FactorsConfig
 
+    @cached_property
+    def _everyone(self) -> Float[Tensor, "F F"]:
+        """YᵀY + λ 1, most of the work of a single user."""
+        return self.items.T @ self.items + self.config.regularization * torch.eye(self.items.shape[1])
+
     def affinity(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B I"]:
         """x_u · y_j for left-padded histories; 0 for an empty one."""
         newest = np.sort(histories[:, -self.config.window :], axis=1)
         once = (newest != 0) & np.diff(newest, prepend=0, axis=1).astype(bool)
         liked = self.items[torch.from_numpy(np.maximum(newest, 1) - 1)] * torch.from_numpy(once)[:, :, None]
-        own = self.items.T @ self.items + self.config.regularization * torch.eye(self.items.shape[1])
-        system = own + (self.config.confidence - 1) * (liked.mT @ liked)
+        system = self._everyone + (self.config.confidence - 1) * (liked.mT @ liked)
         users = torch.linalg.solve(system, self.config.confidence * liked.sum(1))
         return users @ self.items.T
 

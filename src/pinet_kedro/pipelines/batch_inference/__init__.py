@@ -1,0 +1,1 @@
+"""The champion's best items for every user, as a table."""

@@ -1,0 +1,238 @@
+"""`kedro serve` as a process of its own, asked over HTTP."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import mlflow
+import pandas as pd
+import pytest
+
+
+class Server:
+    """A running `kedro serve`."""
+
+    def __init__(self, project):
+        self.folder = project.folder
+        self.log = project.folder / "serve.log"
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", "kedro", "serve", "--env=test"]
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+        self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/invocations")[1])
+
+    def wait_for(self, pattern, seconds=60):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := re.search(pattern, self.log.read_text()):
+                return found
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern} in {self.log.read_text()}")
+
+    def ask(self, body, headers=None, path="/invocations", method="POST"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = body if isinstance(body, str | bytes) else json.dumps(body)
+        connection.request(method, path, body, {"Content-Type": "application/json"} if headers is None else headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        assert "Traceback" not in text
+        assert 'File "' not in text
+        return answer.status, text
+
+    def rows(self, body):
+        status, text = self.ask(body)
+        assert status == 200, text
+        return json.loads(text)["predictions"]
+
+    def version(self):
+        return self.rows({"inputs": [{"history": []}]})[0]["model_version"]
+
+    def workers(self):
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=True)
+        return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def project(finished, tmp_path_factory):
+    """A copy of the finished project whose version 1 is the champion."""
+    folder = tmp_path_factory.mktemp("served") / "project"
+    shutil.copytree(finished[0].folder, folder)
+    client_of(folder).set_registered_model_alias("pinet", "champion", "1")
+    return type(finished[0])(folder)
+
+
+@pytest.fixture(scope="module")
+def server(project):
+    running = Server(project)
+    yield running
+    running.process.terminate()
+    running.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def items(project):
+    return pd.read_parquet(project.folder / "data/04_feature/items.parquet")["item_id"].tolist()
+
+
+def client_of(folder):
+    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def test_an_answer_is_typed_and_carries_the_version(server, items):
+    [row] = server.rows({"inputs": [{"history": items[:3], "k": 4, "user_id": "u1"}]})
+    assert list(row) == ["items", "scores", "stratum", "model_version", "user_id"]
+    assert len(row["items"]) == len(row["scores"]) == 4
+    assert row["scores"] == sorted(row["scores"], reverse=True)
+    assert set(row["items"]) <= set(items) - set(items[:3])
+    assert (row["stratum"], row["model_version"], row["user_id"]) == ("tail", "1", "u1")
+
+
+def test_params_are_defaults_for_all_rows(server, items):
+    rows = server.rows({"inputs": [{"history": items[:3]}, {"history": items[:3], "k": 2}], "params": {"k": 3}})
+    assert [len(row["items"]) for row in rows] == [3, 2]
+    assert rows[0]["items"][:2] == rows[1]["items"]
+    assert "user_id" not in rows[0]
+
+
+def test_excluded_items_are_not_offered_and_seen_ones_on_request(server, items):
+    everything = server.rows({"inputs": [{"history": items[:3]}], "params": {"k": 60, "exclude_seen": False}})[0][
+        "items"
+    ]
+    assert set(everything) == set(items)
+    without = {"history": items[:3], "exclude": [*everything[:5], "unknown"]}
+    assert server.rows({"inputs": [without], "params": {"k": 60, "exclude_seen": False}})[0]["items"] == everything[5:]
+
+
+def test_unknown_items_count_as_no_history(server):
+    unknown, empty = server.rows({"inputs": [{"history": ["nobody", "knows"]}, {"history": []}]})
+    assert unknown == empty
+    assert len(empty["items"]) == 10
+
+
+def test_every_table_format_of_mlflow_is_understood(server, items):
+    expected = server.rows({"inputs": [{"history": items[:2], "k": 3}]})
+    assert server.rows({"dataframe_records": [{"history": items[:2], "k": 3}]}) == expected
+    assert server.rows({"instances": [{"history": items[:2], "k": 3}]}) == expected
+    assert server.rows({"dataframe_split": {"columns": ["history", "k"], "data": [[items[:2], 3]]}}) == expected
+
+
+def test_requests_at_once_get_what_each_gets_alone(server, items):
+    bodies = [{"inputs": [{"history": items[n : n + 1 + n % 5], "k": 1 + n % 7}]} for n in range(40)]
+    alone = [server.rows(body) for body in bodies]
+    with ThreadPoolExecutor(20) as pool:
+        together = list(pool.map(server.rows, bodies))
+    for [a], [b] in zip(alone, together, strict=True):
+        assert a["items"] == b["items"]
+        assert a["scores"] == pytest.approx(b["scores"], rel=1e-4, abs=1e-4)
+
+
+ROW = {"history": ["1"]}
+BAD = {
+    "not JSON": ("{", 400, "JSON"),
+    "not UTF-8": (b"\xff\xfe", 400, "JSON"),
+    "too deep": ("[" * 50_000, 400, "JSON"),
+    "a list": ([ROW], 400, "object"),
+    "no rows": ({"inputs": []}, 400, "at least 1"),
+    "no inputs": ({"params": {"k": 1}}, 400, "inputs: Field required"),
+    "no history": ({"inputs": [{"user_id": "u"}]}, 400, "inputs.0.history: Field required"),
+    "null history": ({"inputs": [{"history": None}]}, 400, "inputs.0.history"),
+    "numbers for ids": ({"inputs": [ROW, {"history": [1, 2]}]}, 400, "inputs.1.history.0"),
+    "a string for a history": ({"inputs": [{"history": "1"}]}, 400, "inputs.0.history"),
+    "misspelt field": ({"inputs": [ROW | {"exlude": ["2"]}]}, 400, "exlude"),
+    "misspelt parameter": ({"inputs": [ROW], "params": {"top": 3}}, 400, "params.top"),
+    "k is 0": ({"inputs": [ROW | {"k": 0}]}, 400, "inputs.0.k"),
+    "k is too large": ({"inputs": [ROW], "params": {"k": 101}}, 400, "params.k"),
+    "k is text": ({"inputs": [ROW], "params": {"k": "many"}}, 400, "params.k"),
+    "long history": ({"inputs": [{"history": ["1"] * 1001}]}, 400, "at most 1000"),
+    "long exclude list": ({"inputs": [ROW | {"exclude": ["1"] * 1001}]}, 400, "at most 1000"),
+    "long id": ({"inputs": [{"history": ["1" * 257]}]}, 400, "at most 256"),
+    "many rows": ({"inputs": [ROW] * 101}, 400, "at most 100"),
+    "long body": ("x" * 1_000_001, 413, "1000000 bytes"),
+    "ragged table": ({"dataframe_split": {"columns": ["history"], "data": [[["1"], 2]]}}, 400, "dataframe_split"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_get_a_sentence(server, case):
+    body, status, words = BAD[case]
+    found, text = server.ask(body)
+    assert found == status, text
+    answer = json.loads(text)
+    assert list(answer) == ["error_code", "message"]
+    assert words in answer["message"]
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/csv"}])
+def test_other_content_types_are_refused(server, headers):
+    status, text = server.ask("history\n1\n", headers)
+    assert (status, json.loads(text)["message"]) == (415, "the header Content-Type must be application/json")
+
+
+def test_health_and_unknown_addresses(server):
+    assert server.ask("", path="/ping", method="GET")[0] == 200
+    assert server.ask("", path="/nowhere", method="GET")[0] == 404
+
+
+def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_is_not(server, project, tmp_path):
+    client = client_of(project.folder)
+    assert server.version() == "1"
+    newer = str(client.create_model_version("pinet", client.get_model_version("pinet", "1").source).version)
+    client.set_registered_model_alias("pinet", "champion", newer)
+    until = time.monotonic() + 60
+    seen = [server.version()]
+    while seen[-1] == "1" and time.monotonic() < until:
+        seen.append(server.version())
+    assert seen[-1] == newer
+    server.wait_for(f"serving version {newer} in place of 1")
+    assert {server.version() for _ in range(5)} == {newer}
+
+    broken = tmp_path / "broken"
+    fetched = mlflow.artifacts.download_artifacts("models:/pinet/1", tracking_uri=client.tracking_uri)
+    shutil.copytree(fetched, broken)
+    (broken / "artifacts/recommender/weights.safetensors").write_bytes(b"cut off")
+    unusable = client.create_model_version("pinet", str(broken)).version
+    client.set_registered_model_alias("pinet", "champion", unusable)
+    server.wait_for(f"Version {unusable} did not start; version {newer} goes on")
+    assert server.version() == newer
+
+
+def test_a_worker_that_dies_is_replaced(server):
+    [worker] = server.workers()
+    os.kill(worker, signal.SIGKILL)
+    server.wait_for(r"A worker has died \(exit status -9\)")
+    assert server.version()  # the request waits until the new worker answers
+    assert server.workers() != [worker]
+
+
+def test_sigterm_ends_the_server_and_its_workers(server):
+    workers = server.workers()
+    server.process.terminate()
+    assert server.process.wait(30) == 0
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--version=winner", "has no alias 'winner'"),
+        ("--version=77", "has no version 77"),
+        ("--host=192.0.2.1", "serving.host = 192.0.2.1"),
+        ("--port=99999", "port"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(project, argument, words):
+    result = project.invoke("serve", "--env=test", argument)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert words in result.output
