@@ -18,7 +18,7 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 from omegaconf.errors import InterpolationResolutionError
 
-from pinet_kedro.errors import REFUSED_EXIT, InputError
+from pinet_kedro.errors import REFUSED_EXIT, InputError, NothingToDo
 
 
 @click.group(name="pinet_kedro")
@@ -45,6 +45,8 @@ def _sentences() -> Iterator[None]:
     """Turns the errors that a user can do something about into one sentence and exit code 1."""
     try:
         yield
+    except NothingToDo as reason:
+        click.echo(reason)
     except Exception as error:
         cause = _cause(error)
         known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
@@ -62,6 +64,8 @@ def _run(**options: Any) -> Any:
         outputs = kedro_run.callback(**options)  # type: ignore[misc]
         if "promotion" in outputs:
             _end_with(outputs["promotion"].load())
+        if "retraining" in outputs:
+            _end_with(outputs["retraining"].load()["promotion"])
         return outputs
 
 
@@ -126,6 +130,22 @@ def models(env: str | None) -> None:
 
         registry = _registry(env)
         show_versions(registry.model, list_versions(registry))
+
+
+@cli.command()
+@_env
+@click.option(
+    "--every", type=click.Choice(["day", "week", "month", "quarter", "year"]), default="month", show_default=True
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many periods.")
+@click.option("--params", help="For every run, as `kedro run` takes them.")
+def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
+    """Play the environment's log back through retraining, period by period, in a sandbox (data/replay)."""
+    with _sentences():
+        from pinet_kedro.operations import replay as replaying
+
+        rows = replaying.replay(replaying.Replay(env, every, limit, params))
+        click.echo(replaying.summary(rows))
 
 
 @cli.command()

@@ -10,3 +10,7 @@ class InputError(ValueError):
     The message names it, states the rule that it breaks and says what to do. The command line prints it alone,
     without a traceback (`cli.py`).
     """
+
+
+class NothingToDo(Exception):  # noqa: N818
+    """There is no work for this run, which is no error: the message says why, and the exit code is 0."""

@@ -13,7 +13,8 @@ STAGES = (
     "registration",
 )
 DATA_STAGES = STAGES[:2]
-LIFE = ("promotion", "batch_inference")  # of a registered model; on the data that the data stages have left
+# Of a registered model. Promotion and batch inference are on the data that the data stages have left.
+LIFE = ("promotion", "batch_inference", "retraining")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

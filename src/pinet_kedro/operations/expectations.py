@@ -2,7 +2,8 @@
 
 A suite file holds Great Expectations suites by the table that they check (`_TABLES`). Of an expectation, `description`
 is the rule in words, `notes` is the way out ({source}, {role}, {nearest} and {file} are filled in), and `meta.only_for`
-restricts it to logs with real clock times ("clock") or with an optional column (its name).
+restricts it to data with real clock times ("clock"), with an optional column (its name), or to whole logs ("log"; one
+partition of a log may be small).
 """
 
 import html
@@ -133,7 +134,7 @@ class _Origin:
         self.names: dict[str, str] = known.get("columns") or {name: name for name in data.columns}
         self.present: list[str] = known.get("present") or list(data.columns)
         self.unreadable = {row + 1: text for row, text in known.get("unreadable", ())}
-        self.clock: bool = known.get("clock", True)
+        self.kinds = {kind for kind in ("clock", "log") if known.get(kind, True)}
 
     def name(self, column: str) -> str:
         """The user's name of a column."""
@@ -181,7 +182,7 @@ def _columns(kwargs: dict[str, Any]) -> list[str]:
 def _applies(rule: dict[str, Any], frame: pd.DataFrame, origin: _Origin) -> bool:
     """Whether a rule has something to say: of a missing column or an empty table only that is reported."""
     only_for = (rule.get("meta") or {}).get("only_for")
-    if only_for is not None and not (origin.clock if only_for == "clock" else only_for in origin.names):
+    if only_for is not None and only_for not in origin.kinds | set(origin.names):
         return False
     columns = _columns(rule["kwargs"])
     if rule["type"] == "expect_column_to_exist" or not columns:
@@ -270,7 +271,7 @@ def _row(frame: pd.DataFrame, row: int, table: str, origin: _Origin) -> str:
         if name == "timestamp" and pd.isna(value) and row in origin.unreadable:
             value = origin.unreadable[row]
         text = "missing" if pd.isna(value) else repr(_short(value)) if isinstance(value, str) else f"{value:.16g}"
-        if name == "timestamp" and origin.clock and not isinstance(value, str) and not pd.isna(value):
+        if name == "timestamp" and "clock" in origin.kinds and not isinstance(value, str) and not pd.isna(value):
             text += f" s ({_when(int(value))})"
         shown.append(f"{_short(origin.name(name))}={text}")
     return f"row {row}: {', '.join(shown)}" if table == "events" else ", ".join(shown)

@@ -13,8 +13,17 @@ ALIAS = "challenger"
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
 
-def register_model(model: Recommender, evaluation: dict[str, Any], config: Tracking) -> dict[str, Any]:
+def register_model(
+    model: Recommender,
+    evaluation: dict[str, Any],
+    config: Tracking,
+    tags: dict[str, str] | None = None,
+    files: dict[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     """`model, version, alias, run_id, uri` of the new version, which carries its head and tail figures as tags.
+
+    `tags` come to those; `files` are stored with the version's run as JSON. The version is created last, with all of
+    its tags at once: one that is there is whole, wherever a run is killed.
 
     Models-from-code: what is stored is `served_model.py`, the package's own source, and the recommender's safetensors
     and JSON. Loading needs neither this project nor its configuration.
@@ -38,14 +47,19 @@ def register_model(model: Recommender, evaluation: dict[str, Any], config: Track
             code_paths=[str(package)],
             input_example=example,
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
-            registered_model_name=config.model,
         )
         run_id = run.info.run_id
-    version = str(info.registered_model_version)
-    client = mlflow.MlflowClient()
-    for key, value in _tags(evaluation).items():
-        client.set_model_version_tag(config.model, version, key, value)
-    client.set_registered_model_alias(config.model, ALIAS, version)
+        for name, content in (files or {}).items():
+            mlflow.log_dict(content, name, run_id=run_id)
+    created = mlflow.register_model(info.model_uri, config.model, tags=_tags(evaluation) | (tags or {}))
+    return challenge(config, str(created.version), run_id)
+
+
+def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
+    """What `register_model` returns, for a version that has been registered: it has the alias `challenger` now."""
+    import mlflow
+
+    mlflow.MlflowClient().set_registered_model_alias(config.model, ALIAS, version)
     return {
         "model": config.model,
         "version": version,

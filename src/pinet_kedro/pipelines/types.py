@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from pinet_kedro.evaluation.drift import Drift
     from pinet_kedro.operations.batch_inference import Recommendations
+    from pinet_kedro.operations.champion import Reign
+    from pinet_kedro.operations.intake import Intake
+    from pinet_kedro.operations.retraining import Start
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:
-    Figure = FrozenScorers = Recommendations = Recommender = Any
+    Drift = Figure = FrozenScorers = Intake = Recommendations = Recommender = Reign = Start = Any
 
-__all__ = ["Figure", "FrozenScorers", "Recommendations", "Recommender"]
+__all__ = ["Drift", "Figure", "FrozenScorers", "Intake", "Recommendations", "Recommender", "Reign", "Start"]

@@ -6,22 +6,32 @@ from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.pipelines.types import Figure, Recommender
+from pinet_kedro.pipelines.types import Figure, Recommender, Start
 from pinet_kedro.training.config import BackboneTraining
 
 
 def train_base(
-    sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, config: BackboneTraining
+    sequences: Sequences,
+    split: Split,
+    strata: ReportingStrata,
+    items: pd.DataFrame,
+    config: BackboneTraining,
+    start: Start | None = None,
 ) -> tuple[Recommender, pd.DataFrame]:
     """The jointly trained base model and its learning curve."""
-    return _train("base", sequences, split, strata, items, config, None)
+    return _train("base", sequences, split, strata, items, config, None, start)
 
 
 def train_deconfounded(
-    sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, config: BackboneTraining
+    sequences: Sequences,
+    split: Split,
+    strata: ReportingStrata,
+    items: pd.DataFrame,
+    config: BackboneTraining,
+    start: Start | None = None,
 ) -> tuple[Recommender, pd.DataFrame]:
     """The backbone of the configured aggregation of gradients and its learning curve."""
-    return _train("backbone", sequences, split, strata, items, config, config.aggregation)
+    return _train("backbone", sequences, split, strata, items, config, config.aggregation, start)
 
 
 def _train(
@@ -32,6 +42,7 @@ def _train(
     items: pd.DataFrame,
     config: BackboneTraining,
     aggregation: AggregationConfig | None,
+    start: Start | None,
 ) -> tuple[Recommender, pd.DataFrame]:
     from pinet_kedro.backbones.backbone import Backbone
     from pinet_kedro.operations.divergence import keep_best
@@ -44,8 +55,9 @@ def _train(
         popularity = count_popularity(sequences, split, len(items))
         return TrainedModel(backbone, strata, popularity, items["item_id"].to_numpy(object))
 
+    config, first = (config, None) if start is None else (start.config, start.backbone)
     with watch_training(name) as watch, keep_best(name, recommender):
-        backbone = train_backbone(sequences, split, strata, len(items), config, aggregation, watch)
+        backbone = train_backbone(sequences, split, strata, len(items), config, aggregation, watch, first)
     return recommender(backbone), watch.curve()
 
 

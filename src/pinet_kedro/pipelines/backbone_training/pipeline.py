@@ -5,9 +5,12 @@ from kedro.pipeline import Pipeline, node
 from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_base, train_deconfounded
 
 
-def create_pipeline() -> Pipeline:
-    """Two backbones that differ in nothing but the aggregation of gradients."""
-    data = ["sequences", "split", "strata", "items", "params:backbone_training"]
+def create_pipeline(start: str | None = None) -> Pipeline:
+    """Two backbones that differ in nothing but the aggregation of gradients.
+
+    `start`: the dataset that says where both start and on which budget; without one, from fresh weights.
+    """
+    data = ["sequences", "split", "strata", "items", "params:backbone_training", *([start] if start else [])]
     return Pipeline(
         [
             node(train_base, data, ["base_model", "base_curve"], name="train_base"),

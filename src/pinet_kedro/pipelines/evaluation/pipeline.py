@@ -14,8 +14,11 @@ FIGURES = [
 ]  # fmt: skip
 
 
-def create_pipeline() -> Pipeline:
-    """Ranks of every model on the test targets -> metrics by stratum with intervals -> the report page."""
+def create_pipeline(parameters: str = "parameters") -> Pipeline:
+    """Ranks of every model on the test targets -> metrics by stratum with intervals -> the report page.
+
+    `parameters`: the dataset of those that hold for the run.
+    """
     return Pipeline(
         [
             node(
@@ -26,14 +29,14 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 evaluate,
-                ["ranks", "sequences", "split", "strata", "items", "cleaning_report", "parameters"],
+                ["ranks", "sequences", "split", "strata", "items", "cleaning_report", parameters],
                 ["evaluation", "metrics"],
                 name="evaluate",
             ),
             node(draw_results, "evaluation", ["gains_figure", "quintiles_figure"], name="draw_results"),
             node(
                 write_report,
-                {"evaluation": "evaluation", "cleaning": "cleaning_report", "parameters": "parameters"}
+                {"evaluation": "evaluation", "cleaning": "cleaning_report", "parameters": parameters}
                 | {figure: figure for figure in FIGURES},
                 "report",
                 name="write_report",

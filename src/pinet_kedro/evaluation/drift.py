@@ -1,0 +1,175 @@
+"""How far new events are from those that a model was trained on, and what the model is worth on them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from pydantic import Field
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import ks_2samp, spearmanr
+
+from pinet_kedro.activeness import Strata
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.evaluation.translation import PopularityScorer
+from pinet_kedro.evaluation.trial import hold_trial
+from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.interactions.split import Split
+from pinet_kedro.plugins.popularity import count_popularity
+from pinet_kedro.recommender import Recommender
+
+_DRAWS = 20
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+class Size(Configuration):
+    """Events, users and items of a set of events."""
+
+    events: int
+    users: int
+    items: int
+
+
+class Popularity(Configuration):
+    """What became of the items' shares of the events."""
+
+    divergence: float = Field(description="Jensen-Shannon, base 2: 0 = the same shares, 1 = no item in common")
+    by_chance: float = Field(description="its mean, were the new events drawn by the old shares")
+    rank_correlation: float | None = Field(description="Spearman's, of the items' events, over items of either side")
+
+
+class Activeness(Configuration):
+    """Events a user: among the newest training events, as many as there are new ones, and among the new events.
+
+    `strata` have the share of users in each stratum of the model: among those of its training data, and among those of
+    the new events as it routes them, by what it knows of them (an unknown user has no events).
+    """
+
+    distance: float = Field(description="Kolmogorov-Smirnov, between the two distributions: 0 = alike, 1 = disjoint")
+    quantiles: dict[str, tuple[float, float]]
+    strata: dict[str, tuple[float, float]]
+
+
+class Drift(Configuration):
+    """The new events against the training data of a model; `model` is its version, None where there is no champion.
+
+    Whatever cannot be measured is None, and `missing` says why.
+    """
+
+    model: str | None = None
+    missing: tuple[str, ...] = ()
+    reference: Size | None = None
+    window: Size
+    unknown_users: float | None = Field(None, description="share of the new events' users")
+    unknown_users_events: float | None = Field(None, description="… and of the new events")
+    unknown_items: float | None = Field(None, description="share of the new events' items not in the model's catalogue")
+    unknown_items_events: float | None = Field(None, description="… and of the new events")
+    popularity: Popularity | None = None
+    activeness: Activeness | None = None
+    targets: int | None = None
+    groups: dict[str, dict[str, Any]] = Field({}, description="as in `Trial`: the model against popularity")
+    then: dict[str, float] = Field({}, description="NDCG@10 by group when the model was registered")
+
+
+def measure_drift(
+    model: Recommender, version: str, reference: pd.DataFrame, window: pd.DataFrame, then: dict[str, float]
+) -> Drift:
+    """Drift of the raw events `window` against the raw events `reference` that the model was trained on.
+
+    The model is ranked on the first new event of every user that is newer than all of `reference` and has a history;
+    popularity in `reference` is what it is compared with. A target that the model does not know is a miss.
+    """
+    groups, targets = _rank(model, reference, window)
+    nothing = "no user with a history has an event that is newer than the training data: nothing to rank"
+    users, items = reference["user_id"].unique(), model.item_ids.tolist()
+    return Drift(
+        model=version,
+        missing=() if targets else (nothing,),
+        reference=size(reference),
+        window=size(window),
+        unknown_users=_share(~window["user_id"].drop_duplicates().isin(users)),
+        unknown_users_events=_share(~window["user_id"].isin(users)),
+        unknown_items=_share(~window["item_id"].drop_duplicates().isin(items)),
+        unknown_items_events=_share(~window["item_id"].isin(items)),
+        popularity=_popularity(reference["item_id"], window["item_id"]),
+        activeness=_activeness(model, reference, window),
+        targets=targets,
+        groups=groups,
+        then=then,
+    )
+
+
+def size(events: pd.DataFrame) -> Size:
+    """Of these events."""
+    return Size(events=len(events), users=events["user_id"].nunique(), items=events["item_id"].nunique())
+
+
+def divergence(p: Float[np.ndarray, "... I"], q: Float[np.ndarray, " I"]) -> Float[np.ndarray, "..."]:
+    """Jensen-Shannon divergence in bits, H((p+q)/2) − (H(p)+H(q))/2, of distributions over I items (Lin, 1991)."""
+    return jensenshannon(p, np.broadcast_to(q, p.shape), base=2, axis=-1) ** 2
+
+
+def _popularity(old: pd.Series, new: pd.Series) -> Popularity | None:
+    if old.empty or new.empty:
+        return None
+    table = pd.DataFrame({"old": old.value_counts(), "new": new.value_counts()}).fillna(0.0)
+    before, after = table["old"].to_numpy(), table["new"].to_numpy()
+    before_shares = before / before.sum()
+    drawn = np.random.default_rng(0).multinomial(int(after.sum()), before_shares, _DRAWS)
+    varied = len(np.unique(before)) > 1 and len(np.unique(after)) > 1
+    return Popularity(
+        divergence=float(divergence(after / after.sum(), before_shares)),
+        by_chance=float(divergence(drawn / after.sum(), before_shares).mean()),
+        rank_correlation=float(spearmanr(before, after).statistic) if varied else None,
+    )
+
+
+def _activeness(model: Recommender, old: pd.DataFrame, new: pd.DataFrame) -> Activeness | None:
+    if old.empty or new.empty:
+        return None
+    newest = old.nlargest(len(new), "timestamp", keep="first")
+    before, now = (events["user_id"].value_counts().to_numpy(np.int64) for events in (newest, new))
+    known = old["user_id"].value_counts()
+    routed = known.reindex(pd.Index(new["user_id"].unique()), fill_value=0).to_numpy(np.int64)
+    pairs = zip(*(np.quantile(counts, _QUANTILES).tolist() for counts in (before, now)), strict=True)
+    trained = known.to_numpy(np.int64)
+    return Activeness(
+        distance=float(ks_2samp(before, now).statistic),
+        quantiles={f"{q:.0%}": pair for q, pair in zip(_QUANTILES, pairs, strict=True)},
+        strata=_strata_shares(model.strata.head_tail, ["tail", "head"], trained, routed)
+        | _strata_shares(model.strata.training, model.strata.training.labels(), trained, routed),
+    )
+
+
+def _strata_shares(
+    strata: Strata, names: list[str], old: Int[np.ndarray, " U"], new: Int[np.ndarray, " V"]
+) -> dict[str, tuple[float, float]]:
+    shares = [np.bincount(strata.assign(x), minlength=len(strata)) / len(x) for x in (old, new)]
+    return {name: (float(a), float(b)) for name, a, b in zip(names, *shares, strict=False)}
+
+
+def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
+    """The groups of the trial of the model against popularity, and the number of targets."""
+    if window.empty or reference.empty:
+        return {}, 0
+    columns = ["user_id", "item_id", "timestamp"]
+    events = pd.concat([reference[columns], window[columns]], ignore_index=True).drop_duplicates()
+    sequences, _, item_ids = build_sequences(events)
+    end = int(reference["timestamp"].max())
+    before = np.concatenate([[0], np.cumsum(sequences.timestamps <= end)])
+    seen = before[sequences.offsets[1:]] - before[sequences.offsets[:-1]]
+    split = Split(
+        train_end=seen,
+        valid_at=np.full(sequences.n_users, -1),
+        test_at=np.where((seen > 0) & (seen < sequences.lengths), seen, -1),
+    )
+    targets = int((split.test_at > 0).sum())
+    if targets == 0:
+        return {}, 0
+    popular = PopularityScorer(count_popularity(sequences, split, len(item_ids)))
+    trial = hold_trial(model, popular, sequences, split, model.strata, item_ids.to_numpy(object))
+    return trial.groups, targets
+
+
+def _share(mask: pd.Series) -> float | None:
+    return None if mask.empty else float(mask.mean())

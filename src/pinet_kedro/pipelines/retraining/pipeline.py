@@ -1,0 +1,72 @@
+"""`kedro run --pipeline=retraining`."""
+
+from kedro.pipeline import Pipeline, node
+
+from pinet_kedro.pipelines.activeness_stratification.pipeline import create_pipeline as create_stratification
+from pinet_kedro.pipelines.backbone_training.pipeline import create_pipeline as create_training
+from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as create_validation
+from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
+from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
+from pinet_kedro.pipelines.retraining.nodes import (
+    conclude,
+    effective,
+    gather,
+    measure_drift,
+    plan,
+    promote,
+    read_champion,
+    register,
+    take_in,
+)
+
+_SPLITTING = "params:retraining_splitting"
+
+
+def create_pipeline() -> Pipeline:
+    """New partitions -> gate -> drift -> the stages of `full` on all events, cut in time, from the champion's weights
+    -> a version -> the decision on it. Only then do the partitions count as taken.
+    """
+    data = ["sequences", "split", "strata", "items"]
+    before = [
+        node(take_in, ["new_interactions", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
+        node(gather, ["accepted_partitions", "intake"], "all_interactions", name="gather_partitions"),
+        node(read_champion, "params:tracking", "reign", name="read_champion"),
+        node(measure_drift, ["reign", "accepted_partitions", "intake"], "drift", name="measure_drift"),
+        node(
+            plan,
+            ["reign", "sequences", "split", "items", "params:backbone_training", _SPLITTING, "params:retraining"],
+            "start",
+            name="plan_training",
+        ),
+        node(effective, ["parameters", "start"], "retraining_parameters", name="say_what_holds"),
+    ]
+    after = [
+        node(
+            register,
+            ["pin_model", "evaluation", "params:tracking", "sequences", "split", "intake", "start", "parameters"],
+            "registered_version",
+            name="register_challenger",
+        ),
+        node(
+            promote,
+            [*data, "params:promotion", "params:tracking", "registered_version"],
+            ["promotion", "promotion_page"],
+            name="judge_challenger",
+        ),
+        node(
+            conclude,
+            ["intake", "drift", "start", "sequences", "promotion", "report"],
+            ["retraining", "retraining_page"],
+            name="conclude",
+            confirms="new_interactions",
+        ),
+    ]
+    return (
+        Pipeline(before)
+        + Pipeline(create_validation(), inputs={"raw_interactions": "all_interactions"})
+        + Pipeline(create_stratification(), parameters={"params:splitting": _SPLITTING})
+        + create_training("start")
+        + create_plugins()
+        + create_evaluation("retraining_parameters")
+        + Pipeline(after)
+    )

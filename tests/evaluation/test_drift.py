@@ -1,0 +1,79 @@
+"""Drift of new events against a model's training data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pinet_kedro.evaluation.drift import divergence, measure_drift
+from pinet_kedro.recommender import Recommender
+
+THEN = {"head": 0.2, "tail": 0.1}
+
+
+@pytest.fixture(scope="module")
+def model(planted_world, joint_backbone):
+    w = planted_world
+    return Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
+
+
+@pytest.fixture(scope="module")
+def halves(planted_world):
+    """The events before and after the median time."""
+    events = planted_world.events[["user_id", "item_id", "timestamp"]]
+    old = events["timestamp"] <= events["timestamp"].median()
+    return events[old], events[~old]
+
+
+def test_divergence_is_zero_for_the_same_and_one_for_disjoint_shares():
+    p, q = np.array([0.5, 0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, 0.5])
+    assert divergence(p, p) == pytest.approx(0)
+    assert divergence(p, q) == pytest.approx(1)
+    half = np.array([0.5, 0.0, 0.5, 0.0])
+    assert divergence(p, half) == pytest.approx(0.5)  # H = 1.5 bits of the mean, 1 of each
+
+
+def test_unknown_users_and_items_are_shares_of_users_items_and_events(model, halves):
+    old, new = halves
+    first = new.head(100)
+    strangers = first.head(20).assign(user_id="nobody", item_id="never seen")
+    drift = measure_drift(model, "3", old, pd.concat([first, strangers]), THEN)
+    known_users = first["user_id"].isin(old["user_id"])
+    assert drift.unknown_users_events == pytest.approx(((~known_users).sum() + 20) / 120)
+    assert drift.unknown_items_events == pytest.approx(20 / 120)
+    assert drift.unknown_items == pytest.approx(1 / (first["item_id"].nunique() + 1))
+
+
+def test_a_draw_from_the_same_events_shifts_no_more_than_chance_and_a_new_fashion_does(model, halves):
+    old, _ = halves
+    same = old.sample(1000, replace=True, random_state=1)
+    alike = measure_drift(model, "3", old, same, THEN).popularity
+    assert alike.divergence < 1.3 * alike.by_chance
+    assert alike.rank_correlation > 0.9
+    fashion = same.assign(
+        item_id=np.where(np.arange(1000) % 2, old["item_id"].value_counts().index[-1], same["item_id"])
+    )
+    shifted = measure_drift(model, "3", old, fashion, THEN).popularity
+    assert shifted.divergence > 10 * shifted.by_chance
+
+
+def test_the_model_is_ranked_on_the_first_new_event_of_users_with_a_history(model, halves):
+    old, new = halves
+    drift = measure_drift(model, "3", old, new, THEN)
+    assert drift.targets == len(set(old["user_id"]) & set(new["user_id"]))
+    assert drift.groups["all"]["users"] == drift.targets
+    assert drift.groups["all"]["challenger"] > 1.5 * drift.groups["all"]["reference"]  # it has learnt the chain
+    assert drift.then == THEN
+
+
+def test_without_newer_events_nothing_is_ranked_and_that_is_said(model, halves):
+    drift = measure_drift(model, "3", *halves[::-1], THEN)
+    assert drift.groups == {}
+    assert "nothing to rank" in drift.missing[0]
+
+
+def test_users_are_routed_by_what_the_model_knows_of_them(model, halves):
+    old, new = halves
+    strata = measure_drift(model, "3", old, new.assign(user_id="nobody"), THEN).activeness.strata
+    assert strata["tail"][1] == 1.0
+    assert strata["head"][1] == 0.0
+    assert strata["head"][0] + strata["tail"][0] == pytest.approx(1)

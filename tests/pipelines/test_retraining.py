@@ -1,0 +1,273 @@
+"""The retraining loop on small partitions, each run a real one; those that are killed are processes of their own."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.operations.lock import hold
+from pinet_kedro.operations.project import project_folder
+from servers import start_tracking_server
+
+ROOT = Path(__file__).parents[2]
+RETRAIN = ("--pipeline=retraining", "--env=test")
+YEAR = 364 * 86_400
+
+
+def year_of_events():
+    """Every user is active all year round, so that a cut in time leaves most of them a history and a target."""
+    events = generate_interactions(SyntheticLog(users=150, items=60, seed=1))[["user_id", "item_id", "timestamp"]]
+    users = events.groupby("user_id", sort=False)
+    share = (users.cumcount() + 0.5) / users["item_id"].transform("size")
+    return events.assign(timestamp=1_600_000_000 + (share * YEAR).astype("int64") + np.arange(len(events)))
+
+
+def deliver(project, name, since, until):
+    """The events of this part of the year (0 to 1) as one partition."""
+    events = year_of_events()
+    share = (events["timestamp"] - 1_600_000_000) / YEAR
+    folder = project.folder / "data/01_raw/interactions"
+    folder.mkdir(parents=True, exist_ok=True)
+    events[(share >= since) & (share < until)].to_csv(folder / name, index=False)
+
+
+def registry(project):
+    return mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+
+
+def state(project):
+    """What a run leaves that must not depend on how often it was interrupted."""
+    client = registry(project)
+    accepted = project.folder / "data/02_intermediate/accepted"
+    steady = ("data.sha256", "ndcg_at_10", "gain_over_base", "retraining", "decision.against")
+    return {
+        "taken": {name: s["sha256"] for name, s in read(project, "data/01_raw/interactions/.taken.json").items()},
+        "accepted": {path.name: len(pd.read_parquet(path)) for path in accepted.iterdir()},
+        "clean": pd.read_parquet(project.folder / "data/02_intermediate/clean_events.parquet").to_csv(),
+        "aliases": {alias: str(v) for alias, v in client.get_registered_model("pinet").aliases.items()},
+        "versions": [
+            {key: value for key, value in version.tags.items() if any(name in key for name in steady)}
+            for version in client.search_model_versions("name = 'pinet'")
+        ],
+    }
+
+
+def read(project, path):
+    return json.loads((project.folder / path).read_text())
+
+
+@pytest.fixture(autouse=True)
+def _own_address(monkeypatch):
+    """MLflow keeps the address of a run for the process: the next test shall not inherit it."""
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def first(new_project, tmp_path_factory):
+    """A project after its first partition, what the command said, and what was there then."""
+    project = new_project(tmp_path_factory.mktemp("first"))
+    deliver(project, "a.csv", 0.0, 0.6)
+    result = project.run(*RETRAIN)
+    assert result.exit_code == 0, result.output
+    page = project.folder / "data/08_reporting/retraining.json"
+    return project, result, state(project), json.loads(page.read_text())
+
+
+@pytest.fixture(scope="module")
+def second(first):
+    """… after a second one that came with a bad one, and what was there before."""
+    project, _, before, _ = first
+    deliver(project, "b.csv.gz", 0.6, 0.85)
+    (project.folder / "data/01_raw/interactions/c.csv").write_text("user_id,item_id,timestamp\nu,i,5\n")
+    return project, project.run(*RETRAIN), before
+
+
+def test_the_first_round_has_no_champion_and_starts_cold(first):
+    _, result, _, done = first
+    assert done["start"].startswith("cold: there is no champion yet")
+    assert done["drift"]["missing"] == ["there is no champion yet: nothing to drift from"]
+    assert done["promotion"]["against"] == "popularity"
+    assert "Promoted: pinet version 1 is the champion." in result.output
+
+
+def test_the_second_round_measures_drift_and_starts_from_the_champion(second):
+    project, result, before = second
+    assert result.exit_code in (0, 3), result.output
+    done = read(project, "data/08_reporting/retraining.json")
+    drift = read(project, "data/08_reporting/drift.json")
+    assert done["start"].startswith("warm: from version 1, 1 epochs instead of 3")
+    assert drift["model"] == "1"
+    assert drift["reference"]["events"] == before["accepted"]["a.csv.parquet"]
+    assert drift["window"]["events"] == done["intake"]["arrivals"][0]["events"]
+    assert drift["unknown_users"] == 0
+    assert set(drift["groups"]) >= {"all", "head", "tail"}
+    assert drift["then"]["tail"] == pytest.approx(float(before["versions"][0]["tail.ndcg_at_10"]))
+    assert read(project, "data/08_reporting/evaluation.json")["protocol"]["split"] == "global_time"
+
+
+def test_the_bad_partition_is_set_aside_and_on_the_page(second):
+    project, _, _ = second
+    raw = project.folder / "data/01_raw"
+    assert (raw / "rejected/c.csv").exists()
+    assert "older than 1990" in (raw / "rejected/c.csv.txt").read_text()
+    assert list(state(project)["taken"]) == ["a.csv", "b.csv.gz"]
+    page = (project.folder / "data/08_reporting/retraining.html").read_text()
+    assert "set aside: data/01_raw/rejected/c.csv" in page
+    assert "Popularity shift" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def test_the_version_says_what_it_was_trained_on(second, tmp_path):
+    project, _, _ = second
+    client = registry(project)
+    version = client.get_model_version_by_alias("pinet", "challenger")
+    assert version.tags["retraining.partitions"] == "2: a.csv … b.csv.gz"
+    assert version.tags["retraining.start"].startswith("warm")
+    client.download_artifacts(version.run_id, "partitions.json", str(tmp_path))
+    assert json.loads((tmp_path / "partitions.json").read_text()) == state(project)["taken"]
+
+
+def test_nothing_new_ends_at_once_without_a_run_and_with_exit_code_0(second):
+    project, _, _ = second
+    before = state(project), len(registry(project).search_runs(["1"]))
+    script = f"""
+import sys
+sys.argv = ["kedro", "run", *{RETRAIN!r}]
+from pinet_kedro.__main__ import main
+try:
+    main()
+finally:
+    print(sorted({{"torch", "mlflow", "great_expectations"}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["Nothing new: all 2 partitions have been taken before.", "[]"]
+    assert before == (state(project), len(registry(project).search_runs(["1"])))
+
+
+def test_an_empty_folder_is_nothing_new_either(project):
+    result = project.run(*RETRAIN)
+    assert result.exit_code == 0
+    assert result.output.endswith(f"Nothing new: there is no file in {project.folder / 'data/01_raw/interactions'}.\n")
+    assert not (project.folder / "mlflow.db").exists()
+
+
+def test_a_second_run_is_told_who_holds_the_lock(second, monkeypatch):
+    project, _, _ = second
+    monkeypatch.chdir(project.folder)
+    with hold("retraining"):
+        result = project.run(*RETRAIN)
+    assert result.exit_code == 1
+    assert f"'retraining' is at work already, by process {os.getpid()}" in result.output
+    assert project_folder() == project.folder
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def kill_at(project, node):
+    """Starts a run and kills it when this node begins."""
+    command = [sys.executable, "-m", "pinet_kedro", "run", *RETRAIN]
+    with subprocess.Popen(
+        command, cwd=project.folder, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        said = []
+        for text in process.stderr:
+            said.append(text)
+            if text.rstrip().endswith(f"] {node}"):
+                process.send_signal(signal.SIGKILL)
+                break
+        else:
+            pytest.fail("".join(said))
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
+    """Killed with partitions accepted, in training, after registration, and between the champion and the checkpoint."""
+    deliver(project, "a.csv", 0.0, 0.6)
+    taken = project.folder / "data/01_raw/interactions/.taken.json"
+    kill_at(project, "gather_partitions")
+    assert [path.name for path in (project.folder / "data/02_intermediate/accepted").iterdir()] == ["a.csv.parquet"]
+    kill_at(project, "train_base")
+    assert not registry(project).search_registered_models()
+    kill_at(project, "judge_challenger")
+    assert state_of_versions(project) == [("1", {"challenger"})]
+    kill_at(project, "write_report")
+    assert state_of_versions(project) == [("1", {"challenger", "champion"})]
+    assert not taken.exists()
+    result = project.run(*RETRAIN)
+    assert result.exit_code == 0
+    assert (
+        "The run that was interrupted had trained on 1 new partitions and made version 1 the champion" in result.output
+    )
+    for part, expected in first[2].items():
+        assert state(project)[part] == expected
+
+
+def state_of_versions(project):
+    client = registry(project)
+    aliases = client.get_registered_model("pinet").aliases
+    return [
+        (str(version.version), {alias for alias, number in aliases.items() if str(number) == str(version.version)})
+        for version in client.search_model_versions("name = 'pinet'")
+    ]
+
+
+class KillAt(logging.Handler):
+    """Kills a server when a node of this name starts."""
+
+    def __init__(self, node, server):
+        super().__init__()
+        self.node, self.server = node, server
+
+    def emit(self, record):
+        if record.getMessage().endswith(f"] {self.node}"):
+            self.server.kill()
+
+
+def test_a_round_whose_server_dies_is_done_again_with_the_next_server(
+    first, project, tracking_server, tmp_path, tmp_path_factory
+):
+    deliver(project, "a.csv", 0.0, 0.6)
+    log, killer = (
+        logging.getLogger("pinet_kedro"),
+        KillAt("register_challenger", start_tracking_server(tmp_path_factory.mktemp("doomed"))),
+    )
+    log.addHandler(killer)
+    try:
+        failed = project.run(*RETRAIN, f"--params=tracking.uri={killer.server.uri},tracking.model=nightly")
+    finally:
+        log.removeHandler(killer)
+        killer.server.stop()
+    assert failed.exit_code == 1
+    assert "No partition of this round counts as taken: the next run does it again." in failed.output
+    assert not (project.folder / "data/01_raw/interactions/.taken.json").exists()
+    done = project.run(*RETRAIN, f"--params=tracking.uri={tracking_server.uri},tracking.model=nightly")
+    assert done.exit_code == 0, done.output
+    client = mlflow.MlflowClient(tracking_server.uri)
+    version = client.get_model_version_by_alias("nightly", "champion")
+    assert version.tags["retraining.key"] == first[2]["versions"][0]["retraining.key"]
+    client.download_artifacts(version.run_id, "partitions.json", str(tmp_path))
+    assert json.loads((tmp_path / "partitions.json").read_text()) == first[2]["taken"]
