@@ -184,6 +184,7 @@ def test_health_and_unknown_addresses(server):
 
 def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_is_not(server, project, tmp_path):
     client = client_of(project.folder)
+    mlflow.set_tracking_uri(client.tracking_uri)  # where a version's source, a logged model, is looked up
     assert server.version() == "1"
     newer = str(client.create_model_version("pinet", client.get_model_version("pinet", "1").source).version)
     client.set_registered_model_alias("pinet", "champion", newer)
