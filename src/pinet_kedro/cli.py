@@ -70,8 +70,8 @@ def _run(**options: Any) -> Any:
 
 
 def _end_with(promotion: dict[str, Any]) -> None:
-    from pinet_kedro.operations.console import show_decision
-    from pinet_kedro.operations.decision import Decision
+    from pinet_kedro.operations.promotion.console import show_decision
+    from pinet_kedro.operations.promotion.decision import Decision
 
     decision = Decision.model_validate(promotion)
     show_decision(decision)
@@ -113,7 +113,7 @@ def promote(context: click.Context, version: int | None, env: str | None, force:
 def rollback(env: str | None, reason: str) -> None:
     """Make the version with the alias 'previous' the champion again."""
     with _sentences():
-        from pinet_kedro.operations.promotion import roll_back
+        from pinet_kedro.operations.promotion.promotion import roll_back
 
         registry = _registry(env)
         bad, good = roll_back(registry, reason)
@@ -125,8 +125,8 @@ def rollback(env: str | None, reason: str) -> None:
 def models(env: str | None) -> None:
     """List the registered versions with their figures, aliases and decisions."""
     with _sentences():
-        from pinet_kedro.operations.console import show_versions
-        from pinet_kedro.operations.promotion import list_versions
+        from pinet_kedro.operations.promotion.console import show_versions
+        from pinet_kedro.operations.promotion.promotion import list_versions
 
         registry = _registry(env)
         show_versions(registry.model, list_versions(registry))
@@ -142,7 +142,7 @@ def models(env: str | None) -> None:
 def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
     """Play the environment's log back through retraining, period by period, in a sandbox (data/replay)."""
     with _sentences():
-        from pinet_kedro.operations import replay as replaying
+        from pinet_kedro.operations.retraining import replay as replaying
 
         rows = replaying.replay(replaying.Replay(env, every, limit, params))
         click.echo(replaying.summary(rows))
@@ -154,7 +154,7 @@ def replay(env: str | None, every: str, limit: int | None, params: str | None) -
 @click.option("--dry-run", is_flag=True, help="Say what would run at which next times, and end.")
 def schedule(env: str | None, once: bool, dry_run: bool) -> None:
     """Run the pipeline of conf/base/parameters_schedule.yml at its times, until SIGTERM or Ctrl-C."""
-    from pinet_kedro.operations import schedule as scheduling
+    from pinet_kedro.operations.scheduling import schedule as scheduling
 
     with _sentences():
         config = scheduling.configured(env)
@@ -179,29 +179,18 @@ def serve(env: str | None, **given: Any) -> None:
     Limits and defaults stand in conf/base/parameters_serving.yml. A champion that moves is followed without a restart.
     """
     with _sentences():
-        from pinet_kedro.operations.serving_config import Serving
+        from pinet_kedro.operations.inference.config import Serving
+        from pinet_kedro.operations.project import parameters_of
 
         chosen = {name: value for name, value in given.items() if value is not None}
-        config, registry = _section(env, "serving", Serving, **chosen), _registry(env)
-        from pinet_kedro.operations.serving import serve
+        config, registry = parameters_of("serving", Serving, env, **chosen), _registry(env)
+        from pinet_kedro.operations.inference.serving import serve
 
         serve(config, registry)
 
 
 def _registry(env: str | None) -> Any:
-    from pinet_kedro.operations.tracking_config import Tracking
+    from pinet_kedro.operations.project import parameters_of
+    from pinet_kedro.operations.registry.config import Tracking
 
-    return _section(env, "tracking", Tracking)
-
-
-def _section(env: str | None, name: str, model: Any, **changes: Any) -> Any:
-    """The parameters `name` as their model, some of them changed."""
-    from kedro.framework.session import KedroSession
-    from pydantic import ValidationError
-
-    with KedroSession.create(env=env) as session:
-        parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
-    try:
-        return model.model_validate(parameters.get(name, {}) | changes)
-    except ValidationError as error:
-        raise InputError(f"the parameters of {name} are wrong: {error}") from error
+    return parameters_of("tracking", Tracking, env)

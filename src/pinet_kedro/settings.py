@@ -6,7 +6,7 @@ from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
-from pinet_kedro.operations.retraining_hook import RetrainingGuard
+from pinet_kedro.operations.retraining.hook import RetrainingGuard
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

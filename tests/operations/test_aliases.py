@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations.aliases import ChampionChangedError, Tagged, move, read_aliases, repair
+from pinet_kedro.operations.registry.aliases import ChampionChangedError, Tagged, move, read_aliases, repair
 
 BEFORE, AFTER = {"champion": "2", "previous": "1"}, {"champion": "3", "previous": "2"}
 TOLD = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
@@ -21,7 +21,7 @@ import os, signal, sys
 from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
-from pinet_kedro.operations.aliases import ChampionChangedError, Tagged, move
+from pinet_kedro.operations.registry.aliases import ChampionChangedError, Tagged, move
 
 def child(work):
     if (pid := os.fork()) == 0:

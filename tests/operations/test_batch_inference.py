@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.operations.batch_inference import SCHEMA, Recommendations
-from pinet_kedro.operations.batch_inference_config import BatchInference
+from pinet_kedro.operations.inference.batch_inference import SCHEMA, Recommendations
+from pinet_kedro.operations.inference.batch_inference_config import BatchInference
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 

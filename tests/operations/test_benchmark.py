@@ -8,8 +8,8 @@ import yaml
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.operations.benchmark import Bench, cells
-from pinet_kedro.operations.benchmark_config import Benchmark
+from pinet_kedro.operations.benchmark.bench import Bench, cells
+from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
 

@@ -4,8 +4,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from pinet_kedro.operations.cron import cron_trigger, next_times
-from pinet_kedro.operations.schedule_config import Schedule
+from pinet_kedro.operations.scheduling.config import Schedule
+from pinet_kedro.operations.scheduling.cron import cron_trigger, next_times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=ZoneInfo("UTC"))
 

@@ -6,11 +6,11 @@ import pytest
 
 from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.evaluation.trial import Trial
-from pinet_kedro.operations.decision import Decision, Gate
-from pinet_kedro.operations.fresh_process import Answer
-from pinet_kedro.operations.gates import judge, read_validation
-from pinet_kedro.operations.promotion_config import Bound, Gates
-from pinet_kedro.operations.promotion_page import render_promotion
+from pinet_kedro.operations.promotion.config import Bound, Gates
+from pinet_kedro.operations.promotion.decision import Decision, Gate
+from pinet_kedro.operations.promotion.fresh_process import Answer
+from pinet_kedro.operations.promotion.gates import judge, read_validation
+from pinet_kedro.operations.promotion.page import render_promotion
 
 STRATA = ReportingStrata(
     training=Strata(thresholds=(5,)), head_tail=Strata(thresholds=(9,)), quintiles=Strata(thresholds=(2, 4, 6, 9))

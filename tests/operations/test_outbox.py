@@ -4,8 +4,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from pinet_kedro.operations import outbox as module
-from pinet_kedro.operations.outbox import Outbox
+from pinet_kedro.operations.registry import outbox as module
+from pinet_kedro.operations.registry.outbox import Outbox
 
 
 class Server:

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations.intake import gather, take_in
-from pinet_kedro.operations.partitions import PartitionsDataset
-from pinet_kedro.operations.retraining_config import Retraining
+from pinet_kedro.operations.retraining.config import Retraining
+from pinet_kedro.operations.retraining.intake import gather, take_in
+from pinet_kedro.operations.retraining.partitions import PartitionsDataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-from pinet_kedro.operations.processes import is_gone, this_process
+from pinet_kedro.operations.scheduling.processes import is_gone, this_process
 
 
 def test_a_process_at_work_is_not_gone():
@@ -10,7 +10,10 @@ def test_a_process_at_work_is_not_gone():
 
 
 def test_a_process_that_ended_is_gone():
-    script = "from pinet_kedro.operations.processes import this_process; import json; print(json.dumps(this_process()))"
+    script = (
+        "from pinet_kedro.operations.scheduling.processes import this_process\n"
+        "import json; print(json.dumps(this_process()))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert is_gone(json.loads(done.stdout))
 

@@ -14,13 +14,13 @@ import torch
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.comparison import data_hash
-from pinet_kedro.operations import promotion
-from pinet_kedro.operations.decision import Gate
-from pinet_kedro.operations.fresh_process import try_version
-from pinet_kedro.operations.promotion import Newest, list_versions, promote, roll_back
-from pinet_kedro.operations.promotion_config import Promotion
-from pinet_kedro.operations.registry import register_model
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.promotion import promotion
+from pinet_kedro.operations.promotion.config import Promotion
+from pinet_kedro.operations.promotion.decision import Gate
+from pinet_kedro.operations.promotion.fresh_process import try_version
+from pinet_kedro.operations.promotion.promotion import Newest, list_versions, promote, roll_back
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.registration import register_model
 from pinet_kedro.recommender import Recommender
 
 VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")

@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.interactions.split import Splitting, split_sequences
-from pinet_kedro.operations.champion import KEY, SPLIT, START, Champion, version_of
-from pinet_kedro.operations.decision import Decision
-from pinet_kedro.operations.intake import Arrival, Intake
-from pinet_kedro.operations.partitions import work_key
-from pinet_kedro.operations.replay import Replay, cut, line, summary
-from pinet_kedro.operations.retraining import Round, measure, plan, trained_until
-from pinet_kedro.operations.retraining_config import Retraining
-from pinet_kedro.operations.retraining_page import page, render_round
+from pinet_kedro.operations.promotion.decision import Decision
+from pinet_kedro.operations.retraining.champion import KEY, SPLIT, START, Champion, version_of
+from pinet_kedro.operations.retraining.config import Retraining
+from pinet_kedro.operations.retraining.intake import Arrival, Intake
+from pinet_kedro.operations.retraining.page import render_round
+from pinet_kedro.operations.retraining.partitions import work_key
+from pinet_kedro.operations.retraining.replay import Replay, cut, line, render_replay, summary
+from pinet_kedro.operations.retraining.round import Round, measure, plan, trained_until
 from pinet_kedro.recommender import Recommender
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
@@ -153,7 +153,7 @@ def test_a_period_that_failed_is_told_with_the_others():
     rows = pd.DataFrame([done])
     assert line(done) == "2020-01: 3 events; failed: too few (2 s)"
     assert summary(rows).startswith("Replay: 1 periods, 0 promoted, 0 refused, 1 failed.")
-    told = page("replay.html.j2", rows=[{**EMPTY, **done}], config=Replay(), summary="one")
+    told = render_replay(pd.DataFrame([{**EMPTY, **done}]), Replay())
     assert "failed: too few" in told
 
 

@@ -9,8 +9,8 @@ import pytest
 from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
-from pinet_kedro.operations.scoring_server import Guard, Together
-from pinet_kedro.operations.serving_config import Limits
+from pinet_kedro.operations.inference.config import Limits
+from pinet_kedro.operations.inference.scoring_server import Guard, Together
 
 
 class Model1:

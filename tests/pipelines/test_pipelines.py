@@ -9,7 +9,7 @@ from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.operations.benchmark_config import Benchmark
+from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.pipeline_registry import DATA_STAGES, STAGES, register_pipelines
 from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_benchmark
 from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise

@@ -10,6 +10,7 @@ from pinet_kedro.activeness import Strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
@@ -36,17 +37,6 @@ def ndcg(world, scorer):
     return user_metrics(ranks)["ndcg_at_10"].mean()
 
 
-class PopularityScorer:
-    history_length = 1
-
-    def __init__(self, world):
-        self.n_items = world.n_items
-        self.row = torch.from_numpy(world.popularity.log_popularity)
-
-    def scores(self, histories, activeness):
-        return self.row.expand(len(histories), -1).clone()
-
-
 def weights_of(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -57,20 +47,20 @@ SHORT = {"epochs": 1, "batch_users": 100}
 @in_both_modes
 def test_planted_transitions_are_learnt(planted_world, small_training, aggregation):
     model = train(planted_world, small_training, aggregation)
-    popularity = ndcg(planted_world, PopularityScorer(planted_world))
+    popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, BackboneScorer(model)) > 1.7 * popularity
 
 
 def test_planted_transitions_are_learnt_from_sampled_candidates(planted_world, small_training):
     model = train(planted_world, small_training, DeconfoundedConfig(), loss=SampledSoftmaxConfig(uniform_items=15))
-    popularity = ndcg(planted_world, PopularityScorer(planted_world))
+    popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, BackboneScorer(model)) > 1.7 * popularity
 
 
 @in_both_modes
 def test_noise_is_not_learnt(noise_world, small_training, aggregation):
     model = train(noise_world, small_training, aggregation)
-    popularity = ndcg(noise_world, PopularityScorer(noise_world))
+    popularity = ndcg(noise_world, PopularityScorer(noise_world.popularity))
     assert ndcg(noise_world, BackboneScorer(model)) < 1.1 * popularity
 
 

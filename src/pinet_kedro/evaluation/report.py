@@ -1,18 +1,17 @@
 """The report page, and the few lines on the console, that say what an evaluation shows and what it does not."""
 
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import GROUP_LABELS, MODEL_LABELS, gain, percent, share, with_interval
+from pinet_kedro.evaluation.page import count, number, render
 
 # A loss of head users below this share counts as none: METHOD's "improved" is tail above 0 and head above −1 %.
 _HEAD_MARGIN = 0.01
@@ -40,17 +39,10 @@ def render_report(
     `figures` by the names of the catalog (`long_tail_figure` or `long_tail`, …); a missing one is left out, and one
     that the page does not know stands at its end.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=_number, count=_count, shown=_shown, tied=_tied)
     dropped = int(cleaning["rows"].sum())
     events = evaluation["data"].get("events")
-    return environment.get_template("report.html.j2").render(
+    return render(
+        Path(__file__).with_name("report.html.j2"),
         title=f"Long-tail recommendation on {evaluation['data'].get('name') or 'these data'}",
         plotlyjs=Markup(get_plotlyjs()),
         figures={name.removesuffix("_figure"): _embed(name.removesuffix("_figure"), f) for name, f in figures.items()},
@@ -76,10 +68,10 @@ def render_report(
 
 def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     """Short lines for the console: the base by group, PIN against it with intervals, and the verdict."""
-    base = [f"{g} {_number(_metric(evaluation, 'base', g))}" for g in ("head", "tail")]
+    base = [f"{g} {number(_metric(evaluation, 'base', g))}" for g in ("head", "tail")]
     gains = [
-        f"PIN, {group} users: NDCG@10 {_number(_metric(evaluation, 'base', group))} → "
-        f"{_number(_metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
+        f"PIN, {group} users: NDCG@10 {number(_metric(evaluation, 'base', group))} → "
+        f"{number(_metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
     return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), aggregation_effect(evaluation, ["all"])]
@@ -156,13 +148,13 @@ def base_gap(evaluation: dict[str, Any]) -> list[str]:
     sentences = []
     if tail["ndcg_at_10"] == head["ndcg_at_10"]:
         sentences.append(
-            f"The base serves head and tail users alike: NDCG@10 is {_number(tail['ndcg_at_10'])} for both."
+            f"The base serves head and tail users alike: NDCG@10 is {number(tail['ndcg_at_10'])} for both."
         )
     else:
         surplus = _relative(groups[more]["ndcg_at_10"], groups[less]["ndcg_at_10"])
         sentences.append(
-            f"The base serves {more} users better than {less} users: NDCG@10 is {_number(tail['ndcg_at_10'])} for the "
-            f"{_count(tail['users'])} tail users and {_number(head['ndcg_at_10'])} for the {_count(head['users'])} "
+            f"The base serves {more} users better than {less} users: NDCG@10 is {number(tail['ndcg_at_10'])} for the "
+            f"{count(tail['users'])} tail users and {number(head['ndcg_at_10'])} for the {count(head['users'])} "
             f"head users ({surplus} for {more} users)."
             + (" So the long tail is not the worse served here." if more == "tail" else "")
         )
@@ -267,25 +259,3 @@ def _relative(value: float, reference: float) -> str:
 
 def _points(difference: float) -> str:
     return percent(difference)[:-2]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _tied(text: str) -> str:
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _shown(value: Any) -> str:
-    """The value as text, without the credentials that an address may carry."""
-    if value is None:
-        return "–"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)

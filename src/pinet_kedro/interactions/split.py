@@ -44,6 +44,12 @@ class Split:
         """Mask of the events that may be learnt from."""
         return sequences.positions() < np.repeat(self.train_end, sequences.lengths)
 
+    def training_pairs(self, sequences: Sequences) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " T"]]:
+        """User and column (item − 1) of every training event, in the order of the sequences."""
+        trained = self.in_training(sequences)
+        user = np.repeat(np.arange(sequences.n_users), sequences.lengths)[trained]
+        return user, sequences.items[trained].astype(np.int64) - 1
+
     def item_counts(self, sequences: Sequences, n_items: int) -> Int[np.ndarray, " I"]:
         """Training events of items 1..I."""
         return np.bincount(sequences.items[self.in_training(sequences)], minlength=n_items + 1)[1:]

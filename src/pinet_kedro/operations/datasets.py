@@ -19,6 +19,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, TimestampUnit, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.download import check, fetch_movielens_100k
+from pinet_kedro.operations.whole_file import whole_file
 
 
 class InteractionsDataset(AbstractDataset[Any, pd.DataFrame]):
@@ -95,14 +96,11 @@ class _WholeFile:
 
     def save(self, data: Any) -> None:
         final = self._filepath
-        part = final.with_name(f"{final.name}.{os.getpid()}.part")
-        self._filepath = part
         try:
-            super().save(data)  # type: ignore[misc]
-            os.replace(part, final)
+            with whole_file(Path(final)) as self._filepath:
+                super().save(data)  # type: ignore[misc]
         finally:
             self._filepath = final
-            Path(part).unlink(missing_ok=True)
 
 
 class ParquetDataset(_WholeFile, _ParquetDataset):
@@ -128,13 +126,8 @@ class TextDataset(AbstractDataset[str, str]):
         return self._filepath.read_text(encoding="utf-8")
 
     def save(self, data: str) -> None:
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
-        try:
+        with whole_file(self._filepath) as part:
             part.write_text(data, encoding="utf-8")
-            os.replace(part, self._filepath)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
@@ -163,22 +156,16 @@ class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
-        try:
-            with pq.ParquetWriter(part, data.schema) as writer:
-                waiting: list[pa.RecordBatch] = []
-                for batch in data:
-                    waiting.append(batch)
-                    if sum(map(len, waiting)) >= self._GROUP_ROWS:  # readers dislike many small row groups
-                        writer.write_table(pa.Table.from_batches(waiting))
-                        waiting = []
-                if waiting:
+        with whole_file(self._filepath) as part, pq.ParquetWriter(part, data.schema) as writer:
+            waiting: list[pa.RecordBatch] = []
+            for batch in data:
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= self._GROUP_ROWS:  # readers dislike many small row groups
                     writer.write_table(pa.Table.from_batches(waiting))
-                writer.add_key_value_metadata({key: str(value) for key, value in data.summary.items()})
-            os.replace(part, self._filepath)
-        finally:
-            part.unlink(missing_ok=True)
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_batches(waiting))
+            writer.add_key_value_metadata({key: str(value) for key, value in data.summary.items()})
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.operations.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +83,10 @@ def fetch_movielens_100k(path: Path, sources: dict[str, Callable[[], bytes]] | N
         if found != SHA256:
             failures.append(f"{name}: {len(data)} bytes arrived with sha256 {found[:12]}…, expected {SHA256[:12]}…")
             continue
-        part = path.with_name(path.name + ".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            os.replace(part, path)
+            with whole_file(path) as part:
+                part.write_bytes(data)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise InputError(f"{path}: the data arrived, but cannot be written ({error}).") from error
         log.info("MovieLens-100k is in %s", path)
         return

@@ -15,9 +15,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations import tracking
-from pinet_kedro.operations.schedule_config import Schedule
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.scheduling.config import Schedule
 
 log = logging.getLogger("pinet_kedro")
 

@@ -1,10 +1,29 @@
-"""Where the project is."""
+"""Where the project is, and what it is configured to do."""
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kedro.utils import find_kedro_project
+from pydantic import ValidationError
+
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.errors import InputError
+
+_Section = TypeVar("_Section", bound=Configuration)
 
 
 def project_folder() -> Path:
     """The Kedro project that the current folder is in; the current folder itself where there is none."""
     return find_kedro_project(Path.cwd()) or Path.cwd()
+
+
+def parameters_of(name: str, model: type[_Section], env: str | None, **changes: Any) -> _Section:
+    """The project's parameters `name` in an environment, some of them changed; `InputError` where they are wrong."""
+    from kedro.framework.session import KedroSession
+
+    with KedroSession.create(project_folder(), env=env) as session:
+        parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
+    try:
+        return model.model_validate(parameters.get(name, {}) | changes)
+    except ValidationError as error:
+        raise InputError(f"the parameters '{name}' (conf/base/parameters_*.yml) are wrong: {error}") from error

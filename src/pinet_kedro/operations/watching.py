@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pandas as pd
 from tqdm import tqdm
 
-from pinet_kedro.operations import tracking
+from pinet_kedro.operations.registry import tracking
 from pinet_kedro.training.backbone import EpochReport
 
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from pinet_kedro.evaluation.drift import Drift
-    from pinet_kedro.operations.batch_inference import Recommendations
-    from pinet_kedro.operations.champion import Reign
-    from pinet_kedro.operations.intake import Intake
-    from pinet_kedro.operations.retraining import Start
+    from pinet_kedro.operations.inference.batch_inference import Recommendations
+    from pinet_kedro.operations.retraining.champion import Reign
+    from pinet_kedro.operations.retraining.intake import Intake
+    from pinet_kedro.operations.retraining.round import Start
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:

@@ -47,9 +47,7 @@ def fit_factors(sequences: Sequences, split: Split, n_items: int, config: Factor
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    trained = split.in_training(sequences)
-    user = np.repeat(np.arange(sequences.n_users), sequences.lengths)[trained]
-    item = sequences.items[trained].astype(np.int64) - 1
+    user, item = split.training_pairs(sequences)
     liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=(sequences.n_users, n_items))
     liked.data[:] = 1  # repeats have been summed
     # The library has threads of its own, and is slow where BLAS adds others.

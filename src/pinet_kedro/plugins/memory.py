@@ -31,9 +31,7 @@ class TransitionMemory:
 
 def build_memory(sequences: Sequences, split: Split, n_items: int, config: MemoryConfig) -> TransitionMemory:
     """The memory of the training part; `n_items` = I."""
-    trained = split.in_training(sequences)
-    items = sequences.items[trained].astype(np.int64) - 1
-    user = np.repeat(np.arange(sequences.n_users), sequences.lengths)[trained]
+    user, items = split.training_pairs(sequences)
     n = sparse.csr_array((n_items, n_items), dtype=np.float64)
     for lag in range(1, config.max_lag + 1):
         same = user[lag:] == user[:-lag]

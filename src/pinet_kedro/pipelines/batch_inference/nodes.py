@@ -3,8 +3,8 @@
 import pandas as pd
 
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.operations.batch_inference_config import BatchInference
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.inference.batch_inference_config import BatchInference
+from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.pipelines.types import Recommendations
 
 
@@ -12,6 +12,6 @@ def recommend(
     sequences: Sequences, users: pd.DataFrame, items: pd.DataFrame, config: BatchInference, registry: Tracking
 ) -> Recommendations:
     """Recommendations, to be computed while they are written."""
-    from pinet_kedro.operations.batch_inference import prepare_recommendations
+    from pinet_kedro.operations.inference.batch_inference import prepare_recommendations
 
     return prepare_recommendations(sequences, users["user_id"], items["item_id"], config, registry)

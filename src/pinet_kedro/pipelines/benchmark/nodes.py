@@ -6,7 +6,7 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.benchmark_config import Benchmark
+from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.pipelines.types import Figure
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
@@ -23,7 +23,7 @@ def run_cells(
 ) -> pd.DataFrame:
     """Ranks of every cell, those of earlier runs included."""
     from pinet_kedro.evaluation.comparison import data_hash
-    from pinet_kedro.operations.benchmark import Bench, cells
+    from pinet_kedro.operations.benchmark.bench import Bench, cells
     from pinet_kedro.operations.project import project_folder
 
     todo = cells(config, training, plugins)

@@ -52,8 +52,8 @@ def write_report(
 ) -> str:
     """The report page."""
     from pinet_kedro.evaluation.report import render_report
-    from pinet_kedro.operations import tracking
     from pinet_kedro.operations.provenance import git_state, plain
+    from pinet_kedro.operations.registry import tracking
 
     run = {"git": git_state(), "mlflow_run": tracking.run_id()}
     return render_report(evaluation, figures, cleaning, plain(parameters), run)

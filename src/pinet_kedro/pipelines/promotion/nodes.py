@@ -7,8 +7,8 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.promotion_config import Promotion
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.promotion.config import Promotion
+from pinet_kedro.operations.registry.config import Tracking
 
 
 def promote(
@@ -20,9 +20,9 @@ def promote(
     registry: Tracking,
 ) -> tuple[dict[str, Any], str]:
     """The decision as `promotion.json` stores it, and its page."""
-    from pinet_kedro.operations.gates import read_validation
-    from pinet_kedro.operations.promotion import Newest, promote
-    from pinet_kedro.operations.promotion_page import render_promotion
+    from pinet_kedro.operations.promotion.gates import read_validation
+    from pinet_kedro.operations.promotion.page import render_promotion
+    from pinet_kedro.operations.promotion.promotion import Newest, promote
 
     newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)))
     decision = promote(newest, config, registry)

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.pipelines.types import Recommender
 
 
 def register(model: Recommender, evaluation: dict[str, Any], report: str, config: Tracking) -> dict[str, Any]:  # noqa: ARG001
     """Name, number, alias and run of the registered version."""
-    from pinet_kedro.operations import tracking
-    from pinet_kedro.operations.registry import register_model
-    from pinet_kedro.operations.server import sentence
+    from pinet_kedro.operations.registry import tracking
+    from pinet_kedro.operations.registry.registration import register_model
+    from pinet_kedro.operations.registry.server import sentence
 
     later = (
         "The model is trained and evaluated, and everything is stored in data/, but it is not registered. When the "

@@ -11,10 +11,14 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.evaluation.drift import Drift, measure_drift, size
+from pinet_kedro.evaluation.page import day
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split, Splitting
-from pinet_kedro.operations.aliases import CHAMPION
-from pinet_kedro.operations.champion import (
+from pinet_kedro.operations.promotion.decision import PROMOTED, Decision
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.aliases import CHAMPION
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.retraining.champion import (
     KEY,
     PARTITIONS_FILE,
     SPLIT,
@@ -23,14 +27,11 @@ from pinet_kedro.operations.champion import (
     UNTIL,
     Champion,
     aliases,
-    connect,
     reached,
     version_of,
 )
-from pinet_kedro.operations.decision import PROMOTED, Decision
-from pinet_kedro.operations.intake import Intake, day, gather
-from pinet_kedro.operations.retraining_config import Retraining
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.retraining.config import Retraining
+from pinet_kedro.operations.retraining.intake import Intake, gather
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.warm_start import carry_over
 
@@ -152,11 +153,11 @@ def register(
     key: str,
 ) -> dict[str, Any]:
     """As `registry.register_model`; one that an interrupted round of this work left is taken over."""
-    from pinet_kedro.operations.registry import challenge, register_model
+    from pinet_kedro.operations.registry.registration import challenge, register_model
 
     tags = {KEY: key, UNTIL: str(until), START: start.why, SPLIT: start.splitting.rule, TRAINED_ON: _summary(intake)}
     with reached(registry):
-        if (found := version_of(connect(registry), registry.model, key, start.why)) is not None:
+        if (found := version_of(tracking.connect(registry), registry.model, key, start.why)) is not None:
             log.info("Version %s was registered by a run that was interrupted; it is taken over.", found.version)
             return challenge(registry, str(found.version), found.run_id)
         return register_model(model, evaluation, registry, tags, {PARTITIONS_FILE: intake.partitions})
@@ -164,7 +165,7 @@ def register(
 
 def finished_before(registry: Tracking, key: str) -> str | None:
     """The version that an interrupted round of the same work has made the champion, if there is one."""
-    client = connect(registry)
+    client = tracking.connect(registry)
     with reached(registry):
         found = version_of(client, registry.model, key)
         if found is None or found.tags.get("decision") != PROMOTED:

@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations.serving_config import Serving
-from pinet_kedro.operations.tracking_config import Tracking
-from pinet_kedro.operations.versions import fetch_version, find_version
+from pinet_kedro.operations.inference.config import Serving
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.versions import fetch_version, find_version
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 
 from pinet_kedro.errors import NothingToDo
-from pinet_kedro.operations.partitions import Delivery, work_key
 from pinet_kedro.operations.provenance import plain
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.retraining.partitions import Delivery, work_key
 
 log = logging.getLogger("pinet_kedro")
 
@@ -45,7 +45,7 @@ class RetrainingGuard:
             raise NothingToDo(f"Nothing new: {taken if delivery.taken else f'there is no file in {delivery.folder}'}.")
         if any(partition.changed for partition in delivery.new.values()):
             return
-        from pinet_kedro.operations.retraining import finished_before
+        from pinet_kedro.operations.retraining.round import finished_before
 
         # A round that was killed after its last word and before its checkpoint has nothing left to do but that.
         parameters = catalog.load("parameters")

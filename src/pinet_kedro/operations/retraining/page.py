@@ -3,39 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import pinet_kedro.evaluation
 from pinet_kedro.evaluation.drift import Drift
 from pinet_kedro.evaluation.figures import GROUP_LABELS, gain_of, share, with_interval
-from pinet_kedro.operations.intake import day
-from pinet_kedro.operations.retraining import Round
+from pinet_kedro.evaluation.page import render
+from pinet_kedro.operations.retraining.round import Round
 
 
 def render_round(done: Round) -> str:
     """A self-contained HTML page in the style of the report; nothing is loaded from the network."""
     groups = [_group(name, values) for name, values in done.promotion.groups.items()]
-    return page(
-        "retraining.html.j2", done=done, rows=drift_rows(done.drift), champion=_champion(done.drift), groups=groups
-    )
-
-
-def page(template: str, **values: Any) -> str:
-    """A template of this folder, with the style of the report."""
-    folders = [Path(__file__).parent, Path(pinet_kedro.evaluation.__file__).parent]
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        tied=lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"), count="{:,}".format, day=day,
-        number=lambda value: "–" if value is None else f"{value:.4f}",
-        share=lambda value: "–" if value is None else share(value, 1),
-    )  # fmt: skip
-    return environment.get_template(template).render(**values)
+    template = Path(__file__).with_name("retraining.html.j2")
+    return render(template, done=done, rows=drift_rows(done.drift), champion=_champion(done.drift), groups=groups)
 
 
 def drift_rows(drift: Drift) -> list[tuple[str, str, str]]:

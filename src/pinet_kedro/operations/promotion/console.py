@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pinet_kedro.operations.decision import Decision
+from pinet_kedro.operations.promotion.decision import Decision
 
 _LOG_WIDTH = 140  # where no terminal says how wide it is, such as in the log of a scheduler
 

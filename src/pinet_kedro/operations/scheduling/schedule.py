@@ -16,12 +16,11 @@ from types import FrameType
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from pinet_kedro.errors import REFUSED_EXIT, InputError
-from pinet_kedro.operations.cron import cron_trigger, next_times
-from pinet_kedro.operations.project import project_folder
-from pinet_kedro.operations.schedule_config import Schedule
+from pinet_kedro.operations.project import parameters_of, project_folder
+from pinet_kedro.operations.scheduling.config import Schedule
+from pinet_kedro.operations.scheduling.cron import cron_trigger, next_times
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +28,8 @@ log = logging.getLogger(__name__)
 def configured(env: str | None) -> Schedule:
     """The schedule of an environment; raises `InputError` where a run of it could not even start."""
     from kedro.framework.project import pipelines
-    from kedro.framework.session import KedroSession
 
-    parameters = KedroSession.create(project_folder(), env=env).load_context().config_loader["parameters"]
-    try:
-        config = Schedule.model_validate(parameters.get("schedule", {}))
-    except ValidationError as error:
-        raise InputError(f"the parameters 'schedule' (conf/base/parameters_schedule.yml) are wrong: {error}") from error
+    config = parameters_of("schedule", Schedule, env)
     if config.pipeline not in pipelines:
         raise InputError(f"schedule.pipeline: there is no pipeline '{config.pipeline}'; there are "
                          f"{', '.join(sorted(pipelines))}.")  # fmt: skip

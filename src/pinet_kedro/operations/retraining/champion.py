@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations import tracking
-from pinet_kedro.operations.aliases import CHAMPION, read_aliases
-from pinet_kedro.operations.server import sentence
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.aliases import CHAMPION, read_aliases
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.server import sentence
+from pinet_kedro.operations.registry.versions import UnreadableVersionError, load_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,26 +57,18 @@ def read_champion(registry: Tracking) -> Reign:
 
 
 def _read_champion(registry: Tracking) -> Reign:
-    import mlflow
-
-    from pinet_kedro.recommender import Recommender
-
-    client = connect(registry)
+    client = tracking.connect(registry)
     version = aliases(client, registry.model).get(CHAMPION)
     if version is None:
         return Reign(None)
     found = client.get_model_version(registry.model, version)
-    with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(f"models:/{registry.model}/{version}", dst_path=folder)
-        try:
-            recommender = Recommender.load(Path(path, "artifacts", "recommender"))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(
-                f"the champion, version {version}, cannot be read by this code ({type(error).__name__}: "
-                f"{str(error)[:200]}). 'kedro rollback' restores the one before."
-            ) from error
-        partitions = None
-        if KEY in found.tags and found.run_id:
+    try:
+        recommender = load_version(version, registry)
+    except UnreadableVersionError as error:
+        raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
+    partitions = None
+    if KEY in found.tags and found.run_id:
+        with tempfile.TemporaryDirectory() as folder:
             partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
     until = found.tags.get(UNTIL)
     return Reign(Champion(version, recommender, partitions, None if until is None else int(until), dict(found.tags)))
@@ -86,14 +79,6 @@ def version_of(client: "MlflowClient", model: str, key: str, start: str | None =
     told = {KEY: key} | ({} if start is None else {START: start})
     found = client.search_model_versions(f"name = '{model}' and tags.`{KEY}` = '{key}'")
     return next((version for version in found if told.items() <= dict(version.tags).items()), None)
-
-
-def connect(registry: Tracking) -> "MlflowClient":
-    """A client of the configured registry."""
-    import mlflow
-
-    tracking.connect(registry)
-    return mlflow.MlflowClient()
 
 
 def aliases(client: "MlflowClient", model: str) -> dict[str, str]:

@@ -51,7 +51,8 @@ def replay(config: Replay) -> pd.DataFrame:
     log.info("Replay of %d periods in %s", len(periods), sandbox)
     rows: list[dict[str, Any]] = []
     for number, (name, part) in enumerate(periods, 1):
-        _deliver(part.rename(columns=columns), sandbox / "data/01_raw/interactions" / f"{name}.parquet")
+        place = sandbox / "data/01_raw/interactions" / f"{name}.parquet"
+        ParquetDataset(filepath=str(place)).save(part.rename(columns=columns))
         rows.append({"period": name, "events": len(part), **_run(config, sandbox, name)})
         log.info("[%d/%d] %s", number, len(periods), line(rows[-1]))
         _store(pd.DataFrame(rows), config)
@@ -78,9 +79,13 @@ def line(row: dict[str, Any]) -> str:
 
 def summary(rows: pd.DataFrame) -> str:
     """The last line."""
+    return f"{_counts(rows)} Page: {project_folder() / REPORTING / 'replay.html'}"
+
+
+def _counts(rows: pd.DataFrame) -> str:
     counts = rows["outcome"].value_counts()
     told = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("promoted", "refused", "failed"))
-    return f"Replay: {len(rows)} periods, {told}. Page: {project_folder() / REPORTING / 'replay.html'}"
+    return f"Replay: {len(rows)} periods, {told}."
 
 
 def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -116,12 +121,6 @@ def _sandbox() -> Path:
         if (project / name).exists():
             shutil.copy(project / name, sandbox)
     return sandbox
-
-
-def _deliver(events: pd.DataFrame, path: Path) -> None:
-    part = path.with_name(f".{path.name}")
-    events.to_parquet(part, index=False)
-    os.replace(part, path)
 
 
 def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
@@ -173,11 +172,16 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _store(rows: pd.DataFrame, config: Replay) -> None:
-    from pinet_kedro.operations.retraining_page import page
+def render_replay(rows: pd.DataFrame, config: Replay) -> str:
+    """The page of the periods, self-contained, in the style of the report."""
+    from pinet_kedro.evaluation.page import render
 
+    template = Path(__file__).with_name("replay.html.j2")
+    shown = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    return render(template, rows=shown, config=config, summary=_counts(rows))
+
+
+def _store(rows: pd.DataFrame, config: Replay) -> None:
     folder = project_folder() / REPORTING
     ParquetDataset(filepath=str(folder / "replay.parquet")).save(rows)
-    shown = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    told = page("replay.html.j2", rows=shown, config=config, summary=summary(rows).partition(" Page:")[0])
-    TextDataset(str(folder / "replay.html")).save(told)
+    TextDataset(str(folder / "replay.html")).save(render_replay(rows, config))

@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 import pandas as pd
 from kedro.io import DatasetError
@@ -12,9 +11,9 @@ from pydantic import Field
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.expectations import ExpectationGate, ValidationFailedError
-from pinet_kedro.operations.partitions import Delivery, Partition
 from pinet_kedro.operations.project import project_folder
-from pinet_kedro.operations.retraining_config import Retraining
+from pinet_kedro.operations.retraining.config import Retraining
+from pinet_kedro.operations.retraining.partitions import Delivery, Partition
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +97,6 @@ def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str])
         "unreadable": [], "clock": True,
     }  # fmt: skip
     return events
-
-
-def day(seconds: int | None) -> str:
-    """The date of a time, or a dash."""
-    return "–" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:

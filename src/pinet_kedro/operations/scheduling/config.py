@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from pinet_kedro.configuration import Configuration
-from pinet_kedro.operations.cron import next_times
+from pinet_kedro.operations.scheduling.cron import next_times
 
 
 class Schedule(Configuration):

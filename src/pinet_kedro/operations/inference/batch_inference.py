@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.operations.batch_inference_config import BatchInference
-from pinet_kedro.operations.tracking_config import Tracking
-from pinet_kedro.operations.versions import find_version, load_version
+from pinet_kedro.operations.inference.batch_inference_config import BatchInference
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.versions import find_version, load_version
 from pinet_kedro.recommender import Recommender
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pinet_kedro
-from pinet_kedro.operations import tracking
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.recommender import Recommender
 
 ALIAS = "challenger"
@@ -42,7 +42,7 @@ def register_model(
         model.save(artifacts)
         info = mlflow.pyfunc.log_model(
             name="pinet",
-            python_model=str(package / "operations" / "served_model.py"),
+            python_model=str(package / "operations" / "inference" / "served_model.py"),
             artifacts={"recommender": str(artifacts)},
             code_paths=[str(package)],
             input_example=example,

@@ -16,8 +16,20 @@ from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.evaluation.trial import Trial, hold_trial
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations import tracking
-from pinet_kedro.operations.aliases import (
+from pinet_kedro.operations.lock import hold
+from pinet_kedro.operations.promotion.config import Promotion
+from pinet_kedro.operations.promotion.decision import (
+    INTERRUPTED,
+    PROMOTED,
+    ROLLED_BACK,
+    ROLLED_BACK_TAG,
+    Decision,
+    Gate,
+)
+from pinet_kedro.operations.promotion.fresh_process import try_version
+from pinet_kedro.operations.promotion.gates import judge
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.aliases import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
@@ -27,13 +39,8 @@ from pinet_kedro.operations.aliases import (
     read_aliases,
     repair,
 )  # fmt: skip
-from pinet_kedro.operations.decision import INTERRUPTED, PROMOTED, ROLLED_BACK, ROLLED_BACK_TAG, Decision, Gate
-from pinet_kedro.operations.fresh_process import try_version
-from pinet_kedro.operations.gates import judge
-from pinet_kedro.operations.lock import hold
-from pinet_kedro.operations.promotion_config import Promotion
-from pinet_kedro.operations.tracking_config import Tracking
-from pinet_kedro.operations.versions import load_version
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.versions import UnreadableVersionError, load_version
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 
@@ -61,7 +68,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
     makes it a refusal. Raises `InputError` where there is no such version, or nothing to judge it by.
     """
     with hold("promotion"):
-        client = _connect(registry)
+        client = tracking.connect(registry)
         notes = [said] if (said := repair(client, registry.model)) else []
         aliases = read_aliases(client, registry.model)
         version = _version(client, registry.model, config.version, aliases)
@@ -106,7 +113,7 @@ def roll_back(registry: Tracking, reason: str) -> tuple[str, str]:
     rolled back keeps the reason as a tag, and is not promoted again unless it is forced. Goes through while a
     promotion is at work, which will find its champion changed.
     """
-    client = _connect(registry)
+    client = tracking.connect(registry)
     if said := repair(client, registry.model):
         log.warning("%s.", said.capitalize())
     aliases = read_aliases(client, registry.model)
@@ -124,7 +131,7 @@ def roll_back(registry: Tracking, reason: str) -> tuple[str, str]:
 
 def list_versions(registry: Tracking) -> list[dict[str, Any]]:
     """Every version, newest first: `version, created, aliases, decision` and the tags of its evaluation."""
-    client = _connect(registry)
+    client = tracking.connect(registry)
     aliases = read_aliases(client, registry.model)
     rows = []
     for number in sorted(_versions(client, registry.model), key=int, reverse=True):
@@ -138,13 +145,6 @@ def list_versions(registry: Tracking) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _connect(registry: Tracking) -> "MlflowClient":
-    import mlflow
-
-    tracking.connect(registry)
-    return mlflow.MlflowClient()
 
 
 def _versions(client: "MlflowClient", model: str) -> set[str]:
@@ -185,28 +185,16 @@ def _evaluate(
 def _hold_trial(newest: Newest, registry: Tracking, version: str, champion: str | None) -> Trial | str:
     """The trial, or why there could be none."""
     item_ids = newest.items["item_id"].to_numpy(object)
-    challenger = _load(registry, version)
-    reference: Scorer | Recommender | str
-    if champion is None:
-        reference = PopularityScorer(count_popularity(newest.sequences, newest.split, len(item_ids)))
-    else:
-        reference = _load(registry, champion)
-    if isinstance(challenger, str) or isinstance(reference, str):
-        return f"not measured: {challenger if isinstance(challenger, str) else reference}"
+    reference: Scorer | Recommender
     try:
+        challenger = load_version(version, registry)
+        if champion is None:
+            reference = PopularityScorer(count_popularity(newest.sequences, newest.split, len(item_ids)))
+        else:
+            reference = load_version(champion, registry)
         return hold_trial(challenger, reference, newest.sequences, newest.split, newest.strata, item_ids)
-    except FloatingPointError as error:
+    except (UnreadableVersionError, FloatingPointError) as error:
         return f"not measured: {error}"
-
-
-def _load(registry: Tracking, version: str) -> Recommender | str:
-    """The recommender inside a version, read by this project's code; what is wrong where it cannot be."""
-    from safetensors import SafetensorError
-
-    try:
-        return load_version(version, registry)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        return f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
 
 
 def _notes(newest: Newest, trial: Trial | None, against: str, tags: dict[str, str]) -> list[str]:

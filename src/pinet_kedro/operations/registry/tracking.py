@@ -7,12 +7,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pinet_kedro.operations.outbox import Outbox
-from pinet_kedro.operations.processes import is_gone, this_process
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.provenance import flat, git_state, plain, versions
-from pinet_kedro.operations.server import public, sentence
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.outbox import Outbox
+from pinet_kedro.operations.registry.server import public, sentence
+from pinet_kedro.operations.scheduling.processes import is_gone, this_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,14 +45,12 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
     Raises `InputError` where the server does not answer: better no run than one that finds out after hours.
     """
     global _current
-    import mlflow
     from mlflow.entities import Param, RunTag
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # one line for every attempt; ours is one for all
-    connect(config)
-    client = mlflow.MlflowClient()
+    client = connect(config)
     recorded = {**tags, "git": git_state(), **{f"version.{name}": v for name, v in versions().items()}}
     recorded |= {_PROCESS + key: value for key, value in this_process().items()}
     nothing = (
@@ -93,14 +91,18 @@ def _end_the_dead(client: "MlflowClient", experiment_id: str) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
 
 
-def connect(config: Tracking) -> None:
-    """Points MLflow at the configured server; a database file is meant relative to the project, wherever one stands."""
+def connect(config: Tracking) -> "MlflowClient":
+    """A client of the configured server, which is MLflow's own from now on.
+
+    A database file is meant relative to the project, wherever one stands.
+    """
     import mlflow
 
     uri = config.uri
     if uri.startswith(_FILE):
         uri = _FILE + str(project_folder() / uri.removeprefix(_FILE))
     mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient()
 
 
 def run_id() -> str | None:

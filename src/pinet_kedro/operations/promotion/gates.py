@@ -8,10 +8,10 @@ from typing import Any
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.evaluation.figures import percent, share, with_interval
 from pinet_kedro.evaluation.trial import Trial
-from pinet_kedro.operations.decision import ROLLED_BACK_TAG, Gate
 from pinet_kedro.operations.expectations import data_docs_index
-from pinet_kedro.operations.fresh_process import Answer
-from pinet_kedro.operations.promotion_config import Bound, Gates
+from pinet_kedro.operations.promotion.config import Bound, Gates
+from pinet_kedro.operations.promotion.decision import ROLLED_BACK_TAG, Gate
+from pinet_kedro.operations.promotion.fresh_process import Answer
 
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 

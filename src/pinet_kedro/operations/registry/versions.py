@@ -4,19 +4,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations import tracking
-from pinet_kedro.operations.tracking_config import Tracking
+from pinet_kedro.operations.registry import tracking
+from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.recommender import Recommender
+
+
+class UnreadableVersionError(InputError):
+    """The files of a version are damaged, or of a format that this code does not know."""
 
 
 def find_version(wanted: str, config: Tracking) -> str:
     """Number of the version that an alias such as `champion`, or a number, names; `InputError` where there is none."""
-    import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-    tracking.connect(config)
-    client = mlflow.MlflowClient()
+    client = tracking.connect(config)
     try:
         if wanted.isdecimal():
             return str(client.get_model_version(config.model, wanted).version)
@@ -46,6 +48,14 @@ def fetch_version(version: str, config: Tracking, folder: Path) -> Path:
 
 
 def load_version(version: str, config: Tracking) -> Recommender:
-    """The version's recommender, read by this project's code."""
+    """The version's recommender, read by this project's code; `UnreadableVersionError` where it cannot be."""
+    from safetensors import SafetensorError
+
     with TemporaryDirectory() as folder:
-        return Recommender.load(fetch_version(version, config, Path(folder)) / "artifacts" / "recommender")
+        files = fetch_version(version, config, Path(folder)) / "artifacts" / "recommender"
+        try:
+            return Recommender.load(files)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise UnreadableVersionError(
+                f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
+            ) from error

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.benchmark_config import Benchmark
+from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.operations.datasets import ParquetDataset, RecommenderDataset
 from pinet_kedro.operations.provenance import plain
 from pinet_kedro.plugins.config import PluginTraining

@@ -3,32 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import pinet_kedro.evaluation
 from pinet_kedro.evaluation.figures import GROUP_LABELS, gain_of, with_interval
-from pinet_kedro.operations.decision import Decision
+from pinet_kedro.evaluation.page import render
+from pinet_kedro.operations.promotion.decision import Decision
 
 _WIDTH = 200  # of an interval's drawing
 
 
 def render_promotion(decision: Decision) -> str:
     """A self-contained HTML page in the style of the report; nothing is loaded from the network."""
-    folders = [Path(__file__).parent, Path(pinet_kedro.evaluation.__file__).parent]
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     groups = [_group(name, values) for name, values in decision.groups.items()]
     ends = [0.0, *(g[end] for g in groups for end in ("low", "high"))]
     low, span = min(ends), (max(ends) - min(ends)) or 1.0
     place = lambda value: f"{_WIDTH * (value - low) / span:.1f}"  # noqa: E731
-    template = environment.get_template("promotion.html.j2")
-    return template.render(decision=decision, groups=groups, place=place, width=_WIDTH)
+    template = Path(__file__).with_name("promotion.html.j2")
+    return render(template, decision=decision, groups=groups, place=place, width=_WIDTH)
 
 
 def _group(name: str, values: dict[str, Any]) -> dict[str, Any]:

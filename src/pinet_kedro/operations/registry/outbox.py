@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from pinet_kedro.operations.server import cause, is_outage
+from pinet_kedro.operations.registry.server import cause, is_outage
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Methods against the base over seeds, one stored cell at a time."""

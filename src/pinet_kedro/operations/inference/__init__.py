@@ -1,0 +1,1 @@
+"""The champion at work: over HTTP, and for all users at once."""

@@ -1,0 +1,1 @@
+"""Which version is the champion: the gates, the decision, the aliases' moves."""

@@ -1,0 +1,1 @@
+"""New files of interactions become a new version, night after night."""
