@@ -1,6 +1,9 @@
-"""Servers to track with: MLflow's own in a process, and one that fails or hangs."""
+"""Servers as processes of their own: MLflow's to track with, `kedro serve` to ask, and one that fails or hangs."""
 
+import http.client
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,6 +77,54 @@ def answers(uri: str) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+class ScoringServer:
+    """A running `kedro serve`."""
+
+    def __init__(self, folder: Path, env: str) -> None:
+        self.folder = folder
+        self.log = folder / "serve.log"
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", "kedro", "serve", f"--env={env}"]
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+        self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/invocations")[1])
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := re.search(pattern, self.log.read_text()):
+                return found
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern} in {self.log.read_text()}")
+
+    def ask(self, body, headers=None, path="/invocations", method="POST") -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = body if isinstance(body, str | bytes) else json.dumps(body)
+        connection.request(method, path, body, {"Content-Type": "application/json"} if headers is None else headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        assert "Traceback" not in text
+        assert 'File "' not in text
+        return answer.status, text
+
+    def rows(self, body) -> list[dict]:
+        status, text = self.ask(body)
+        assert status == 200, text
+        return json.loads(text)["predictions"]
+
+    def version(self) -> str:
+        return self.rows({"inputs": [{"history": []}]})[0]["model_version"]
+
+    def workers(self) -> list[int]:
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=True)
+        return [int(pid) for pid in found.stdout.split()]
 
 
 @contextmanager

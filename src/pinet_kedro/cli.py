@@ -114,9 +114,12 @@ def rollback(env: str | None, reason: str) -> None:
     """Make the version with the alias 'previous' the champion again."""
     with _sentences():
         from pinet_kedro.operations.promotion.promotion import roll_back
+        from pinet_kedro.operations.registry.server import sentence
 
         registry = _registry(env)
-        bad, good = roll_back(registry, reason)
+        again = "Do it again when the server answers: that also finishes or undoes a move that had begun."
+        with sentence(registry.uri, again):
+            bad, good = roll_back(registry, reason)
         click.echo(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
 
 
@@ -127,9 +130,12 @@ def models(env: str | None) -> None:
     with _sentences():
         from pinet_kedro.operations.promotion.console import show_versions
         from pinet_kedro.operations.promotion.promotion import list_versions
+        from pinet_kedro.operations.registry.server import sentence
 
         registry = _registry(env)
-        show_versions(registry.model, list_versions(registry))
+        with sentence(registry.uri, "Nothing can be listed."):
+            versions = list_versions(registry)
+        show_versions(registry.model, versions)
 
 
 @cli.command()
@@ -185,8 +191,12 @@ def serve(env: str | None, **given: Any) -> None:
         chosen = {name: value for name, value in given.items() if value is not None}
         config, registry = parameters_of("serving", Serving, env, **chosen), _registry(env)
         from pinet_kedro.operations.inference.serving import serve
+        from pinet_kedro.operations.registry.server import sentence
 
-        serve(config, registry)
+        with sentence(
+            registry.uri, "Nothing is served: a version is fetched from there once, and then needs it no more."
+        ):
+            serve(config, registry)
 
 
 def _registry(env: str | None) -> Any:

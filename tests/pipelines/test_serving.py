@@ -1,13 +1,9 @@
 """`kedro serve` as a process of its own, asked over HTTP."""
 
-import http.client
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,49 +11,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-
-class Server:
-    """A running `kedro serve`."""
-
-    def __init__(self, project):
-        self.folder = project.folder
-        self.log = project.folder / "serve.log"
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "kedro", "serve", "--env=test"]
-            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
-        self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/invocations")[1])
-
-    def wait_for(self, pattern, seconds=60):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if found := re.search(pattern, self.log.read_text()):
-                return found
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.05)
-        raise AssertionError(f"no {pattern} in {self.log.read_text()}")
-
-    def ask(self, body, headers=None, path="/invocations", method="POST"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        body = body if isinstance(body, str | bytes) else json.dumps(body)
-        connection.request(method, path, body, {"Content-Type": "application/json"} if headers is None else headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        assert "Traceback" not in text
-        assert 'File "' not in text
-        return answer.status, text
-
-    def rows(self, body):
-        status, text = self.ask(body)
-        assert status == 200, text
-        return json.loads(text)["predictions"]
-
-    def version(self):
-        return self.rows({"inputs": [{"history": []}]})[0]["model_version"]
-
-    def workers(self):
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=True)
-        return [int(pid) for pid in found.stdout.split()]
+from servers import ScoringServer
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +25,9 @@ def project(finished, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project):
-    running = Server(project)
+    running = ScoringServer(project.folder, "test")
     yield running
-    running.process.terminate()
-    running.process.wait(30)
+    running.stop()
 
 
 @pytest.fixture(scope="module")

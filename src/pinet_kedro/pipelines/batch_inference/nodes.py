@@ -1,4 +1,4 @@
-"""Adapter of `operations.batch_inference` to the catalog."""
+"""Adapter of `operations.inference` to the catalog."""
 
 import pandas as pd
 
@@ -13,5 +13,7 @@ def recommend(
 ) -> Recommendations:
     """Recommendations, to be computed while they are written."""
     from pinet_kedro.operations.inference.batch_inference import prepare_recommendations
+    from pinet_kedro.operations.registry.server import sentence
 
-    return prepare_recommendations(sequences, users["user_id"], items["item_id"], config, registry)
+    with sentence(registry.uri, "Nothing has been written."):
+        return prepare_recommendations(sequences, users["user_id"], items["item_id"], config, registry)

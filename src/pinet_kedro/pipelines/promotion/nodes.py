@@ -23,7 +23,13 @@ def promote(
     from pinet_kedro.operations.promotion.gates import read_validation
     from pinet_kedro.operations.promotion.page import render_promotion
     from pinet_kedro.operations.promotion.promotion import Newest, promote
+    from pinet_kedro.operations.registry.server import sentence
 
     newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)))
-    decision = promote(newest, config, registry)
+    undecided = (
+        "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
+        "the aliases that had begun."
+    )
+    with sentence(registry.uri, undecided):
+        decision = promote(newest, config, registry)
     return decision.model_dump(mode="json"), render_promotion(decision)

@@ -77,12 +77,10 @@ def promote(
     registry: Tracking, registered: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
-    from pinet_kedro.operations.retraining.champion import reached
     from pinet_kedro.pipelines.promotion.nodes import promote
 
     mine = config.model_copy(update={"version": int(registered["version"])})
-    with reached(registry):
-        return promote(sequences, split, strata, items, mine, registry)
+    return promote(sequences, split, strata, items, mine, registry)
 
 
 def conclude(
