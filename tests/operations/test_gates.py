@@ -76,10 +76,14 @@ def test_a_reference_that_never_succeeds_is_nothing_to_lose():
     assert failed(trial(tail={**zero, "challenger": 0.1})) == set()
 
 
-def test_a_group_without_users_is_not_shown_to_gain():
+def test_a_group_without_users_is_not_shown_to_gain_nor_to_lose():
     held = trial()
-    del held.groups["tail"]
-    assert failed(held) == {"tail gain"}
+    for group in ("tail", "head", "q1"):
+        del held.groups[group]
+    assert failed(held) == {"tail gain", "head gain"}
+    assert failed(held, config=Gates(quintiles=Bound(above=-0.02, by="mean"))) == {
+        "tail gain", "head gain", "quintile 1",
+    }  # fmt: skip
 
 
 def test_a_version_that_does_not_answer_fails_whatever_needs_an_answer():

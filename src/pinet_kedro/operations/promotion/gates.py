@@ -73,9 +73,12 @@ def _counted(report: Mapping[str, Any]) -> set[int]:
 def _gain(group: str, bound: Bound, trial: Trial | str) -> Gate:
     name = f"{group} gain" if group in ("tail", "head") else f"quintile {group[1:]}"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
-    if isinstance(trial, str) or group not in trial.groups:
-        missing = trial if isinstance(trial, str) else "not measured: no users"
-        return Gate(name=name, passed=False, measured=missing, asked=asked, bound=bound.above)
+    if isinstance(trial, str):
+        return Gate(name=name, passed=False, measured=trial, asked=asked, bound=bound.above)
+    if group not in trial.groups:  # where a loss must be shown to refuse, a group without users shows none
+        return Gate(
+            name=name, passed=bound.by == "high", measured="not measured: no users", asked=asked, bound=bound.above
+        )
     found = trial.groups[group]
     gain = found["gain"]
     if gain["relative"] is None:  # the reference never succeeds: there is nothing to divide by, nor to lose
