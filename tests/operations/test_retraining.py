@@ -56,6 +56,12 @@ def test_cold_says_why(planned, small_training, asked, why):
     assert start.config == small_training
 
 
+def test_a_champion_that_may_have_seen_what_is_held_out_is_known_whatever_training_starts_from(planned):
+    assert planned(until=None, start="cold").seen.startswith("version 3 was not made by retraining")
+    assert planned().seen is None
+    assert planned(crowned=False).seen is None
+
+
 def test_another_backbone_starts_cold(planned, small_training):
     backbone = small_training.backbone.model_copy(update={"width": 32})
     start = planned(training=small_training.model_copy(update={"backbone": backbone}))

@@ -23,6 +23,7 @@ MODEL_LABELS = {
     "pin": "PIN (aggregation + plugins)",
 }
 GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
+QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}
 
 METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
 _INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pinet_kedro.evaluation.figures import GROUP_LABELS, gain_of, with_interval
+from pinet_kedro.evaluation.figures import GROUP_LABELS, QUINTILE_LABELS, gain_of, with_interval
 from pinet_kedro.evaluation.page import render
 from pinet_kedro.operations.promotion.decision import Decision
 
@@ -24,7 +24,7 @@ def _group(name: str, values: dict[str, Any]) -> dict[str, Any]:
     gain = gain_of(values["gain"])
     relative, low, high = gain or (0.0, 0.0, 0.0)
     effect = "undefined" if gain is None else "gain" if low > 0 else "loss" if high < 0 else "none"
-    label = GROUP_LABELS.get(name, f"Quintile {name[1:]}")
+    label = (GROUP_LABELS | QUINTILE_LABELS)[name]
     return {
         **values, "label": label, "known": gain is not None, "relative": relative, "low": low, "high": high,
         "effect": effect, "text": with_interval(gain),

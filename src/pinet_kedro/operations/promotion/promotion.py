@@ -52,13 +52,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Newest:
-    """The data that a challenger is judged on, as the data stages leave them, and whether they passed validation."""
+    """The data that a challenger is judged on, as the data stages leave them, whether they passed validation, and what
+    else has to be known to read the figures."""
 
     sequences: Sequences
     split: Split
     strata: ReportingStrata
     items: pd.DataFrame
     validation: Gate
+    notes: tuple[str, ...] = ()
 
 
 def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
@@ -198,7 +200,7 @@ def _hold_trial(newest: Newest, registry: Tracking, version: str, champion: str 
 
 
 def _notes(newest: Newest, trial: Trial | None, against: str, tags: dict[str, str]) -> list[str]:
-    notes = []
+    notes = list(newest.notes)
     trained_on = tags.get("data.sha256")
     if trained_on != data_hash(newest.sequences, newest.items):
         notes.append(

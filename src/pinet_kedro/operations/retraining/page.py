@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pinet_kedro.evaluation.drift import Drift
-from pinet_kedro.evaluation.figures import GROUP_LABELS, gain_of, share, with_interval
+from pinet_kedro.evaluation.figures import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
 from pinet_kedro.evaluation.page import render
 from pinet_kedro.operations.retraining.round import Round
 
@@ -53,7 +53,7 @@ def drift_rows(drift: Drift) -> list[tuple[str, str, str]]:
 def _champion(drift: Drift) -> list[dict[str, Any]]:
     return [
         {
-            "label": GROUP_LABELS.get(name, name),
+            "label": GROUP_LABELS[name],
             "users": values["users"],
             "then": drift.then.get(name),
             "now": values["challenger"],
@@ -66,4 +66,4 @@ def _champion(drift: Drift) -> list[dict[str, Any]]:
 
 
 def _group(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {**values, "label": GROUP_LABELS.get(name, name), "text": with_interval(gain_of(values["gain"]))}
+    return {**values, "label": (GROUP_LABELS | QUINTILE_LABELS)[name], "text": with_interval(gain_of(values["gain"]))}

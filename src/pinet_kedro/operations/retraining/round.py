@@ -44,13 +44,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts, its budget and what it holds out; `backbone` is None for fresh weights, `why` says which
-    and why."""
+    """Where training starts, its budget and what it holds out.
+
+    `backbone` is None for fresh weights, `why` says which and why; `seen` why the champion may have learnt from what is
+    held out now, None where it cannot have.
+    """
 
     why: str
     config: BackboneTraining
     splitting: Splitting
     backbone: "Backbone | None" = None
+    seen: str | None = None
 
 
 class Round(Configuration):
@@ -96,10 +100,11 @@ def plan(
     config: Retraining,
 ) -> Start:
     """Warm from the champion's backbone, or cold where it is asked for or nothing else is honest."""
-    why = _cold(champion, sequences, split, training, splitting, config)
+    seen = None if champion is None else _seen(champion, sequences, split, splitting)
+    why = _cold(champion, training, config) or seen
     if why is not None or champion is None:
         log.info("Training starts cold: %s", why)
-        return Start(f"cold: {why}", training, splitting)
+        return Start(f"cold: {why}", training, splitting, seen=seen)
     epochs = max(1, round(config.warm_epochs * training.schedule.epochs))
     shorter = training.model_copy(update={"schedule": training.schedule.model_copy(update={"epochs": epochs})})
     model = champion.recommender
@@ -109,21 +114,19 @@ def plan(
     return Start(f"warm: {why}", shorter, splitting, backbone)
 
 
-def _cold(
-    champion: Champion | None,
-    sequences: Sequences,
-    split: Split,
-    training: BackboneTraining,
-    splitting: Splitting,
-    config: Retraining,
-) -> str | None:
-    """Why training cannot, or shall not, start from the champion."""
+def _cold(champion: Champion | None, training: BackboneTraining, config: Retraining) -> str | None:
+    """Why training cannot, or shall not, start from the champion, whatever it has learnt from."""
     if config.start == "cold":
         return "as configured (retraining.start)"
     if champion is None:
         return "there is no champion yet"
     if champion.recommender.backbone.config != training.backbone:
         return f"the backbone of version {champion.version} is configured otherwise"
+    return None
+
+
+def _seen(champion: Champion, sequences: Sequences, split: Split, splitting: Splitting) -> str | None:
+    """Why the champion may have learnt from what is held out now."""
     if champion.until is None:
         return f"version {champion.version} was not made by retraining, so it may have seen what is held out now"
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":

@@ -18,14 +18,15 @@ def promote(
     items: pd.DataFrame,
     config: Promotion,
     registry: Tracking,
+    notes: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], str]:
-    """The decision as `promotion.json` stores it, and its page."""
+    """The decision as `promotion.json` stores it, and its page; `notes` come to those that it makes itself."""
     from pinet_kedro.operations.promotion.gates import read_validation
     from pinet_kedro.operations.promotion.page import render_promotion
     from pinet_kedro.operations.promotion.promotion import Newest, promote
     from pinet_kedro.operations.registry.server import sentence
 
-    newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)))
+    newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)), notes)
     undecided = (
         "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
         "the aliases that had begun."

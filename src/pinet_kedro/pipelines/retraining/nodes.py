@@ -74,13 +74,14 @@ def register(
 
 def promote(
     sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, config: Promotion,
-    registry: Tracking, registered: dict[str, Any],
+    registry: Tracking, registered: dict[str, Any], start: Start,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
     from pinet_kedro.pipelines.promotion.nodes import promote
 
     mine = config.model_copy(update={"version": int(registered["version"])})
-    return promote(sequences, split, strata, items, mine, registry)
+    notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
+    return promote(sequences, split, strata, items, mine, registry, notes)
 
 
 def conclude(

@@ -49,7 +49,7 @@ def create_pipeline() -> Pipeline:
         ),
         node(
             promote,
-            [*data, "params:promotion", "params:tracking", "registered_version"],
+            [*data, "params:promotion", "params:tracking", "registered_version", "start"],
             ["promotion", "promotion_page"],
             name="judge_challenger",
         ),
