@@ -70,20 +70,34 @@ class Recommender:
         return max(self.backbone.config.max_length, self.plugins.scorers.history_length if self.plugins else 0)
 
     def evidence(self, histories: Int[Tensor, "B L"]) -> Evidence:
-        """What the plugins may look at, over the whole catalogue."""
-        assert self.plugins is not None
-        return gather_evidence(self.backbone, self.plugins.scorers, histories)
+        """What the model looks at, over the whole catalogue."""
+        return gather_evidence(self.backbone, self.plugins.scorers if self.plugins else None, histories)
+
+    def shares_evidence(self, other: "Recommender") -> bool:
+        """Whether both look at the same: at equal backbones, and at equal frozen scorers where both have plugins."""
+        if self.backbone.config != other.backbone.config or not _equal(
+            self.backbone.state_dict(), other.backbone.state_dict()
+        ):
+            return False
+        if self.plugins is None or other.plugins is None or self.plugins.scorers is other.plugins.scorers:
+            return True
+        mine, theirs = self.plugins.scorers, other.plugins.scorers
+        return mine.configuration() == theirs.configuration() and _equal(mine.tensors(), theirs.tensors())
 
     @torch.no_grad()
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
+    def scores(
+        self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"], evidence: Evidence | None = None
+    ) -> Float[Tensor, "B I"]:
         """Logits of items 1..I after left-padded histories; users are routed by their number of training events.
 
-        An empty history gets popularity with recency, log(pop_j + 1) + log((rec_j + 1)/(pop_j + 2)).
+        `evidence` is that of a model that shares it, gathered for these histories. An empty history gets popularity
+        with recency, log(pop_j + 1) + log((rec_j + 1)/(pop_j + 2)).
         """
+        found = self.evidence(histories) if evidence is None else evidence
         if self.plugins is None:
-            scores = BackboneScorer(self.backbone).scores(histories, activeness)
+            scores = found.scores if evidence is None else found.scores.clone()
         else:
-            scores = self.plugins.logits(self.evidence(histories), self.strata.training.assign(activeness))
+            scores = self.plugins.logits(found, self.strata.training.assign(activeness))
         empty = (histories == 0).all(1)
         if empty.any():
             fallback = self.popularity.log_popularity + self.popularity.log_recency
@@ -195,13 +209,22 @@ class Recommender:
         )
 
 
+def _equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 @torch.no_grad()
-def gather_evidence(backbone: Backbone | None, scorers: FrozenScorers, histories: Int[Tensor, "B L"]) -> Evidence:
-    """Evidence over the whole catalogue for left-padded histories; without a backbone its scores are 0."""
+def gather_evidence(
+    backbone: Backbone | None, scorers: FrozenScorers | None, histories: Int[Tensor, "B L"]
+) -> Evidence:
+    """Evidence over the whole catalogue for left-padded histories; without a backbone its scores are 0, without
+    scorers there are no terms."""
     if backbone is None:
+        assert scorers is not None
         n_items = len(scorers.popularity.counts)
         states, scores, vectors = torch.empty(len(histories), 0), torch.zeros(len(histories), n_items), torch.empty(0)
     else:
         states, scores = BackboneScorer(backbone).read(histories)
         vectors = backbone.item_vectors().cpu()
-    return Evidence(scores=scores, states=states, vectors=vectors, terms=scorers.terms(histories.numpy()))
+    terms = scorers.terms(histories.numpy()) if scorers else ()
+    return Evidence(scores=scores, states=states, vectors=vectors, terms=terms)

@@ -1,6 +1,8 @@
 """What holds of every backbone: what a state may depend on, that it learns what is planted, carries plugins, and is
 stored as it was trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
-from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evaluation.ranks import rank_models, target_ranks
 from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax
@@ -178,6 +180,28 @@ def test_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, 
     assert loaded.backbone.config == recommender.backbone.config
     histories = torch.from_numpy(w.sequences.windows(w.users, w.split.test_at, 12))
     assert torch.equal(*(r.scores(histories, w.split.train_end) for r in (recommender, loaded)))
+
+
+def test_models_that_share_their_evidence_are_ranked_as_each_alone(planted_world, recommender, tmp_path):
+    w = planted_world
+    recommender.save(tmp_path)
+    other = w.fit_plugins(recommender.backbone, PluginTraining(factors=None, folds=2))
+    models = {
+        "popularity": PopularityScorer(w.popularity),
+        "alone": replace(recommender, plugins=None),
+        "stored": Recommender.load(tmp_path),
+        "other_scorers": replace(recommender, plugins=other),
+        "model": recommender,
+    }
+    ranked = rank_models(models, w.sequences, w.split)
+    assert ranked["model"].drop_duplicates().tolist() == list(models)
+    for name, model in models.items():
+        expected = target_ranks(model, w.sequences, w.users, w.split.test_at, w.split.train_end)
+        found = ranked[ranked["model"] == name]
+        np.testing.assert_array_equal(found["rank"], expected.rank)
+        np.testing.assert_array_equal(found["candidates"], expected.candidates)
+    assert recommender.shares_evidence(models["stored"])
+    assert recommender.shares_evidence(models["other_scorers"]) is (recommender.plugins is None)
 
 
 def test_seed_determines_the_weights(planted_world, config):

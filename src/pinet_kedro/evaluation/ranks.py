@@ -1,6 +1,6 @@
 """Rank of each held-out target in the whole catalogue."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
+from pinet_kedro.recommender import Recommender
 
-# Scores (floats) and users in memory at a time.
-_BLOCK_SCORES = 2**24
+# Scores (floats) and users in memory at a time. Larger temporaries come fresh from the kernel at every step, page by
+# page: with 2**24 scores the ranking of Amazon Beauty took twice as long.
+_BLOCK_SCORES = 2**21
 _BLOCK_USERS = 1024
 
 
@@ -44,7 +46,6 @@ class Ranks:
     candidates: Int[np.ndarray, " U"]
 
 
-@torch.no_grad()
 def target_ranks(
     scorer: Scorer,
     sequences: Sequences,
@@ -59,38 +60,89 @@ def target_ranks(
     (the target itself always stays). Raises `FloatingPointError` on a score that is not finite: NaN compares false
     and would rank first. `watch` sees the scores of every block of users, those of items in the history being -inf.
     """
-    ranks = np.empty(len(users))
-    candidates = np.empty(len(users), np.int64)
-    block = max(1, min(_BLOCK_USERS, _BLOCK_SCORES // scorer.n_items))
-    for start in range(0, len(users), block):
-        part = slice(start, start + block)
-        user, at = users[part], target_at[part]
-        length = int(min(at.max(), scorer.history_length))
-        histories = torch.from_numpy(sequences.windows(user, at, length))
-        scores = scorer.scores(histories, activeness[part])
-        if not torch.isfinite(scores.sum()):
-            raise FloatingPointError(f"{type(scorer).__name__} gave a score that is not finite")
-        target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
-        score = scores.gather(1, target)
-        scores[seen_items(sequences, user, at)] = -torch.inf
-        if watch is not None:
-            watch(scores)
-        scores.scatter_(1, target, score)
-        better = (scores > score).sum(1)
-        equal = (scores == score).sum(1) - 1
-        ranks[part] = (1 + better + 0.5 * equal).numpy()
-        candidates[part] = (scores > -torch.inf).sum(1).numpy()
-    return Ranks(ranks, candidates)
+    [ranks] = _rank([scorer], sequences, users, target_at, activeness, watch)
+    return ranks
 
 
 def rank_models(models: Mapping[str, Scorer], sequences: Sequences, split: Split) -> pd.DataFrame:
     """Rank of every test target under every model, one row each: `model, user, rank, candidates`."""
     users = np.flatnonzero(split.test_at > 0)
-    tables = []
-    for name, model in models.items():
-        ranks = target_ranks(model, sequences, users, split.test_at[users], split.train_end[users])
-        tables.append(pd.DataFrame({"model": name, "user": users, "rank": ranks.rank, "candidates": ranks.candidates}))
+    at, activeness = split.test_at[users], split.train_end[users]
+    ranked: dict[str, Ranks] = {}
+    for names in _families(models):
+        ranked |= zip(names, _rank([models[n] for n in names], sequences, users, at, activeness), strict=True)
+    tables = [
+        pd.DataFrame({"model": name, "user": users, "rank": ranked[name].rank, "candidates": ranked[name].candidates})
+        for name in models
+    ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _families(models: Mapping[str, Scorer]) -> list[list[str]]:
+    """Names of models that look at the same evidence, which is gathered once for all of them."""
+    families: list[list[str]] = []
+    for name, model in models.items():
+        for family in families:
+            if all(_share_evidence(model, models[other]) for other in family):
+                family.append(name)
+                break
+        else:
+            families.append([name])
+    return families
+
+
+def _share_evidence(one: Scorer, other: Scorer) -> bool:
+    return isinstance(one, Recommender) and isinstance(other, Recommender) and one.shares_evidence(other)
+
+
+@torch.no_grad()
+def _rank(
+    family: list[Scorer],
+    sequences: Sequences,
+    users: Int[np.ndarray, " U"],
+    target_at: Int[np.ndarray, " U"],
+    activeness: Int[np.ndarray, " U"],
+    watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
+) -> list[Ranks]:
+    """`target_ranks` of one model, or of several that share their evidence."""
+    ranks, candidates = np.empty((len(family), len(users))), np.empty((len(family), len(users)), np.int64)
+    history_length = max(scorer.history_length for scorer in family)
+    block = block_users(family[0].n_items)
+    # Users of like length together: a block is padded to its longest history.
+    order = np.argsort(np.minimum(target_at, history_length), kind="stable")
+    for start in range(0, len(users), block):
+        part = order[start : start + block]
+        user, at = users[part], target_at[part]
+        histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), history_length))))
+        target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
+        seen = seen_items(sequences, user, at)
+        for row, scores in enumerate(_scores(family, histories, activeness[part])):
+            if not torch.isfinite(scores.sum()):
+                raise FloatingPointError(f"{type(family[row]).__name__} gave a score that is not finite")
+            score = scores.gather(1, target)
+            scores[seen] = -torch.inf
+            if watch is not None:
+                watch(scores)
+            scores.scatter_(1, target, score)
+            better = (scores > score).sum(1)
+            equal = (scores == score).sum(1) - 1
+            ranks[row, part] = (1 + better + 0.5 * equal).numpy()
+            candidates[row, part] = (scores > -torch.inf).sum(1).numpy()
+    return [Ranks(*pair) for pair in zip(ranks, candidates, strict=True)]
+
+
+def _scores(family: list[Scorer], histories: Tensor, activeness: np.ndarray) -> Iterator[Tensor]:
+    models = [scorer for scorer in family if isinstance(scorer, Recommender)]
+    if len(models) < 2:
+        yield from (scorer.scores(histories, activeness) for scorer in family)
+        return
+    evidence = max(models, key=lambda model: model.plugins is not None).evidence(histories)
+    yield from (model.scores(histories, activeness, evidence) for model in models)
+
+
+def block_users(n_items: int) -> int:
+    """Users whose scores of a catalogue of this size are computed together."""
+    return max(1, min(_BLOCK_USERS, _BLOCK_SCORES // n_items))
 
 
 def seen_items(sequences: Sequences, users: np.ndarray, ends: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pinet_kedro.evaluation.ranks import block_users
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import MemoryConfig, MemorySearch, PluginTraining
@@ -16,7 +17,7 @@ from pinet_kedro.plugins.memory import TransitionMemory, build_memory
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import FrozenScorers, log_scaled
 from pinet_kedro.plugins.spaces import LogitSpace
-from pinet_kedro.training.cases import CHUNK, Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,12 @@ def _recalled(memory: TransitionMemory, cases: Cases, sequences: Sequences, spli
     """The memory's term at the cases' candidates."""
     columns, found = cases.evidence.columns, []
     assert columns is not None
-    for start in range(0, len(cases.users), CHUNK):
-        users = cases.users[start : start + CHUNK]
+    block = block_users(memory.matrix.shape[0])
+    for start in range(0, len(cases.users), block):
+        users = cases.users[start : start + block]
         histories = sequences.windows(users, split.valid_at[users], memory.config.window)
         recall = torch.from_numpy(memory.recall(histories))
-        found.append(recall.gather(1, columns[start : start + CHUNK]))
+        found.append(recall.gather(1, columns[start : start + block]))
     return log_scaled(torch.cat(found))
 
 
