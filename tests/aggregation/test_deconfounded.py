@@ -215,7 +215,7 @@ class TestMovingAverage:
         out = aggregator(self.third)
         average = 0.81 * self.first + 0.09 * self.second + 0.1 * self.third
         weights = DeconfoundedWeighting()(average @ average.T)
-        torch.testing.assert_close(aggregator.average, average, **EXACT)
+        torch.testing.assert_close(aggregator.averages[0].value, average, **EXACT)
         torch.testing.assert_close(aggregator.weights[0], weights, **EXACT)
         torch.testing.assert_close(out, weights @ self.third, **EXACT)
 
@@ -238,7 +238,7 @@ class TestMovingAverage:
         aggregator = Deconfounded(self.config())
         aggregator(matrix)
         matrix.zero_()
-        torch.testing.assert_close(aggregator.average, self.first, **EXACT)
+        torch.testing.assert_close(aggregator.averages[0].value, self.first, **EXACT)
 
 
 class TestScope:

@@ -47,7 +47,7 @@ def naive_logit(model, history, item):
     vector = model.items.weight[item]
     candidate = F.layer_norm(vector, (heads * width,), model.norm.weight, model.norm.bias)
     query, keys, values = model.query.weight @ candidate, x @ model.key.weight.T, model.value(x)
-    logit = model.item_bias[item - 1]
+    logit = model.item_bias.weight[item, 0]
     for h in range(heads):
         part = slice(h * width, (h + 1) * width)
         weights = [
@@ -145,13 +145,13 @@ def test_later_item_leaves_earlier_positions(model):
 def test_state_is_what_a_candidate_of_no_preference_sees(model):
     model.query.weight.data.zero_()
     states, scores = model.read(HISTORIES)
-    torch.testing.assert_close(states @ model.item_vectors().T + model.item_bias, scores, **EXACT)
+    torch.testing.assert_close(states @ model.item_vectors().T + model.item_bias.weight[1:, 0], scores, **EXACT)
     torch.testing.assert_close(model.states(HISTORIES)[:, -1], states, **EXACT)
 
 
 def test_empty_history_scores_the_bias(model):
     states, scores = model.read(torch.tensor([[0, 0, 0], [0, 0, 5]]))
-    torch.testing.assert_close(scores[0], model.item_bias, **EXACT)
+    torch.testing.assert_close(scores[0], model.item_bias.weight[1:, 0], **EXACT)
     assert (states[0] == 0).all()
     torch.testing.assert_close(scores[1], naive_logits(model, torch.tensor([5])), **EXACT)
 

@@ -109,7 +109,9 @@ def test_fine_tuning_helps_a_base_that_has_learnt_little(planted_world, small_tr
 
 def test_kept_epoch_is_the_best_of_those_validated(planted_world, small_training):
     w, reports = planted_world, []
-    schedule = small_training.schedule.model_copy(update={"epochs": 3, "validate_every": 1, "learning_rate": 0.1})
+    schedule = small_training.schedule.model_copy(
+        update={"epochs": 4, "validate_every": 1, "learning_rate": 0.5, "weight_average": 0.0}
+    )
     config = small_training.model_copy(update={"schedule": schedule})
     model = train_backbone(w.sequences, w.split, w.strata, w.n_items, config, None, reports.append, keep_best=True)
     curve = [report.valid_ndcg["all"] for report in reports]

@@ -23,7 +23,7 @@ def old(request):
     model = build_backbone(request.param, len(OLD)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name == "item_bias":  # starts at 0, which a fresh one would be as well
+            if name == "item_bias.weight":  # starts at 0, which a fresh one would be as well
                 parameter.normal_()
     return model
 

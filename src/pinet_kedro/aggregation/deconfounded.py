@@ -1,12 +1,13 @@
 """Deconfounded gradient aggregation: the backbone's update (arXiv 2208.09130, formulas ours: see below)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchjd import Stateful
 from torchjd.aggregation import Aggregator, Weighting
 
 from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.aggregation.moving_average import MovingAverage
 
 
 class DeconfoundedWeighting(Weighting):
@@ -55,36 +56,52 @@ class Deconfounded(Aggregator, Stateful):
     """Σ_a w_a g_a of the rows g_a, with `DeconfoundedWeighting` of their moving averages m_a ← β m_a + (1 − β) g_a.
 
     The moving average only decides the weights (a step's gradients are too noisy to agree or to oppose); what is
-    applied is the step's own gradients. `sizes` cuts the columns into parameter tensors with weights of their own;
-    None is one block. The last weights are kept in `weights` `[T, G]`.
+    applied is the step's own gradients. `sizes` cuts the columns into parameter tensors, each with weights of its own
+    unless the scope is global; None is one tensor. The last weights are kept in `weights` `[T, G]` (`[1, G]`).
+
+    The last tensors may be tables, whose rows have the widths `tables`. Where `rows` is set before a step, its matrix
+    has the gradients of these rows of every table alone, and those of the others are 0.
     """
 
-    def __init__(self, config: DeconfoundedConfig, sizes: list[int] | None = None) -> None:
+    def __init__(
+        self, config: DeconfoundedConfig, sizes: list[int] | None = None, tables: list[int] | None = None
+    ) -> None:
         super().__init__()
         self.weighting = DeconfoundedWeighting(temperature=config.temperature, gate=config.gate)
-        self.decay = config.decay
-        self.sizes = sizes if config.scope == "tensor" else None
-        self.average: Tensor | None = None
+        self.config = config
+        self.sizes = sizes
+        self.tables = tables or []
+        self.rows: Int[Tensor, " R"] | None = None
         self.weights: Tensor | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forgets the moving averages."""
-        self.average = None
+        self.averages = [MovingAverage(self.config.decay) for _ in self.sizes or [0]]
 
     def mean_weights(self) -> Float[Tensor, " G"]:
         """The last weights of the strata, averaged over all parameters."""
         assert self.weights is not None, "no gradient has been aggregated yet"
-        sizes = torch.tensor(self.sizes or [1], dtype=self.weights.dtype, device=self.weights.device)
+        if len(self.weights) == 1:
+            return self.weights[0]
+        sizes = torch.tensor(self.sizes, dtype=self.weights.dtype, device=self.weights.device)
         return (sizes / sizes.sum()) @ self.weights
 
     @torch.no_grad()
     def forward(self, matrix: Float[Tensor, "G P"], /) -> Float[Tensor, " P"]:
-        if self.average is None:
-            self.average = matrix.clone()
-        else:
-            # The missing bias correction of a start at g_1 scales all rows alike in expectation; weights ignore scale.
-            self.average.lerp_(matrix, 1 - self.decay)
+        body = len(self.averages) - len(self.tables)
         sizes = self.sizes or [matrix.shape[1]]
-        gramian = torch.stack([block @ block.T for block in self.average.split(sizes, 1)])
+        if self.rows is not None:
+            sizes = sizes[:body] + [len(self.rows) * width for width in self.tables]
+        blocks = matrix.split(sizes, 1)
+        gramian = torch.stack([self._update(k, block, k - body) for k, block in enumerate(blocks)])
+        if self.config.scope == "global":
+            gramian = gramian.sum(0, keepdim=True)
         self.weights = self.weighting(gramian)
-        return torch.cat([w @ block for w, block in zip(self.weights, matrix.split(sizes, 1), strict=True)])
+        return torch.cat([w @ block for w, block in zip(self.weights.expand(len(blocks), -1), blocks, strict=True)])
+
+    def _update(self, k: int, block: Float[Tensor, "G p"], table: int) -> Float[Tensor, "G G"]:
+        if self.rows is None or self.sizes is None or table < 0:
+            return self.averages[k].update(block)
+        width = self.tables[table]
+        return self.averages[k].update_rows(block.unflatten(1, (-1, width)), self.rows, self.sizes[k] // width)

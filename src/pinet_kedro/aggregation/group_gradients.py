@@ -15,27 +15,32 @@ Losses = Iterable[Callable[[], Float[Tensor, ""]]]
 
 
 class GroupGradients:
-    """Gradients of G losses over the same parameters as the rows of one matrix, reused from step to step."""
+    """Gradients of G losses over the same parameters, as the rows of one matrix or as their weighted sum."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], groups: int) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], groups: int, memory: Float[Tensor, " M"] | None = None
+    ) -> None:
+        """`memory` holds the matrix from its beginning, where it is given."""
         self.parameters = [p for p in parameters if p.requires_grad]
         self.sizes = [p.numel() for p in self.parameters]
-        # No memory for it until it is written: joint training never does.
-        self.matrix = self.parameters[0].new_empty(groups, sum(self.sizes), requires_grad=False)
-        self._views = [
-            [part.view_as(p) for part, p in zip(row.split(self.sizes), self.parameters, strict=True)]
-            for row in self.matrix
-        ]
+        self.groups = groups
+        self._memory = memory
 
     def compute(self, losses: Losses) -> tuple[Float[Tensor, "G P"], list[float]]:
-        """The matrix `[G, P]` of gradients, and the losses' values; each loss is built, differentiated and freed."""
+        """The matrix `[G, P]` of gradients, which the next call overwrites, and the losses' values; each loss is built,
+        differentiated and freed."""
+        columns = sum(self.sizes)
+        if self._memory is None:
+            self._memory = self.parameters[0].new_empty(self.groups * columns, requires_grad=False)
+        matrix = self._memory[: self.groups * columns].view(self.groups, columns)
         values = []
-        for views, loss in zip(self._views, losses, strict=True):
+        for row, loss in zip(matrix, losses, strict=True):
             value = loss()
             gradients = torch.autograd.grad(value, self.parameters)
+            views = [part.view_as(p) for part, p in zip(row.split(self.sizes), self.parameters, strict=True)]
             torch._foreach_copy_(views, list(gradients))
             values.append(value.item())
-        return self.matrix, values
+        return matrix, values
 
     def accumulate(self, losses: Losses, weights: list[float]) -> list[float]:
         """The losses' values; Σ_a w_a g_a of their gradients is handed to the optimiser without a matrix in between."""

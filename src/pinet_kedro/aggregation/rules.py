@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchjd.aggregation import Aggregator
 
@@ -31,12 +31,16 @@ from pinet_kedro.aggregation.reptile import visit_strata
 
 @dataclass(frozen=True)
 class Step:
-    """What a step knows of its G strata: gradients, losses, shares of the step's interactions, and the rule's prior."""
+    """What a step knows of its G strata: gradients, losses, shares of the step's interactions, and the rule's prior.
+
+    With `rows` the gradients of the item tables are those of these rows alone; those of the others are 0.
+    """
 
     matrix: Float[Tensor, "G P"]
     losses: Float[Tensor, " G"]
     share: Float[Tensor, " G"]
     prior: Float[Tensor, " G"]
+    rows: Int[Tensor, " R"] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,14 @@ class Rule:
 class Grounds:
     """What a rule may build on: users and training targets of every stratum, and the sizes of the parameter tensors.
 
-    The last `embeddings` tensors are those of items; the others are the body.
+    The last `embeddings` tensors are tables of items with `rows` rows each; the others are the body.
     """
 
     users: Float[Tensor, " G"]
     interactions: Float[Tensor, " G"]
     sizes: list[int]
     embeddings: int = 0
+    rows: int = 1
 
 
 def build_rule(config: AggregationConfig | None, grounds: Grounds) -> Rule:
@@ -99,13 +104,19 @@ def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
 
 def _deconfounded(config: DeconfoundedConfig, grounds: Grounds) -> Callable[[Step], tuple[Tensor, Tensor]]:
     """`Deconfounded` on all parameters, or on the body with the joint gradient for the item embeddings."""
-    body = grounds.sizes[: len(grounds.sizes) - grounds.embeddings] if config.parameters == "body" else grounds.sizes
-    aggregator, columns = Deconfounded(config, body), sum(body)
+    body = grounds.sizes[: len(grounds.sizes) - grounds.embeddings]
+    if config.parameters == "body":
+        aggregator, columns = Deconfounded(config, body), sum(body)
+    else:
+        tables = [size // grounds.rows for size in grounds.sizes[len(body) :]]
+        aggregator, columns = Deconfounded(config, grounds.sizes, tables), None
 
     def aggregate(step: Step) -> tuple[Tensor, Tensor]:
-        aggregator.weighting.prior = step.prior
+        aggregator.weighting.prior, aggregator.rows = step.prior, step.rows
         gradient = aggregator(step.matrix[:, :columns])
-        return torch.cat([gradient, step.share @ step.matrix[:, columns:]]), aggregator.mean_weights()
+        if columns is not None:
+            gradient = torch.cat([gradient, step.share @ step.matrix[:, columns:]])
+        return gradient, aggregator.mean_weights()
 
     return aggregate
 

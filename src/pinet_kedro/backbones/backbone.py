@@ -1,6 +1,8 @@
 """What all backbones share, and the one place that knows their names."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -19,6 +21,7 @@ class Backbone(nn.Module, ABC):
 
     config: BackboneConfig
     n_items: int
+    item_tables: tuple[str, ...] = ("items",)  # embeddings with a row for every item, after one for padding
     pads = True  # whether padding costs time: users of like length are then better computed together
 
     @abstractmethod
@@ -40,10 +43,23 @@ class Backbone(nn.Module, ABC):
 
     def body_and_items(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The parameters that all items share, and the embedding tables of items."""
-        embeddings = [m for m in self.modules() if isinstance(m, nn.Embedding)]
-        tables = {id(m.weight) for m in embeddings if m.num_embeddings == self.n_items + 1}
-        parameters = list(self.parameters())
-        return [p for p in parameters if id(p) not in tables], [p for p in parameters if id(p) in tables]
+        tables = [getattr(self, name).weight for name in self.item_tables]
+        of_items = set(map(id, tables))
+        return [p for p in self.parameters() if id(p) not in of_items], tables
+
+    @contextmanager
+    def narrowed(self, rows: Int[Tensor, " R"]) -> Iterator[list[nn.Parameter]]:
+        """Inside the block the item tables have these rows alone, the first being the padding's, and items are numbered
+        by them; yields these tables, which are copies: their gradients are what the block is for."""
+        modules = [getattr(self, name) for name in self.item_tables]
+        whole = [module.weight for module in modules]
+        for module in modules:
+            module.weight = nn.Parameter(module.weight.detach()[rows])
+        try:
+            yield [module.weight for module in modules]
+        finally:
+            for module, weight in zip(modules, whole, strict=True):
+                module.weight = weight
 
 
 def build_backbone(config: BackboneConfig, n_items: int) -> Backbone:

@@ -37,6 +37,7 @@ class DIN(Backbone):
     """
 
     config: DINConfig
+    item_tables = ("items", "item_bias")
 
     def __init__(self, config: DINConfig, n_items: int) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class DIN(Backbone):
         self.config = config
         self.n_items = n_items
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        self.item_bias = nn.Parameter(torch.zeros(n_items))
+        self.item_bias = nn.Embedding(n_items + 1, 1, padding_idx=0)
         self.norm = nn.LayerNorm(config.width)
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, config.width, bias=False)
@@ -55,6 +56,7 @@ class DIN(Backbone):
         self.recency = nn.Parameter(-torch.arange(config.heads)[:, None] * age.log())
         self.dropout = Dropout(config.dropout)
         nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.zeros_(self.item_bias.weight)
         with torch.no_grad():
             self.items.weight[0] = 0
 
@@ -148,7 +150,7 @@ class DIN(Backbone):
         self, items: Int[Tensor, " C"] | None
     ) -> tuple[Float[Tensor, "H C d"], Float[Tensor, "H C d"], Float[Tensor, " C"]]:
         vectors: Tensor = self.item_vectors()
-        bias: Tensor = self.item_bias
+        bias: Tensor = self.item_bias.weight[1:, 0]
         if items is not None:
             vectors, bias = vectors[items - 1], bias[items - 1]
         queries = self._heads(self.query(self.norm(vectors)))

@@ -34,6 +34,10 @@ class Negatives:
         """Those of every batch: drawn once a step, so that cutting the step in strata changes none of them."""
         return [Negatives(part) for part in self.items.split(counts)]
 
+    def renumbered(self, number: Int[Tensor, " I+1"]) -> "Negatives":
+        """The same where item j is called number[j]."""
+        return Negatives(number[self.items])
+
 
 class BinaryCrossEntropy:
     """BCE or, with a calibration c > 0, gBCE."""

@@ -14,8 +14,15 @@ from pinet_kedro.losses.softmax import FullSoftmax, SampledSoftmax
 class Drawn(Protocol):
     """What one step has drawn for the losses of all its batches."""
 
+    @property
+    def items(self) -> Int[Tensor, "..."] | None:
+        """What has been drawn (items 1..I); None is the whole catalogue."""
+
     def split(self, counts: list[int]) -> list[Any]:
         """The part of every batch, for the batches' numbers of targets."""
+
+    def renumbered(self, number: Int[Tensor, " I+1"]) -> Any:
+        """The same where item j is called number[j]; numbers rise with j."""
 
 
 class Loss(Protocol):

@@ -40,6 +40,10 @@ class Candidates:
         """The same candidates for every batch of the step, however many targets it has."""
         return [self] * len(counts)
 
+    def renumbered(self, number: Int[Tensor, " I+1"]) -> "Candidates":
+        """The same where item j is called number[j]; numbers rise with j."""
+        return self if self.items is None else Candidates(number[self.items], self.log_inclusion)
+
 
 class FullSoftmax:
     """Softmax over the whole catalogue."""

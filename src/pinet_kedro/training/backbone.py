@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.touched import TouchedRows
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class EpochReport:
 
 
 OnEpoch = Callable[[EpochReport], None]
+
+# Positions of padding that cost as much as a forward and backward pass more.
+_PART_POSITIONS = 200
 
 
 @dataclass(frozen=True)
@@ -138,13 +143,17 @@ class _Training:
         else:
             self.streams = [_Shuffled(group, self.rng) for group in groups]
             self.quotas = quotas([len(g) for g in groups], config.schedule.batch_users)
-        body, tables = self.model.body_and_items()
-        self.gradients = GroupGradients([*body, *tables], len(self.streams))
+        self.body, self.tables = self.model.body_and_items()
+        self.touched = TouchedRows(self.tables)
+        sizes = [p.numel() for p in (*self.body, *self.tables)]
+        # The kernel gives no memory for it until it is written: joint training never does.
+        self.memory = torch.empty(len(self.streams) * sum(sizes), device=device)
         grounds = Grounds(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
-            sizes=self.gradients.sizes,
-            embeddings=len(tables),
+            sizes=sizes,
+            embeddings=len(self.tables),
+            rows=n_items + 1,
         )
         self.rule = build_rule(aggregation, grounds)
         rate = config.schedule.learning_rate
@@ -176,28 +185,35 @@ class _Training:
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
-        if self.aggregation is None and self.model.pads:
-            draws = _length_buckets(*draws[0], self.config.backbone.max_length + 1)
-        batches = [self.batches.gather(users, ends) for users, ends in draws]
-        counts = np.array([len(targets) for _, targets in batches])
-        share = torch.from_numpy(counts / counts.sum()).float()
-        prior = self.rule.prior(share)
+        # Each group of users gets a gradient of its own, the sum over its parts.
+        groups = [self._parts(users, ends) for users, ends in draws]
+        if self.aggregation is None:
+            groups = [[part] for part in groups[0]]
+        batches = [batch for group in groups for batch in group]
+        counts = [len(targets) for _, targets in batches]
         drawn = self.loss.candidates(np.concatenate([t.cpu().numpy() for _, t in batches]), self.rng)
-        parts = zip(batches, drawn.split(counts.tolist()), strict=True)
-        losses = (partial(self._loss, inputs, targets, part) for (inputs, targets), part in parts)
-        if self.rule.aggregate is None:
-            values = self.rule.accumulate(self.gradients, losses, prior.tolist())
-        else:
-            matrix, values = self.gradients.compute(losses)
-        if not np.isfinite(values).all():
-            first = int(np.flatnonzero(~np.isfinite(values))[0])
-            whose = f"stratum {self.present[first] + 1}" if self.aggregation else "the batch"
-            raise self._diverged(f"the loss of {whose} is {values[first]} at epoch {epoch}, step {step + 1}")
-        stratum_weights: Tensor | None = prior
-        if self.rule.aggregate is not None:
-            now = (t.to(self.device) for t in (torch.tensor(values), share, prior))
-            gradient, stratum_weights = self.rule.aggregate(Step(matrix, *now))
-            self.gradients.assign(gradient)
+        parts = iter(zip(batches, drawn.split(counts), strict=True))
+        named = [[(*batch, part) for batch, part in islice(parts, len(group))] for group in groups]
+        totals = np.array([sum(len(targets) for _, targets in group) for group in groups])
+        share = torch.from_numpy(totals / totals.sum()).float()
+        prior = self.rule.prior(share)
+        rows = self.touched.rows(batches, drawn.items)
+        with self.touched.narrow(self.model, rows) as tables:
+            gradients = GroupGradients([*self.body, *tables], len(groups), self.memory)
+            losses = (partial(self._group_loss, group) for group in named)
+            if self.rule.aggregate is None:
+                values = self.rule.accumulate(gradients, losses, prior.tolist())
+            else:
+                matrix, values = gradients.compute(losses)
+            if not np.isfinite(values).all():
+                first = int(np.flatnonzero(~np.isfinite(values))[0])
+                whose = f"stratum {self.present[first] + 1}" if self.aggregation else "the batch"
+                raise self._diverged(f"the loss of {whose} is {values[first]} at epoch {epoch}, step {step + 1}")
+            stratum_weights: Tensor | None = prior
+            if self.rule.aggregate is not None:
+                values_now, share_now, prior_now = (t.to(self.device) for t in (torch.tensor(values), share, prior))
+                gradient, stratum_weights = self.rule.aggregate(Step(matrix, values_now, share_now, prior_now, rows))
+                gradients.assign(gradient)
         weights: list[float] = []
         if self.aggregation is not None and stratum_weights is not None:
             # A stratum without anyone to train on weighs nothing.
@@ -211,14 +227,26 @@ class _Training:
         decay = min(decay, (1 + taken) / (10 + taken))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        return float(np.average(values, weights=counts)), weights
+        return float(np.average(values, weights=totals)), weights
 
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
         """The next users of a stream, and the position before which each one's history is read."""
         users = stream.take(quota)
         return users, self.batches.ends(users, self.rng)
 
+    def _parts(self, users: np.ndarray, ends: np.ndarray) -> list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]]:
+        """Inputs and targets of these users, in parts of like length where padding costs time."""
+        limit = self.config.backbone.max_length + 1
+        parts = _length_buckets(users, ends, limit) if self.model.pads else [(users, ends)]
+        return [self.batches.gather(*part) for part in parts]
+
+    def _group_loss(self, group: list[tuple[Tensor, Tensor, Any]]) -> Tensor:
+        """Mean over all targets of a group's parts."""
+        total = sum(len(targets) for _, targets, _ in group)
+        return torch.stack([self._loss(*part) * (len(part[1]) / total) for part in group]).sum()
+
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
+        inputs, targets, drawn = self.touched.named(inputs, targets, drawn)
         return self.model.loss(inputs, targets, self.loss, drawn)
 
     def _diverged(self, what: str) -> DivergedError:
@@ -262,10 +290,18 @@ class _Shuffled:
 
 
 def _length_buckets(users: np.ndarray, ends: np.ndarray, limit: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The same users in parts whose lengths differ by less than a factor of two.
+    """The same users in parts whose lengths differ by less than a factor of two, unless the padding saved by a part of
+    its own is less than it costs.
 
-    The joint gradient is the sum over the parts, to rounding, and little padding is computed: a step of 256 users on
+    The gradient is the sum over the parts, to rounding, and little padding is computed: a joint step of 256 users on
     Amazon Beauty (mean length 7, longest 50) takes less than half the time of one padded batch.
     """
-    bucket = np.frexp(np.minimum(ends, limit))[1]
-    return [(users[bucket == b], ends[bucket == b]) for b in np.unique(bucket)]
+    lengths = np.minimum(ends, limit)
+    bucket = np.frexp(lengths)[1]
+    parts: list[np.ndarray] = []
+    for b in np.unique(bucket):
+        part = np.flatnonzero(bucket == b)
+        if parts and (lengths[part].max() - lengths[parts[-1]].max()) * len(parts[-1]) < _PART_POSITIONS:
+            part = np.concatenate([parts.pop(), part])
+        parts.append(part)
+    return [(users[part], ends[part]) for part in parts]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
-from pinet_kedro.backbones.config import BackboneConfig
 
 
 def carry_over(old: Backbone, old_ids: Sequence[str], new_ids: Sequence[str], seed: int) -> Backbone:
@@ -19,20 +18,10 @@ def carry_over(old: Backbone, old_ids: Sequence[str], new_ids: Sequence[str], se
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         new = build_backbone(old.config, len(new_ids))
-        padding = _item_parameters(old.config)
-        for (name, mine), theirs in zip(new.named_parameters(), old.parameters(), strict=True):
-            if name in padding:
-                mine[: padding[name]] = theirs[: padding[name]].to(mine)
-                mine[to + padding[name]] = theirs[source + padding[name]].to(mine)
-            else:
-                mine.copy_(theirs)
+        (body, tables), (old_body, old_tables) = new.body_and_items(), old.body_and_items()
+        for mine, theirs in zip(body, old_body, strict=True):
+            mine.copy_(theirs)
+        for mine, theirs in zip(tables, old_tables, strict=True):
+            mine[0] = theirs[0].to(mine)
+            mine[to + 1] = theirs[source + 1].to(mine)
     return new
-
-
-def _item_parameters(config: BackboneConfig) -> dict[str, int]:
-    """Parameters that have a row for every item, and the rows that stand before the first item's (padding).
-
-    They are those whose shape follows the number of items; a length that merely equals it is not mistaken for one.
-    """
-    one, two = (dict(build_backbone(config, items).named_parameters()) for items in (1, 2))
-    return {name: value.shape[0] - 2 for name, value in two.items() if value.shape != one[name].shape}

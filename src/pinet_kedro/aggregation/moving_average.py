@@ -1,0 +1,69 @@
+"""Moving averages of the strata's gradients and their Gramian, at the cost of what a step touches."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_SMALLEST = 1e-12  # scale at which the stored values are brought back to size, long before float32 overflows
+
+
+class MovingAverage:
+    """m_a ← β m_a + (1 − β) g_a for G gradients of one tensor, starting at m_a = g_a, and M_ab = m_a · m_b."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.stored: Tensor | None = None
+        self._scale = 1.0
+        self._gramian: Tensor | None = None
+
+    @property
+    def value(self) -> Float[Tensor, "G *shape"]:
+        """m."""
+        assert self.stored is not None, "no gradient has been averaged yet"
+        return self.stored * self._scale
+
+    def update(self, gradients: Float[Tensor, "G P"]) -> Float[Tensor, "G G"]:
+        """M after a step whose gradients are these."""
+        if self.stored is None:
+            self.stored = gradients.clone()
+        else:
+            self._to_size()
+            self.stored.flatten(1).lerp_(gradients, 1 - self.decay)
+        average = self.stored.flatten(1)
+        self._gramian = average @ average.T
+        return self._gramian
+
+    def update_rows(
+        self, gradients: Float[Tensor, "G R D"], rows: Int[Tensor, " R"], count: int
+    ) -> Float[Tensor, "G G"]:
+        """M after a step whose gradients are these in the distinct `rows` of a table with `count`, and 0 elsewhere.
+
+        With m = s·S every row decays by s ← β s, only those touched are written, S ← S + (1 − β)/s · g there, and
+
+            M ← β² M + β (1 − β) (m gᵀ + g mᵀ) + (1 − β)² g gᵀ
+
+        needs them alone. An error of rounding in M decays with it.
+        """
+        flat = gradients.flatten(1)
+        new_gramian = (flat @ flat.T).double()
+        if self.stored is None or self.decay == 0:
+            self.stored = gradients.new_zeros(len(gradients), count, gradients.shape[2])
+            self.stored.index_copy_(1, rows, gradients)
+            self._scale, self._gramian = 1.0, new_gramian
+        else:
+            assert self._gramian is not None
+            kept, new = self.decay, 1 - self.decay
+            if self._scale * kept < _SMALLEST:
+                self._to_size()
+            touched = self.stored.view(len(gradients), count, -1).index_select(1, rows)
+            cross = (touched.flatten(1) @ flat.T).double() * self._scale
+            self._gramian = kept**2 * self._gramian.double() + kept * new * (cross + cross.T) + new**2 * new_gramian
+            self._scale *= kept
+            touched.add_(gradients, alpha=new / self._scale)
+            self.stored.view(len(gradients), count, -1).index_copy_(1, rows, touched)
+        return self._gramian.to(gradients)
+
+    def _to_size(self) -> None:
+        assert self.stored is not None
+        if self._scale != 1.0:
+            self.stored.mul_(self._scale)
+            self._scale = 1.0

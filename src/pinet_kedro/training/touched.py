@@ -1,0 +1,68 @@
+"""The rows of the item tables that a step touches: what is computed and stored of gradients follows them, not the
+catalogue."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from pinet_kedro.backbones.backbone import Backbone
+
+# Share of the rows from which on the detour costs more than it saves.
+_MOST = 0.7
+
+
+class TouchedRows:
+    """Narrows a model's item tables to a step's rows, and hands their gradients to the whole tables."""
+
+    def __init__(self, tables: list[nn.Parameter]) -> None:
+        self._tables = tables
+        self._gradients = [torch.zeros_like(table) for table in tables]
+        self._number = torch.zeros(len(tables[0]), dtype=torch.int64, device=tables[0].device)
+        self._rows: Tensor | None = None
+        self._written: Tensor | None = None
+
+    def rows(
+        self, batches: list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]], drawn: Int[Tensor, "..."] | None
+    ) -> Int[Tensor, " R"] | None:
+        """Padding and the items of these inputs and targets and of what has been drawn, sorted; None where that is the
+        whole catalogue or nearly so."""
+        if drawn is None:
+            return None
+        touched = torch.zeros(len(self._number), dtype=torch.bool, device=self._number.device)
+        touched[0] = True
+        for items in (drawn, *(part for batch in batches for part in batch)):
+            touched[items.to(touched.device)] = True
+        found = touched.nonzero()[:, 0]
+        return found if len(found) < _MOST * len(touched) else None
+
+    @contextmanager
+    def narrow(self, model: Backbone, rows: Int[Tensor, " R"] | None) -> Iterator[list[nn.Parameter]]:
+        """The model's item tables inside the block, narrowed to the rows if there are any; whatever gradients they have
+        when it ends are those of the model's own tables."""
+        if rows is None:
+            yield self._tables
+            return
+        self._number[rows] = torch.arange(len(rows), device=rows.device)
+        self._rows = rows
+        try:
+            with model.narrowed(rows) as tables:
+                yield tables
+        finally:
+            self._rows = None
+        for whole, gradient, narrow in zip(self._tables, self._gradients, tables, strict=True):
+            if self._written is not None:
+                gradient[self._written] = 0
+            assert narrow.grad is not None
+            gradient[rows] = narrow.grad
+            whole.grad = gradient
+        self._written = rows
+
+    def named(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> tuple[Tensor, Tensor, Any]:
+        """Inputs, targets and what has been drawn, as the narrowed model numbers items."""
+        if self._rows is None:
+            return inputs, targets, drawn
+        return self._number[inputs], self._number[targets], drawn.renumbered(self._number)
