@@ -1,10 +1,10 @@
 """Gradients of the strata's losses, one forward and backward pass on each stratum's own sub-batch.
 
-Strata of activeness are length buckets, so separate sub-batches save the padding that they cost. Median CPU time of a
-step of deconfounded aggregation against a joint step of as many users, on one core (MovieLens-100k / Amazon Beauty):
-SASRec 1.20 x / 0.44 x of one padded batch, 1.24 x / 1.18 x of the joint step that training takes, which is cut by length
-itself; GRU4Rec 1.20 x / 1.37 x; DIN 1.07 x / 1.04 x. K backward passes through one graph cost 2.1–2.4 x and `vmap(grad)`
-2.3–10 x of one padded batch.
+Strata of activeness are length buckets, so separate sub-batches save the padding that they cost. Median CPU time of
+a step of deconfounded aggregation against a joint step of as many users, on one core (MovieLens-100k / Amazon Beauty):
+SASRec 1.20 x / 0.44 x of one padded batch, 1.24 x / 1.18 x of the joint step that training takes, which is cut by
+length itself; GRU4Rec 1.20 x / 1.37 x; DIN 1.07 x / 1.04 x. K backward passes through one graph cost 2.1–2.4 x and
+`vmap(grad)` 2.3–10 x of one padded batch.
 """
 
 from collections.abc import Callable, Iterable
