@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.interactions.events import Cleaning, clean_events
@@ -79,6 +80,7 @@ def small_training() -> BackboneTraining:
     return BackboneTraining(
         backbone=SASRecConfig(width=16, blocks=1, heads=2, max_length=10, dropout=0.1),
         schedule=Schedule(epochs=8, batch_users=32, learning_rate=1e-2, weight_average=0.9, validate_every=100),
+        aggregation=DeconfoundedConfig(),
     )
 
 

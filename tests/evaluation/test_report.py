@@ -246,7 +246,24 @@ def test_what_the_data_say_is_escaped(evaluation):
 
 
 def test_a_figure_that_the_page_does_not_know_is_shown_with_its_title(evaluation):
-    assert "Pareto front" in page(evaluation, {"front_figure": Figure().update_layout(title_text="Pareto front")}).text
+    front = Figure().update_layout(title_text="Pareto front")
+    assert "Pareto front" not in page(evaluation, {"front_figure": front}).text  # there is nothing to see
+    assert "Pareto front" in page(evaluation, {"front_figure": front.add_scatter(x=[1], y=[2])}).text
+
+
+def test_without_an_aggregation_the_page_says_so_and_compares_what_is_left(evaluation):
+    for name in ("backbone", "base_plugins"):
+        del evaluation["models"][name]
+    evaluation["comparisons"] = {
+        pair: values
+        for pair, values in evaluation["comparisons"].items()
+        if not {"backbone", "base_plugins"} & set(pair.split("_vs_"))
+    }
+    text = page(evaluation).text
+    assert "No aggregation of gradients is configured" in text
+    assert "What the aggregation adds" not in text
+    assert "PIN against the base" in text
+    assert not any("ggregation" in line for line in summary_lines(evaluation))
 
 
 def test_figures_are_not_changed_by_the_page(evaluation):

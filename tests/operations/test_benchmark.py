@@ -25,7 +25,7 @@ STRATA = ReportingStrata.model_validate(
         for name, thresholds in (("training", [5, 9]), ("head_tail", [9]), ("quintiles", [5]))
     }
 )
-METHODS = {"base": {"aggregation": None}, "backbone": {}}
+METHODS = {"base": {"aggregation": None}, "backbone": {"aggregation": {"rule": "deconfounded"}}}
 TRANSFER = {
     "separate": {"aggregation": None, "transfer": {"kind": "separate"}},
     "fine_tuned": {"aggregation": None, "transfer": {"kind": "fine_tuning", "epochs": 1}},

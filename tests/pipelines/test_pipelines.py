@@ -25,6 +25,7 @@ PARAMETERS = {
             "threads": 1,
             "backbone": {"name": "sasrec", "width": 8, "blocks": 1, "heads": 1, "max_length": 10},
             "schedule": {"epochs": 2, "batch_users": 32, "validate_every": 1},
+            "aggregation": {"rule": "deconfounded"},
         }
     ),
     "plugin_training": PluginTraining(folds=2),
@@ -38,11 +39,10 @@ class Kept(MemoryDataset):
         pass
 
 
-@pytest.fixture(scope="module")
-def outputs():
+def run_stages(parameters):
     """Everything that the stages up to the report make, each stage run alone on what the ones before it made."""
-    known = {"raw_interactions": generate_interactions(SyntheticLog(users=80, items=40)), "parameters": PARAMETERS}
-    known |= {f"params:{name}": value for name, value in PARAMETERS.items()}
+    known = {"raw_interactions": generate_interactions(SyntheticLog(users=80, items=40)), "parameters": parameters}
+    known |= {f"params:{name}": value for name, value in parameters.items()}
     for stage in STAGES[:-1]:
         pipeline = register_pipelines()[stage]
         inputs = {name: MemoryDataset(known[name], copy_mode="assign") for name in pipeline.inputs()}
@@ -50,6 +50,24 @@ def outputs():
         SequentialRunner().run(pipeline, DataCatalog({**inputs, **made}))
         known |= {name: dataset.load() for name, dataset in made.items() if dataset.exists()}
     return known
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    return run_stages(PARAMETERS)
+
+
+def test_without_an_aggregation_the_backbone_is_the_base_and_pin_the_base_with_plugins(outputs):
+    joint = PARAMETERS["backbone_training"].model_copy(update={"aggregation": None})
+    found = run_stages({**PARAMETERS, "backbone_training": joint})
+    assert found["backbone_model"] is found["base_model"]
+    assert found["pin_model"] is found["base_plugins_model"]
+    assert len(found["backbone_curve"]) == 0
+    assert found["evaluation"]["models"].keys() == {"base", "plugins_alone", "base_shared_plugin", "pin"}
+    assert "pin_vs_plugins_alone" in found["evaluation"]["comparisons"]
+    for group, values in found["evaluation"]["models"]["pin"].items():
+        assert values == outputs["evaluation"]["models"]["base_plugins"][group]
+    assert "No aggregation of gradients is configured" in found["report"]
 
 
 def test_benchmark_draws_a_table_and_two_figures(outputs, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pinet_kedro.configuration import Configuration
 
@@ -93,6 +93,11 @@ class TorchJDConfig(_OfRows):
         return self
 
 
+def _named(settings: Any) -> Any:
+    """Dials without a rule are those of deconfounded aggregation."""
+    return {"rule": "deconfounded", **settings} if isinstance(settings, dict) else settings
+
+
 AggregationConfig = Annotated[
     DeconfoundedConfig
     | BackdoorConfig
@@ -104,4 +109,5 @@ AggregationConfig = Annotated[
     | ReptileConfig
     | TorchJDConfig,
     Field(discriminator="rule"),
+    BeforeValidator(_named),
 ]

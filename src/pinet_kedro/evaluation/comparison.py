@@ -16,7 +16,7 @@ from pinet_kedro.interactions.split import Split
 
 REFERENCE = "base"
 # What the aggregation of gradients adds under the same plugins, and what a trained backbone adds to them at all.
-_ABLATIONS = (("pin", "base_plugins"), ("base_plugins", "plugins_alone"))
+_ABLATIONS = (("pin", "base_plugins"), ("base_plugins", "plugins_alone"), ("pin", "plugins_alone"))
 
 
 def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:

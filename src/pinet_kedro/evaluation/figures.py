@@ -20,7 +20,7 @@ MODEL_LABELS = {
     "plugins_alone": "Plugins without a backbone",
     "base_shared_plugin": "Base + one shared plugin",
     "base_plugins": "Base + plugins by stratum",
-    "pin": "PIN (aggregation + plugins)",
+    "pin": "PIN (backbone + plugins by stratum)",
 }
 GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
 QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}

@@ -18,9 +18,10 @@ _HEAD_MARGIN = 0.01
 _PAIRS = {
     "base_plugins_vs_base": "What the plugins add to the base",
     "base_plugins_vs_plugins_alone": "What the base adds to the plugins",
+    "pin_vs_plugins_alone": "What the backbone adds to the plugins",
     "backbone_vs_base": "What the aggregation adds without plugins",
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
-    "pin_vs_base": "Both together: PIN against the base",
+    "pin_vs_base": "PIN against the base",
 }
 # Figures that have a place of their own in the template.
 _PLACED = ("gains", "quintiles", "plugin_weights", "long_tail", "learning_curves", "stratum_weights")
@@ -45,13 +46,19 @@ def render_report(
         Path(__file__).with_name("report.html.j2"),
         title=f"Long-tail recommendation on {evaluation['data'].get('name') or 'these data'}",
         plotlyjs=Markup(get_plotlyjs()),
-        figures={name.removesuffix("_figure"): _embed(name.removesuffix("_figure"), f) for name, f in figures.items()},
+        figures={
+            name.removesuffix("_figure"): _embed(name.removesuffix("_figure"), figure)
+            for name, figure in figures.items()
+            if figure.data
+        },
         placed=_PLACED,
         gap=base_gap(evaluation),
         verdict=verdict(evaluation),
         improved=improved(evaluation),
         cards=[_card(evaluation, group) for group in ("tail", "head", "all")],
-        additions=[(text, _additions(evaluation, pair)) for pair, text in _PAIRS.items()],
+        additions=[
+            (t, _additions(evaluation, pair)) for pair, t in _PAIRS.items() if pair in evaluation["comparisons"]
+        ],
         aggregation=aggregation_effect(evaluation),
         groups=GROUP_LABELS,
         tables=_tables(evaluation),
@@ -74,7 +81,8 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         f"{number(_metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
-    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), aggregation_effect(evaluation, ["all"])]
+    effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
+    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect]
 
 
 def improved(evaluation: dict[str, Any]) -> bool:
@@ -120,6 +128,8 @@ def verdict(evaluation: dict[str, Any]) -> str:
 
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
     """One sentence on what the aggregation of gradients adds under the same plugins, to these groups of users."""
+    if "backbone" not in evaluation["models"]:
+        return "No aggregation of gradients is configured (backbone_training.aggregation): the backbone is the base."
     words = {
         "gain": "a gain is shown",
         "loss": "a loss is shown",

@@ -142,7 +142,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
     lines = []
     if (pin := results.get("pin_model")) is not None:
         plugins = ", ".join(pin.plugins.choice)
-        lines.append(f"Trained: base and backbone ({pin.backbone.config.name}), plugins of the strata ({plugins})")
+        lines.append(f"Trained: {pin.backbone.config.name}, plugins of the strata ({plugins})")
     if "evaluation" in results:
         from pinet_kedro.evaluation.report import summary_lines
 

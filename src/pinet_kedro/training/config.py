@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
+from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
@@ -23,7 +23,10 @@ class Schedule(Configuration):
 
 
 class BackboneTraining(Configuration):
-    """Everything that base and backbone share, and the aggregation that only the backbone uses."""
+    """Everything that base and backbone share, and the aggregation that only the backbone uses.
+
+    Without an aggregation the backbone is the base itself.
+    """
 
     seed: int = 1
     threads: int | None = Field(1, ge=1, description="torch threads; null leaves torch's own choice")
@@ -31,7 +34,7 @@ class BackboneTraining(Configuration):
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
     schedule: Schedule = Schedule()
-    aggregation: AggregationConfig = DeconfoundedConfig()
+    aggregation: AggregationConfig | None = None
 
 
 class GradientNoise(Configuration):

@@ -28,9 +28,16 @@ def train_deconfounded(
     strata: ReportingStrata,
     items: pd.DataFrame,
     config: BackboneTraining,
+    base: Recommender,
+    base_curve: pd.DataFrame,
     start: Start | None = None,
 ) -> tuple[Recommender, pd.DataFrame]:
-    """The backbone of the configured aggregation of gradients and its learning curve."""
+    """The backbone of the configured aggregation of gradients and its learning curve.
+
+    Where no aggregation is configured it is the base, and has no curve of its own.
+    """
+    if config.aggregation is None:
+        return base, base_curve[:0]
     return _train("backbone", sequences, split, strata, items, config, config.aggregation, start)
 
 

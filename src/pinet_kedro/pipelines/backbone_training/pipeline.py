@@ -6,15 +6,22 @@ from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_bas
 
 
 def create_pipeline(start: str | None = None) -> Pipeline:
-    """Two backbones that differ in nothing but the aggregation of gradients.
+    """Two backbones that differ in nothing but the aggregation of gradients; one where none is configured.
 
     `start`: the dataset that says where both start and on which budget; without one, from fresh weights.
     """
-    data = ["sequences", "split", "strata", "items", "params:backbone_training", *([start] if start else [])]
+    data = ["sequences", "split", "strata", "items", "params:backbone_training"]
+    begin = [start] if start else []
+    base = ["base_model", "base_curve"]
     return Pipeline(
         [
-            node(train_base, data, ["base_model", "base_curve"], name="train_base"),
-            node(train_deconfounded, data, ["backbone_model", "backbone_curve"], name="train_backbone"),
+            node(train_base, [*data, *begin], base, name="train_base"),
+            node(
+                train_deconfounded,
+                [*data, *base, *begin],
+                ["backbone_model", "backbone_curve"],
+                name="train_backbone",
+            ),
             node(
                 draw_curves,
                 ["base_curve", "backbone_curve"],

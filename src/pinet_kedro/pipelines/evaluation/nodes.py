@@ -12,9 +12,14 @@ from pinet_kedro.pipelines.types import Figure, Recommender
 
 
 def rank_targets(sequences: Sequences, split: Split, **models: Recommender) -> pd.DataFrame:
-    """Rank of every test target under every model, one row each: `model, user, rank, candidates`."""
+    """Rank of every test target under every model, one row each: `model, user, rank, candidates`.
+
+    Where no aggregation is configured, backbone and base are one, and so are PIN and the base with its plugins.
+    """
     from pinet_kedro.evaluation.ranks import rank_models
 
+    if models["backbone_model"].shares_evidence(models["base_model"]):
+        models = {name: model for name, model in models.items() if name not in ("backbone_model", "base_plugins_model")}
     return rank_models({name.removesuffix("_model"): model for name, model in models.items()}, sequences, split)
 
 

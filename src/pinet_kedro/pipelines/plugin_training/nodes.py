@@ -27,6 +27,16 @@ def plug(
     return replace(model, plugins=own), replace(model, plugins=shared)
 
 
+def plug_backbone(
+    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining,
+    base: Recommender, base_plugins: Recommender, base_shared: Recommender,
+) -> tuple[Recommender, Recommender]:  # fmt: skip
+    """As `plug`, for the backbone of the configured aggregation; the base's where that is the base itself."""
+    if model.shares_evidence(base):
+        return base_plugins, base_shared
+    return plug(model, scorers, sequences, split, config)
+
+
 def plug_without_backbone(
     model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining
 ) -> Recommender:
