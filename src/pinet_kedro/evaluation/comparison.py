@@ -15,8 +15,6 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 
 REFERENCE = "base"
-# What the aggregation of gradients adds under the same plugins, and what a trained backbone adds to them at all.
-_ABLATIONS = (("pin", "base_plugins"), ("base_plugins", "plugins_alone"), ("pin", "plugins_alone"))
 
 
 def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:
@@ -32,7 +30,10 @@ def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: Repo
     groups = strata.groups(activeness[users])
     ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
-    pairs += [pair for pair in _ABLATIONS if set(pair) <= set(by_model)]
+    # What the aggregation adds under the same plugins, a trained backbone to the plugins, and strata to one for all.
+    plugged = "base_plugins" if "base_plugins" in by_model else "pin"
+    ablations = [("pin", "base_plugins"), (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
+    pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
     return {
         "models": {name: metrics_by_group(r, groups) for name, r in by_model.items()},
         "comparisons": {

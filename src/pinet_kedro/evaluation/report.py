@@ -19,6 +19,8 @@ _PAIRS = {
     "base_plugins_vs_base": "What the plugins add to the base",
     "base_plugins_vs_plugins_alone": "What the base adds to the plugins",
     "pin_vs_plugins_alone": "What the backbone adds to the plugins",
+    "base_plugins_vs_base_shared_plugin": "What plugins by stratum add to one for all",
+    "pin_vs_base_shared_plugin": "What plugins by stratum add to one for all",
     "backbone_vs_base": "What the aggregation adds without plugins",
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
     "pin_vs_base": "PIN against the base",
