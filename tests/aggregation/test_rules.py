@@ -312,8 +312,12 @@ ERRORS = [
     ({"rule": "reptile", "inner_rate": 0}, ["inner_rate", "greater than 0"]),
     ({"rule": "group_dro", "step_size": 0}, ["step_size", "greater than 0"]),
     ({"rule": "effective_number", "overlap": 1}, ["overlap", "less than 1"]),
-    ({"strength": 0.5}, ["rule"]),
+    ({"strength": 0.5, "step_size": 1}, ["deconfounded", "'step_size' is no setting here"]),
 ]
+
+
+def test_dials_without_a_rule_are_those_of_deconfounded_aggregation():
+    assert TypeAdapter(AggregationConfig).validate_python({"strength": 0.5}) == DeconfoundedConfig(strength=0.5)
 
 
 @pytest.mark.parametrize(("given", "words"), ERRORS, ids=[str(given) for given, _ in ERRORS])

@@ -15,14 +15,14 @@ def test_best_model_is_stored_and_the_message_says_where(project):
     result = run(project, "schedule.learning_rate=4.0e+16", "schedule.validate_every=1")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
-    folder = project.folder / "data/06_models/diverged_backbone"
+    folder = project.folder / "data/06_models/diverged_base"
     words = " ".join(result.output.split())
     assert "learning_rate" in words
     assert "The best model until then (epoch " in words
     assert str(folder) in words
     [(items, _, _)] = Recommender.load(folder).recommend([[]], k=3)
     assert len(items) == 3
-    assert not (project.folder / "data/06_models/backbone").exists()
+    assert not (project.folder / "data/06_models/base").exists()
 
 
 def test_message_says_that_no_epoch_had_been_validated(project):
