@@ -317,7 +317,7 @@ ERRORS = [
 
 
 def test_dials_without_a_rule_are_those_of_deconfounded_aggregation():
-    assert TypeAdapter(AggregationConfig).validate_python({"strength": 0.5}) == DeconfoundedConfig(strength=0.5)
+    assert RULE.validate_python({"strength": 0.5}) == DeconfoundedConfig(strength=0.5)
 
 
 @pytest.mark.parametrize(("given", "words"), ERRORS, ids=[str(given) for given, _ in ERRORS])
