@@ -23,7 +23,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     full = sum((pipelines[name] for name in STAGES), start=Pipeline([]))
     studies = {
         study: sum((pipelines[name] for name in DATA_STAGES), start=_create(study))
-        for study in ("benchmark", "gradient_noise")
+        for study in ("benchmark", "gradient_noise", "tuning")
     }
     life = {name: _create(name) for name in LIFE}
     return {**pipelines, "full": full, **studies, **life, "__default__": full}

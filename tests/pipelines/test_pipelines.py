@@ -98,7 +98,7 @@ def test_gradient_noise_writes_two_tables_and_a_figure(outputs):
     assert len(figure.data) == 3 * (2 + 2)  # parts, each with two checkpoints and two numbers of users
 
 
-@pytest.mark.parametrize("study", ["benchmark", "gradient_noise"])
+@pytest.mark.parametrize("study", ["benchmark", "gradient_noise", "tuning"])
 def test_study_prepares_its_data(study):
     nodes = {n.name for n in register_pipelines()[study].nodes}
     assert {n.name for s in DATA_STAGES for n in register_pipelines()[s].nodes} < nodes

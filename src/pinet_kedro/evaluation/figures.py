@@ -143,7 +143,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     )  # fmt: skip
     figure.update_yaxes(title="users", rangemode="tozero", row=1, col=2)
     figure.update_layout(barmode="stack", bargap=0, legend_traceorder="normal")
-    return _finish(figure, statement, height=460)
+    return finish(figure, statement, height=460)
 
 
 def learning_curves_figure(curves: pd.DataFrame) -> Figure:
@@ -174,7 +174,7 @@ def learning_curves_figure(curves: pd.DataFrame) -> Figure:
     figure.update_yaxes(title="mean loss of a target", row=1, col=1)
     figure.update_yaxes(rangemode="tozero", row=1, col=2)
     ends = [f"{group} users {', '.join(values)}" for group, values in last.items() if values]
-    return _finish(figure, "NDCG@10 at the last validation: " + ("; ".join(ends) or "not measured"), height=460)
+    return finish(figure, "NDCG@10 at the last validation: " + ("; ".join(ends) or "not measured"), height=460)
 
 
 def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
@@ -203,7 +203,7 @@ def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
         )
     figure.update_xaxes(title="epoch", rangemode="tozero")
     figure.update_yaxes(title="weight in the update", tickformat=".0%", rangemode="tozero")
-    return _finish(figure, statement, height=400)
+    return finish(figure, statement, height=400)
 
 
 def gains_figure(evaluation: dict[str, Any]) -> Figure:
@@ -234,7 +234,7 @@ def gains_figure(evaluation: dict[str, Any]) -> Figure:
         range=[0.5 - len(models), 0.5], showgrid=False, zeroline=False,
     )  # fmt: skip
     tail, head = (with_interval(gain(evaluation, "pin_vs_base", group)) for group in ("tail", "head"))
-    return _finish(figure, f"PIN against the base: tail users {tail}, head users {head}", height=160 + 80 * len(models))
+    return finish(figure, f"PIN against the base: tail users {tail}, head users {head}", height=160 + 80 * len(models))
 
 
 def quintiles_figure(evaluation: dict[str, Any]) -> Figure:
@@ -256,7 +256,7 @@ def quintiles_figure(evaluation: dict[str, Any]) -> Figure:
     above = sum(pin["ndcg_at_10"] > base["ndcg_at_10"] for pin, base in both)
     figure.update_xaxes(title="fifths of the users, Q1 = least active", type="category")
     figure.update_yaxes(title="NDCG@10", rangemode="tozero")
-    return _finish(figure, f"PIN is above the base in {above} of {len(both)} fifths of the users by activeness", 440)
+    return finish(figure, f"PIN is above the base in {above} of {len(both)} fifths of the users by activeness", 440)
 
 
 def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
@@ -277,7 +277,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
             categoryorder="array", categoryarray=[text for text, _ in _CHOICES.values()], range=[-0.5, 2.5]
         )
         figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], title="stratum")
-        return _finish(figure, statement, height=180 + 34 * len(rows))
+        return finish(figure, statement, height=180 + 34 * len(rows))
     # The weights have scales of their own, so each has an axis of its own.
     columns = 2
     cells: list[list[dict[str, Any] | None]] = [
@@ -301,7 +301,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
     figure.update_xaxes(zeroline=True, zerolinecolor=_INK, zerolinewidth=1)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], showgrid=False)
     figure.update_layout(barmode="overlay", bargap=0.35)
-    return _finish(figure, statement, height=220 + 28 * len(rows) * len(cells))
+    return finish(figure, statement, height=220 + 28 * len(rows) * len(cells))
 
 
 def _label(model: str) -> str:
@@ -330,7 +330,7 @@ def _position(events: Int[np.ndarray, " E"]) -> np.ndarray:
     return np.log10(np.maximum(events, 0.5))
 
 
-def _finish(figure: Figure, statement: str, height: int) -> Figure:
+def finish(figure: Figure, statement: str, height: int) -> Figure:
     """The figure in the one style of all figures."""
     axis = {
         "gridcolor": _GRID, "linecolor": _GREY, "showline": True, "ticks": "outside", "tickcolor": _GREY,
@@ -372,7 +372,7 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
     figure.add_vline(x=0, line={"color": _INK, "width": 1})
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels)
     figure.update_xaxes(title=f"gain over the reference in {_metric(table)}", tickformat="+.0%")
-    return _finish(figure, "Gain of head and tail users, with 95 % intervals", height=160 + 46 * len(labels))
+    return finish(figure, "Gain of head and tail users, with 95 % intervals", height=160 + 46 * len(labels))
 
 
 def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
@@ -387,7 +387,7 @@ def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
     figure.update_xaxes(title=f"{_metric(table)} of tail users")
     figure.update_yaxes(title=f"{_metric(table)} of head users")
-    return _finish(figure, "Up and to the right is better for both", height=560)
+    return finish(figure, "Up and to the right is better for both", height=560)
 
 
 def _metric(table: pd.DataFrame) -> str:
@@ -441,4 +441,4 @@ def gradient_noise_figure(table: pd.DataFrame) -> Figure:
         f"After epoch {epochs[-1]} a step's gradient of a stratum has the cosine {step} with the true one; "
         f"as many users as the stratum has, {whole}"
     )
-    return _finish(figure, statement, height=480)
+    return finish(figure, statement, height=480)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
 
 from pinet_kedro.evaluation.figures import share
 
@@ -24,6 +26,16 @@ def render(template: Path, **values: Any) -> str:
     )
     environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=_shown)
     return environment.get_template(template.name).render(**values)
+
+
+def embed(name: str, figure: Figure) -> dict[str, Any]:
+    """The figure as a div; its title becomes text of the page, which breaks into lines on a narrow screen."""
+    caption = figure.layout.title.text or name.replace("_", " ")
+    panels = len(list(figure.select_xaxes()))
+    figure = Figure(figure).update_layout(title_text="", margin_t=32 if panels > 1 else 12, dragmode=False)
+    options = {"responsive": True, "displayModeBar": False}
+    div = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=options)
+    return {"caption": caption, "html": Markup(div), "wide": panels > 1}
 
 
 def number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import GROUP_LABELS, MODEL_LABELS, gain, percent, share, with_interval
-from pinet_kedro.evaluation.page import count, number, render
+from pinet_kedro.evaluation.page import count, embed, number, render
 
 # A loss of head users below this share counts as none: METHOD's "improved" is tail above 0 and head above −1 %.
 _HEAD_MARGIN = 0.01
@@ -49,7 +49,7 @@ def render_report(
         title=f"Long-tail recommendation on {evaluation['data'].get('name') or 'these data'}",
         plotlyjs=Markup(get_plotlyjs()),
         figures={
-            name.removesuffix("_figure"): _embed(name.removesuffix("_figure"), figure)
+            name.removesuffix("_figure"): embed(name.removesuffix("_figure"), figure)
             for name, figure in figures.items()
             if figure.data
         },
@@ -242,16 +242,6 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name in names
     ]
-
-
-def _embed(name: str, figure: Figure) -> dict[str, Any]:
-    """The figure as a div; its title becomes text of the page, which breaks into lines on a narrow screen."""
-    caption = figure.layout.title.text or name.replace("_", " ")
-    panels = len(list(figure.select_xaxes()))
-    figure = Figure(figure).update_layout(title_text="", margin_t=32 if panels > 1 else 12, dragmode=False)
-    options = {"responsive": True, "displayModeBar": False}
-    div = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=options)
-    return {"caption": caption, "html": Markup(div), "wide": panels > 1}
 
 
 def _difference(p: float, n: int, q: float, m: int) -> tuple[float, float]:

@@ -25,6 +25,13 @@ log = logging.getLogger("pinet_kedro")
 _DATA_PARAMETERS = {"filepath", "user", "item", "timestamp", "rating", "timestamp_unit"}
 
 
+# Outputs of nodes that the last lines are made of.
+_TOLD = {
+    "evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations",
+    "tuning", "tuning_finalists", "tuning_choice",
+}  # fmt: skip
+
+
 class InputGuard:
     """Refuses what can be seen to be wrong before any work is done."""
 
@@ -116,12 +123,14 @@ class TrackingHook:
             tracking.log_evaluation(inputs["evaluation"])  # stored by an earlier run
             tracking.log_report(inputs["report"])
         for name, value in outputs.items():
-            if name in ("evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations"):
+            if name in _TOLD:
                 self._results[name] = value
             if name == "evaluation":
                 tracking.log_evaluation(value)
             elif name == "report":
                 tracking.log_report(value)
+            elif name == "tuning_page":
+                tracking.log_report(value, "tuning")
             elif name.endswith("_figure"):
                 tracking.log_figure(name.removesuffix("_figure"), value)
 
@@ -157,6 +166,12 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
             "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
             "to it were skipped: {path}".format(**recommendations.summary, path=_path(catalog, "recommendations"))
         )
+    if "tuning_choice" in results:
+        from pinet_kedro.operations.tuning.page import summary_lines as tuning_lines
+
+        lines += tuning_lines(results["tuning"], results["tuning_finalists"], results["tuning_choice"])
+        lines.append(f"Written: {_path(catalog, 'tuned_parameters')}; use it: kedro run --pipeline=full --env=tuned")
+        lines.append(f"Page: {_path(catalog, 'tuning_page')}")
     outputs = pipeline.all_outputs()
     if "report" in outputs:
         lines.append(f"Report: {_path(catalog, 'report')}")

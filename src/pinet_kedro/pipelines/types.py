@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from pinet_kedro.operations.retraining.champion import Reign
     from pinet_kedro.operations.retraining.intake import Intake
     from pinet_kedro.operations.retraining.round import Start
+    from pinet_kedro.operations.tuning.finalists import Choice
+    from pinet_kedro.operations.tuning.plan import Plan
+    from pinet_kedro.operations.tuning.study import Record
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:
-    Drift = Figure = FrozenScorers = Intake = Recommendations = Recommender = Reign = Start = Any
+    Choice = Drift = Figure = FrozenScorers = Intake = Plan = Recommendations = Recommender = Record = Reign = Any
+    Start = Any
 
-__all__ = ["Drift", "Figure", "FrozenScorers", "Intake", "Recommendations", "Recommender", "Reign", "Start"]
+__all__ = [
+    "Choice", "Drift", "Figure", "FrozenScorers", "Intake", "Plan", "Recommendations", "Recommender", "Record", "Reign",
+    "Start",
+]  # fmt: skip

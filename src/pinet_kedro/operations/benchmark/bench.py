@@ -103,6 +103,16 @@ class Bench:
         """Where a cell's ranks are stored."""
         return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash, self.strata)}.parquet"))
 
+    def model(self, cell: Cell) -> RecommenderDataset:
+        """Where the model that a cell has trained is stored."""
+        return RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash, self.strata)))
+
+    def curve(self, cell: Cell) -> ParquetDataset:
+        """Where that model's learning curve is stored, one row an epoch."""
+        return ParquetDataset(
+            filepath=str(self.folder / "curves" / f"{cell.model_name(self.hash, self.strata)}.parquet")
+        )
+
     def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
 
@@ -177,14 +187,16 @@ class Bench:
     def _trained(self, cell: Cell) -> Any:
         from pinet_kedro.plugins.popularity import count_popularity
         from pinet_kedro.recommender import Recommender
-        from pinet_kedro.training.backbone import train_backbone
+        from pinet_kedro.training.backbone import EpochReport, train_backbone
 
-        store = RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash, self.strata)))
+        store = self.model(cell)
         if not store.exists():
+            reports: list[EpochReport] = []
             backbone = train_backbone(
                 self.sequences, self.split, self.strata, len(self.items), cell.training,
-                None if cell.joint else cell.training.aggregation,
+                None if cell.joint else cell.training.aggregation, reports.append,
             )  # fmt: skip
+            self.curve(cell).save(pd.DataFrame([{"epoch": r.epoch, **r.row(), "seconds": r.seconds} for r in reports]))
             popularity = count_popularity(self.sequences, self.split, len(self.items))
             store.save(Recommender(backbone, self.strata, popularity, self.items["item_id"].to_numpy(object)))
         return store.load()

@@ -5,6 +5,9 @@ import logging
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.operations.project import project_folder
@@ -16,6 +19,7 @@ from pinet_kedro.operations.scheduling.processes import is_gone, this_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
     from plotly.graph_objects import Figure
 
     from pinet_kedro.training.backbone import EpochReport
@@ -27,10 +31,15 @@ _PROCESS = "process."  # prefix of the tags that say which process a run belongs
 
 
 class _Run:
-    def __init__(self, client: "MlflowClient", run_id: str, uri: str, environment: str) -> None:
+    def __init__(
+        self, client: "MlflowClient", run_id: str, experiment_id: str, config: Tracking, environment: str
+    ) -> None:
         self.client = client
         self.run_id = run_id
-        self.uri = public(uri)
+        self.experiment_id = experiment_id
+        self.config = config
+        self.environment = environment
+        self.uri = public(config.uri)
         self.outbox = Outbox(self.uri)
         self.register = f"kedro run --pipeline=registration --env={environment}"
 
@@ -65,7 +74,7 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
             params=[Param(key, public(str(value))) for key, value in flat(plain(parameters)).items()],
             tags=[RunTag(key, value) for key, value in recorded.items()],
         )
-    _current = _Run(client, run.info.run_id, config.uri, tags.get("environment", "local"))
+    _current = _Run(client, run.info.run_id, experiment_id, config, tags.get("environment", "local"))
     # Ctrl-C, and SIGTERM made like it; does nothing when the run has ended before. An exit code of 143 says SIGTERM.
     atexit.register(end_run, "KILLED")
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -91,6 +100,12 @@ def _end_the_dead(client: "MlflowClient", experiment_id: str) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
 
 
+def end_the_dead() -> None:
+    """Closes what processes of this machine have left open in the experiment of the current run."""
+    if (run := _current) is not None:
+        run.outbox.send("end of what has died", lambda: _end_the_dead(run.client, run.experiment_id))
+
+
 def connect(config: Tracking) -> "MlflowClient":
     """A client of the configured server, which is MLflow's own from now on.
 
@@ -98,16 +113,103 @@ def connect(config: Tracking) -> "MlflowClient":
     """
     import mlflow
 
-    uri = config.uri
-    if uri.startswith(_FILE):
-        uri = _FILE + str(project_folder() / uri.removeprefix(_FILE))
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(_address(config))
     return mlflow.MlflowClient()
+
+
+def _address(config: Tracking) -> str:
+    uri = config.uri
+    return _FILE + str(project_folder() / uri.removeprefix(_FILE)) if uri.startswith(_FILE) else uri
 
 
 def run_id() -> str | None:
     """Id of the run of this process, if one is tracked."""
     return _current.run_id if _current else None
+
+
+def environment() -> str | None:
+    """Name of the Kedro environment of the run of this process, if one is tracked."""
+    return _current.environment if _current else None
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Where runs inside the run of this process belong; may be handed to other processes."""
+
+    uri: str
+    experiment_id: str
+    parent: str
+
+    def run(self, name: str) -> "NestedRun":
+        return NestedRun(self, name)
+
+
+def nested() -> Nested | None:
+    """Where runs inside the run of this process belong, if one is tracked."""
+    if (run := _current) is None:
+        return None
+    return Nested(_address(run.config), run.experiment_id, run.run_id)
+
+
+_outboxes: dict[str, Outbox] = {}  # one for all nested runs of a process: what is away is away for all of them
+
+
+class NestedRun:
+    """A run inside another one, which may be that of another process.
+
+    Everything is sent through an outbox, the run's creation too: a server that is away holds up nothing, and what it
+    did not take is sent with what follows. The run carries its process, so that one which dies is closed by the next.
+    """
+
+    def __init__(self, nested: Nested, name: str) -> None:
+        from mlflow import MlflowClient
+
+        self._nested, self._name, self._id = nested, name, ""
+        self._client = MlflowClient(nested.uri)
+        self._outbox = _outboxes.setdefault(nested.uri, Outbox(public(nested.uri)))
+
+    def start(self, tags: dict[str, str], parameters: dict[str, Any]) -> None:
+        """Opens the run, with these tags and parameters."""
+        from mlflow.entities import Param
+        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+        began = int(time.time() * 1000)
+        all_tags = {MLFLOW_PARENT_RUN_ID: self._nested.parent, **tags}
+        all_tags |= {_PROCESS + key: value for key, value in this_process().items()}
+        told = [Param(key, str(value)) for key, value in parameters.items()]
+
+        def create() -> None:
+            run = self._client.create_run(self._nested.experiment_id, began, all_tags, self._name)
+            self._id = run.info.run_id
+
+        self._outbox.send(self._name, create)
+        self._send(lambda: self._client.log_batch(self._id, params=told))
+
+    def log(self, metrics: "list[Metric]") -> None:
+        """Metrics of the run."""
+        self._send(lambda: self._client.log_batch(self._id, metrics=metrics))
+
+    def end(self, status: str, tags: dict[str, str]) -> None:
+        """Closes the run."""
+        from mlflow.entities import RunTag
+
+        told = [RunTag(key, value[:4000]) for key, value in tags.items()]
+        ended = int(time.time() * 1000)
+        self._send(lambda: self._client.log_batch(self._id, tags=told))
+        self._send(lambda: self._client.set_terminated(self._id, status, ended))
+
+    def _send(self, call: Callable[[], object]) -> None:
+        # Without a run, which the server has refused, there is nothing to log to.
+        self._outbox.send(self._name, lambda: call() if self._id else None)
+
+
+def close_nested() -> None:
+    """Sends what still waits of the nested runs of this process, and says what could not be recorded."""
+    for uri, outbox in _outboxes.items():
+        outbox.flush()
+        if left := outbox.left():
+            log.warning("Not recorded by the tracking server %s: %s.", public(uri), left)
+    _outboxes.clear()
 
 
 def register_later() -> str:
@@ -170,6 +272,6 @@ def log_figure(name: str, figure: "Figure") -> None:
         _send(f"figure {name}", "log_text", figure.to_html(include_plotlyjs="cdn"), f"figures/{name}.html")
 
 
-def log_report(page: str) -> None:
-    """The report page."""
-    _send("report", "log_text", page, "report.html")
+def log_report(page: str, name: str = "report") -> None:
+    """The report page, or another one."""
+    _send(name, "log_text", page, f"{name}.html")

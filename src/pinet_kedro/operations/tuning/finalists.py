@@ -1,0 +1,238 @@
+"""The finalists of a study: trained again, in full and on seeds that no trial had, and only then compared.
+
+A trial's first value is the luckiest of many on one seed. The choice is made on validation targets over the fresh
+seeds; the test targets are reported, beside those of the shipped configuration and of the base, and decide nothing.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.benchmark import benchmark_table
+from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.operations.benchmark.bench import Bench, Cell
+from pinet_kedro.operations.datasets import ParquetDataset
+from pinet_kedro.operations.lock import hold
+from pinet_kedro.operations.provenance import plain
+from pinet_kedro.operations.tuning.plan import Plan
+from pinet_kedro.operations.tuning.study import Record
+from pinet_kedro.operations.tuning.trial import GROUPS
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.cross_fit import cross_fitted_ranks
+
+log = logging.getLogger("pinet_kedro")
+
+BASE, SHIPPED = "base", "shipped"
+_VARIANT = "plugins"
+_LOCK_S = 24 * 3600
+
+
+class Choice(Configuration):
+    """What was chosen, and what follows from it."""
+
+    label: str
+    trial: int | None = Field(description="None: the shipped configuration itself")
+    why: str
+    values: dict[str, Any] = Field(description="of the tuned parameters")
+    training: dict[str, Any]
+    plugins: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that is trained in full; `trial` is None for what no trial has tried."""
+
+    label: str
+    training: BackboneTraining
+    plugins: PluginTraining
+    joint: bool
+    trial: int | None = None
+    values: dict[str, Any] | None = None
+
+
+def hold_finals(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.DataFrame, Choice]:
+    """The table of the finalists, and the choice. What an earlier run has trained is read.
+
+    One row for each candidate and group (all, head, tail): `first` is the trial's value; `short` and `short_deviation`
+    are mean and deviation over the fresh seeds at the same epoch; `valid…` in full, `valid_gain, valid_low, valid_high`
+    against the shipped configuration; `test…` of the model alone and with plugins, gains against the base alike.
+    """
+    bench = Bench(plan.data.sequences, plan.data.split, plan.data.strata, plan.data.items, plan.data.hash,
+                  plan.results / "finalists")  # fmt: skip
+    candidates = _candidates(plan, record, trials)
+    with hold("tuning_finalists", wait_s=_LOCK_S):
+        log.info("Training %s in full on seeds %s", ", ".join(c.label for c in candidates), _seeds(plan))
+        cells = {candidate.label: _cells(plan, candidate) for candidate in candidates}
+        ranks = [bench.run([cell for some in cells.values() for cell in some], plan.config.workers)]
+        valid = _on_validation(plan, bench, candidates, cells)
+        chosen = _choose(plan, candidates, valid)
+        if not chosen.joint and chosen.trial is not None:
+            # The base under the chosen settings, which were tuned for another: what is left is the aggregation's.
+            twin = Candidate(f"{BASE} as {chosen.label}", chosen.training, chosen.plugins, joint=True)
+            cells[twin.label] = _cells(plan, twin)
+            ranks.append(bench.run(cells[twin.label], plan.config.workers))
+            candidates.append(twin)
+            more = _on_validation(plan, bench, [twin], cells)
+            valid = pd.concat([valid, more], ignore_index=True)
+    table = _table(plan, bench, candidates, cells, trials, valid, pd.concat(ranks, ignore_index=True))
+    return table, _described(plan, chosen)
+
+
+def _seeds(plan: Plan) -> str:
+    return ", ".join(map(str, plan.config.finalists.seeds))
+
+
+def _candidates(plan: Plan, record: Record, trials: pd.DataFrame) -> list[Candidate]:
+    """The base, the shipped configuration, and the best trials of the front."""
+    out = [Candidate(BASE, plan.training, plan.plugins, joint=True)]
+    if not plan.shipped_joint:
+        out.append(Candidate(SHIPPED, plan.training, plan.plugins, joint=False))
+    done = trials[trials["state"] == "complete"].set_index("number")
+    best = done.loc[list(record.front)].copy()
+    best["worth"] = _worth(plan, {g: best[g] for g in GROUPS}, record.base)
+    numbers = best.sort_values("worth", ascending=False, kind="stable").index[: plan.config.finalists.count].tolist()
+    if plan.config.choose is not None and plan.config.choose not in numbers:
+        if plan.config.choose not in done.index:
+            raise InputError(
+                f"tuning.choose = {plan.config.choose} is no trial of study {plan.name} that has come to its end; "
+                f"there are {', '.join(map(str, done.index))}."
+            )
+        numbers.append(plan.config.choose)
+    study = plan.load()
+    for number in numbers:
+        values = study.get_trials(deepcopy=False)[number].params
+        training, plugins = plan.space.configured(values)
+        joint = plan.aggregation(training) is None
+        out.append(Candidate(f"trial {number}", training, plugins, joint, number, values))
+    return out
+
+
+def _worth(plan: Plan, ndcg: dict[str, Any], reference: dict[str, float]) -> Any:
+    """What a business that weighs the groups so would choose by: (1 − w) · head + w · tail, relative to a reference."""
+    weight = plan.config.tail_weight if plan.two_objectives else 1.0
+    parts = [(1 - weight, "head"), (weight, "tail")]
+    return sum(w * ndcg[group] / max(reference[group], 1e-9) for w, group in parts)
+
+
+def _cells(plan: Plan, candidate: Candidate) -> list[Cell]:
+    schedule = candidate.training.schedule.model_copy(update={"validate_every": plan.config.validate_every})
+    training = candidate.training.model_copy(update={"schedule": schedule})
+    return [
+        Cell(candidate.label, training.model_copy(update={"seed": seed}), candidate.joint,
+             {_VARIANT: candidate.plugins})
+        for seed in plan.config.finalists.seeds
+    ]  # fmt: skip
+
+
+def _on_validation(plan: Plan, bench: Bench, candidates: list[Candidate], cells: dict[str, list[Cell]]) -> pd.DataFrame:
+    """Rank of every validation target under every candidate and seed; stored, so that it is done once."""
+    users = np.flatnonzero(plan.data.split.valid_at > 0)
+    found = []
+    for candidate in candidates:
+        for cell in cells[candidate.label]:
+            name = f"{cell.name(bench.hash, bench.strata)}.parquet"
+            store = ParquetDataset(filepath=str(bench.folder / "validation" / name))
+            if not store.exists():
+                store.save(_validated(plan, bench, candidate, cell, users))
+            found.append(store.load().assign(model=candidate.label, seed=cell.training.seed, backbone="all"))
+    return pd.concat(found, ignore_index=True)
+
+
+def _validated(plan: Plan, bench: Bench, candidate: Candidate, cell: Cell, users: np.ndarray) -> pd.DataFrame:
+    data, model = plan.data, bench.model(cell).load()
+    if plan.space.tunes_plugins:
+        ranks = cross_fitted_ranks(
+            model.backbone, data.sequences, data.split, data.strata, data.items, candidate.plugins
+        )
+    else:
+        at, activeness = data.split.valid_at[users], data.split.train_end[users]
+        ranks = target_ranks(model, data.sequences, users, at, activeness)
+    return pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates})
+
+
+def _choose(plan: Plan, candidates: list[Candidate], valid: pd.DataFrame) -> Candidate:
+    """The candidate that is worth most over the fresh seeds; the shipped configuration is one of them."""
+    by_label = {candidate.label: candidate for candidate in candidates}
+    if plan.config.choose is not None:
+        return by_label[f"trial {plan.config.choose}"]
+    shipped = BASE if plan.shipped_joint else SHIPPED
+    means = _means(plan, valid)
+    able = [candidate for candidate in candidates if candidate.trial is not None or candidate.label == shipped]
+    if not plan.two_objectives:
+        kept = [c for c in able if means[c.label]["head"] >= means[BASE]["head"]]
+        if not kept:
+            return by_label[shipped]
+        able = kept
+    return max(able, key=lambda c: float(_worth(plan, means[c.label], means[shipped])))
+
+
+def _means(plan: Plan, valid: pd.DataFrame) -> dict[str, dict[str, float]]:
+    table = _compared(plan, valid, str(valid["model"].iloc[0]))
+    values = table.pivot_table(index="model", columns="group", values="value")
+    return {str(label): {group: float(row[group]) for group in GROUPS} for label, row in values.iterrows()}
+
+
+def _compared(plan: Plan, ranks: pd.DataFrame, reference: str) -> pd.DataFrame:
+    table = benchmark_table(ranks, np.asarray(plan.data.split.train_end), plan.data.strata, reference)
+    return table[table["group"].isin(["all", *GROUPS])]
+
+
+def _table(
+    plan: Plan, bench: Bench, candidates: list[Candidate], cells: dict[str, list[Cell]], trials: pd.DataFrame,
+    valid: pd.DataFrame, test: pd.DataFrame,
+) -> pd.DataFrame:  # fmt: skip
+    shipped = BASE if plan.shipped_joint else SHIPPED
+    on_valid, on_test = _by_model(plan, valid, shipped), _by_model(plan, test.assign(backbone="all"), BASE)
+    first = trials.set_index("number").to_dict("index")
+    rows = []
+    for candidate in candidates:
+        curves = [bench.curve(cell).load().set_index("epoch") for cell in cells[candidate.label]]
+        for group in ("all", *GROUPS):
+            short = pd.concat([curve.loc[[plan.epochs], f"valid_ndcg_at_10_{group}"] for curve in curves])
+            lucky = first[candidate.trial].get(group) if candidate.trial is not None else None
+            rows.append(
+                {
+                    "candidate": candidate.label, "group": group, "seeds": len(curves),
+                    "first": np.nan if lucky is None else lucky,
+                    "short": float(short.mean()), "short_deviation": float(short.std(ddof=1)),
+                    **_columns("valid", on_valid[candidate.label, group], "gain", "low", "high"),
+                    **_columns("test", on_test[candidate.label, group], "gain", "low", "high"),
+                    **_columns("pin", on_test[f"{candidate.label}+{_VARIANT}", group],
+                               *(f"same_plugins_{end}" for end in ("gain", "low", "high"))),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _by_model(plan: Plan, ranks: pd.DataFrame, reference: str) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = _compared(plan, ranks, reference).to_dict("records")
+    return {(row["model"], row["group"]): {str(key): value for key, value in row.items()} for row in rows}
+
+
+def _columns(kind: str, row: dict[str, Any], *gain: str) -> dict[str, float]:
+    ends = {f"{kind}_{end}": row[name] for end, name in zip(("gain", "low", "high"), gain, strict=True)}
+    return {kind: row["value"], f"{kind}_deviation": row["seed_deviation"], **ends}
+
+
+def _described(plan: Plan, chosen: Candidate) -> Choice:
+    seeds = f" over the fresh seeds {_seeds(plan)}"
+    if plan.config.choose is not None:
+        why = "named by tuning.choose"
+    elif chosen.trial is None:
+        why = f"no finalist was better on validation targets{seeds}"
+    elif plan.two_objectives:
+        weight = plan.config.tail_weight
+        why = f"the best finalist on validation targets{seeds}, the tail counting {weight:g} of 1"
+    else:
+        why = f"the best tail on validation targets{seeds}, the head not below the base's"
+    return Choice(
+        label=chosen.label, trial=chosen.trial, why=why, values=chosen.values or {},
+        training=plain(chosen.training), plugins=plain(chosen.plugins),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""An Optuna study over the parameters of training, on the data of one environment."""

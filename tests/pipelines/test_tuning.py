@@ -1,0 +1,234 @@
+"""`kedro run --pipeline=tuning` with real processes: killed and resumed, shared by workers, used by `--env=tuned`."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+LONG = "tuning.epochs=80,tuning.validate_every=80,backbone_training.schedule.epochs=80"
+
+
+def command(project, *arguments):
+    return [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=tuning", "--env=test", *arguments]
+
+
+def start(project, *arguments):
+    """The command in a process group of its own, as a terminal starts it."""
+    log = (project.folder / "tuning.log").open("wb")
+    return subprocess.Popen(
+        command(project, *arguments), cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def wait_for(project, process, seen, seconds=90):
+    """Returns when the tracking database satisfies `seen`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if seen(runs(project)):
+            return
+        assert process.poll() is None, (project.folder / "tuning.log").read_text()
+        time.sleep(0.1)
+    raise AssertionError((project.folder / "tuning.log").read_text())
+
+
+def runs(project):
+    path = project.folder / "mlflow.db"
+    try:
+        with sqlite3.connect(path) as database:
+            return database.execute("select name, status from runs order by start_time").fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def trials(project):
+    return pd.read_parquet(project.folder / "data/07_model_output/tuning_trials.parquet")
+
+
+def record(project):
+    return json.loads((project.folder / "data/08_reporting/tuning.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tuned(new_project, tmp_path_factory):
+    """A project after `kedro run --pipeline=tuning --env=test`."""
+    project = new_project(tmp_path_factory.mktemp("tuned"))
+    result = project.run("--pipeline=tuning", "--env=test")
+    assert result.exit_code == 0, result.output
+    return project
+
+
+def test_the_tuned_environment_is_used_as_it_is(tuned, caplog):
+    result = tuned.run("--pipeline=full", "--env=tuned")
+    assert result.exit_code == 0, result.output
+    choice = json.loads((tuned.folder / "data/08_reporting/tuning_choice.json").read_text())
+    trained = json.loads((tuned.folder / "data/06_models/backbone/recommender.json").read_text())["backbone"]
+    assert trained == choice["training"]["backbone"]
+    users = pd.read_parquet(tuned.folder / "data/04_feature/users.parquet")
+    assert len(users) == 150  # the synthetic log of --env=test
+    assert "schedule" in yaml.safe_load((tuned.folder / "conf/tuned/parameters.yml").read_text())["backbone_training"]
+
+
+def test_every_trial_is_a_nested_run_with_parameters_curve_values_and_state(tuned):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tuned.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("pinet")
+    table = trials(tuned).set_index("number")
+    found = client.search_runs([experiment.experiment_id], "tags.trial != ''")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.pipeline = 'tuning'")
+    assert {run.data.tags["mlflow.parentRunId"] for run in found} == {parent.info.run_id}
+    assert {int(run.data.tags["trial"]) for run in found} == set(table.index)
+    for run in found:
+        row = table.loc[int(run.data.tags["trial"])]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["trial.state"].lower() == row["state"]
+        assert run.data.tags["study"] == record(tuned)["study"]
+        rate = float(run.data.params["backbone_training.schedule.learning_rate"])
+        assert rate == pytest.approx(row["backbone_training.schedule.learning_rate"])
+        steps = [m.step for m in client.get_metric_history(run.info.run_id, "loss")]
+        assert steps == list(range(1, int(row["epochs"]) + 1))
+        if row["state"] == "complete":
+            assert run.data.metrics["valid_tail"] == pytest.approx(row["tail"])
+    assert "tuning.html" in {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+
+
+def test_the_page_and_the_figures_are_there_and_fetch_nothing(tuned):
+    reporting = tuned.folder / "data/08_reporting"
+    page = (reporting / "tuning.html").read_text()
+    assert record(tuned)["study"] in page
+    assert "<script src=" not in page
+    for name in ("history", "importances", "slices", "front"):
+        assert json.loads((reporting / f"tuning_{name}.json").read_text())["data"] is not None
+
+
+def test_a_finished_study_tries_nothing_again_and_says_where_everything_is(tuned, caplog):
+    before = trials(tuned)
+    with caplog.at_level("INFO", logger="pinet_kedro"):
+        result = tuned.run("--pipeline=tuning", "--env=test", "--params=tuning.choose=0")
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(trials(tuned), before)
+    said = "\n".join(entry.getMessage() for entry in caplog.records)
+    assert "4 of 4 trials are done" in said
+    assert "Chosen: trial 0, named by tuning.choose" in said
+    assert str(tuned.folder / "conf/tuned/parameters.yml") in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project, workers):
+    process = start(project, f"--params=tuning.trials=5,tuning.workers={workers}")
+    try:
+        wait_for(project, process, lambda found: sum(status == "FINISHED" for _, status in found) >= 2)
+    finally:
+        process.kill()  # kill -9
+        process.wait(30)
+    time.sleep(5 if workers > 1 else 0)  # a worker sees at the end of an epoch that its command is gone
+    done = subprocess.run(
+        command(project, "--params=tuning.trials=5"),
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    table = trials(project)
+    finished = table[table["state"] != "interrupted"]
+    assert sorted(finished["slot"]) == [0, 1, 2, 3, 4]
+    assert set(finished["state"]) <= {"complete", "pruned"}
+    statuses = [status for _, status in runs(project)]
+    assert "RUNNING" not in statuses
+    assert statuses.count("FINISHED") == len(finished) + 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_puts_the_trials_back_and_leaves_nothing_running(project, workers):
+    process = start(project, f"--params=tuning.workers={workers},{LONG}")
+    try:
+        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == workers)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+    assert [status for _, status in runs(project)] == ["KILLED"] * (workers + 1)
+    said = (project.folder / "tuning.log").read_text()
+    assert "Aborted!" in said
+    assert "Traceback" not in said
+    (journal,) = (project.folder / "data/07_model_output/tuning").glob("*.journal")
+    assert journal.read_text().count('"interrupted":"the run was stopped"') == workers
+
+
+def test_a_worker_that_is_killed_is_replaced(project):
+    process = start(project, f"--params=tuning.workers=2,tuning.trials=3,{LONG}")
+    try:
+        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == 2)
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "-o", "args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+        )
+        workers = [int(line.split()[0]) for line in children.stdout.splitlines() if "multiprocessing.spawn" in line]
+        subprocess.run(["kill", "-9", str(workers[0])], check=True)
+        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == 3)
+        statuses = [status for name, status in runs(project) if name.startswith("trial")]
+        assert sorted(statuses) == ["FAILED", "RUNNING", "RUNNING"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    said = (project.folder / "tuning.log").read_text()
+    assert "A worker of the study has died (exit code -9)" in said
+    assert "Traceback" not in said
+    assert "RUNNING" not in [status for _, status in runs(project)]
+
+
+def test_two_workers_share_one_study(project):
+    result = project.run("--pipeline=tuning", "--env=test", "--params=tuning.workers=2,tuning.trials=6")
+    assert result.exit_code == 0, result.output
+    table = trials(project)
+    assert table["slot"].tolist() == list(range(6))
+    assert set(table["state"]) <= {"complete", "pruned"}
+    journal = (project.folder / "data/07_model_output/tuning").glob("*.journal")
+    processes = {json.loads(line)["user_attr"]["process"]["pid"] for path in journal
+                 for line in path.read_text().splitlines() if '"process":' in line}  # fmt: skip
+    assert len(processes) == 2
+
+
+def test_a_name_that_is_no_parameter_is_refused_before_the_first_trial(project):
+    path = project.folder / "conf/test/parameters.yml"
+    told = yaml.safe_load(path.read_text())
+    told["tuning"]["space"]["backbone_training.schedule.lerning_rate"] = {"type": "float", "low": 0.1, "high": 1.0}
+    path.write_text(yaml.safe_dump(told))
+    result = project.run("--pipeline=tuning", "--env=test")
+    assert result.exit_code == 1
+    assert "lerning_rate" in result.output
+    assert "Did you mean 'backbone_training.schedule.learning_rate'" in result.output
+    assert "Traceback" not in result.output
+    assert not [name for name in project.files() if "tuning" in name]
+
+
+def test_a_tracking_server_that_dies_does_not_stop_a_study(project, tmp_path_factory):
+    from servers import start_tracking_server
+
+    server = start_tracking_server(tmp_path_factory.mktemp("doomed"))
+    process = start(project, f"--params=tracking.uri={server.uri},tuning.trials=2")
+    try:
+        until = time.monotonic() + 90
+        while "run_trials" not in (project.folder / "tuning.log").read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        server.kill()
+    assert process.wait(120) == 0, (project.folder / "tuning.log").read_text()
+    assert "Not recorded by the tracking server" in (project.folder / "tuning.log").read_text()
+    assert trials(project)["state"].isin(["complete", "pruned"]).sum() == 2
+
+
+def test_no_command_waits_for_optuna(project):
+    script = "import sys\nfrom pinet_kedro.pipeline_registry import register_pipelines\nregister_pipelines()\n" \
+             "print([name for name in ('optuna', 'torch', 'mlflow') if name in sys.modules])"  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project.folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
