@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -155,3 +156,15 @@ def sick_server(behaviour: str) -> Iterator[tuple[str, list[str]]]:
         healthy.set()
         server.shutdown()
         server.server_close()
+
+
+class AtNode(logging.Handler):
+    """Does something when a node of this name starts."""
+
+    def __init__(self, node: str, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.node, self.action = node, action
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().endswith(f"] {self.node}"):
+            self.action()

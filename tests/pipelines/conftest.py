@@ -51,6 +51,17 @@ def new_project():
 
 
 @pytest.fixture
+def own_address(monkeypatch):
+    """MLflow keeps the address of a run for the process: the next test shall not inherit it."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
 def project(tmp_path):
     return copy_project(tmp_path)
 

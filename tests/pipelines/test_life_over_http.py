@@ -3,7 +3,6 @@
 import shutil
 import time
 
-import mlflow
 import pandas as pd
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from servers import ScoringServer, start_tracking_server
 
 
 @pytest.fixture
-def remote(finished, tmp_path, monkeypatch):
+def remote(finished, tmp_path, monkeypatch, own_address):
     """A copy of the finished project whose environment `remote` tracks where MLFLOW_TRACKING_URI says, like `prod`."""
     folder = tmp_path / "project"
     shutil.copytree(finished[0].folder, folder)
@@ -23,13 +22,11 @@ def remote(finished, tmp_path, monkeypatch):
     place.write_text(yaml.safe_dump(yaml.safe_load(place.read_text()) | yaml.safe_load(production)))
     (tmp_path / "server").mkdir()
     server = start_tracking_server(tmp_path / "server")
-    before = mlflow.get_tracking_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     yield type(finished[0])(folder), server
     server.stop()
-    mlflow.set_tracking_uri(before)
 
 
 def test_the_life_of_a_model_over_http(remote):

@@ -16,7 +16,9 @@ import pytest
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.project import project_folder
-from servers import start_tracking_server
+from servers import AtNode, start_tracking_server
+
+pytestmark = pytest.mark.usefixtures("own_address")
 
 ROOT = Path(__file__).parents[2]
 RETRAIN = ("--pipeline=retraining", "--env=test")
@@ -63,15 +65,6 @@ def state(project):
 
 def read(project, path):
     return json.loads((project.folder / path).read_text())
-
-
-@pytest.fixture(autouse=True)
-def _own_address(monkeypatch):
-    """MLflow keeps the address of a run for the process: the next test shall not inherit it."""
-    before = mlflow.get_tracking_uri()
-    yield
-    mlflow.set_tracking_uri(before)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -235,32 +228,18 @@ def state_of_versions(project):
     ]
 
 
-class KillAt(logging.Handler):
-    """Kills a server when a node of this name starts."""
-
-    def __init__(self, node, server):
-        super().__init__()
-        self.node, self.server = node, server
-
-    def emit(self, record):
-        if record.getMessage().endswith(f"] {self.node}"):
-            self.server.kill()
-
-
 def test_a_round_whose_server_dies_is_done_again_with_the_next_server(
     first, project, tracking_server, tmp_path, tmp_path_factory
 ):
     deliver(project, "a.csv", 0.0, 0.6)
-    log, killer = (
-        logging.getLogger("pinet_kedro"),
-        KillAt("register_challenger", start_tracking_server(tmp_path_factory.mktemp("doomed"))),
-    )
+    log, server = logging.getLogger("pinet_kedro"), start_tracking_server(tmp_path_factory.mktemp("doomed"))
+    killer = AtNode("register_challenger", server.kill)
     log.addHandler(killer)
     try:
-        failed = project.run(*RETRAIN, f"--params=tracking.uri={killer.server.uri},tracking.model=nightly")
+        failed = project.run(*RETRAIN, f"--params=tracking.uri={server.uri},tracking.model=nightly")
     finally:
         log.removeHandler(killer)
-        killer.server.stop()
+        server.stop()
     assert failed.exit_code == 1
     assert "No partition of this round counts as taken: the next run does it again." in failed.output
     assert not (project.folder / "data/01_raw/interactions/.taken.json").exists()

@@ -7,30 +7,9 @@ import mlflow
 import pandas as pd
 import pytest
 
-from servers import free_port, sick_server, start_tracking_server
+from servers import AtNode, free_port, sick_server, start_tracking_server
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _own_address(monkeypatch):
-    """MLflow keeps the address of a run for the process: the next test shall not inherit it."""
-    before = mlflow.get_tracking_uri()
-    yield
-    mlflow.set_tracking_uri(before)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-class AtNode(logging.Handler):
-    """Does something when a node of this name starts."""
-
-    def __init__(self, node, action):
-        super().__init__()
-        self.node, self.action = node, action
-
-    def emit(self, record):
-        if record.getMessage().endswith(f"] {self.node}"):
-            self.action()
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("own_address")]
 
 
 @pytest.fixture(scope="module")

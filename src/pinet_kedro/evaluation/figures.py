@@ -26,7 +26,7 @@ GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
 QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}
 
 METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
-_INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
+INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
 # Darkened from Okabe & Ito (2008) to at least 3:1 against white; every series also has a marker or dash of its own.
 _MODEL_STYLE = {
     "base": (_GREY, "circle"),
@@ -36,7 +36,7 @@ _MODEL_STYLE = {
     "base_plugins": ("#00805d", "diamond"),
     "pin": ("#00457c", "star"),
 }
-_GROUP_STYLE = {"all": (_INK, "circle"), "tail": ("#c24e00", "diamond"), "head": ("#4b3fa0", "square")}
+GROUP_STYLE = {"all": (INK, "circle"), "tail": ("#c24e00", "diamond"), "head": ("#4b3fa0", "square")}
 _CHOICES = {
     "none": ("no plugin", "#b5bac1"),
     "shared": ("shared plugin", "#2b8fc4"),
@@ -92,7 +92,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.12)
     points = np.unique(np.append(np.linspace(0, n, min(n, _LORENZ_POINTS) + 1).round().astype(int), n_tail))
     figure.add_scatter(
-        x=users[points], y=events[points], name="events held", line={"color": _INK, "width": 2.5}, showlegend=False,
+        x=users[points], y=events[points], name="events held", line={"color": INK, "width": 2.5}, showlegend=False,
         hovertemplate="the least active %{x:.1%} of users<br>have %{y:.1%} of the events<extra></extra>",
         row=1, col=1,
     )  # fmt: skip
@@ -102,11 +102,11 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     )  # fmt: skip
     figure.add_scatter(
         x=[users[n_tail]], y=[events[n_tail]], mode="markers", showlegend=False,
-        marker={"color": _GROUP_STYLE["head"][0], "size": 11, "symbol": _GROUP_STYLE["head"][1]},
+        marker={"color": GROUP_STYLE["head"][0], "size": 11, "symbol": GROUP_STYLE["head"][1]},
         hovertemplate=f"{statement}<extra></extra>", row=1, col=1,
     )  # fmt: skip
     figure.add_vrect(
-        x0=users[n_tail], x1=1, fillcolor=_GROUP_STYLE["head"][0], opacity=0.1, line_width=0, layer="below",
+        x0=users[n_tail], x1=1, fillcolor=GROUP_STYLE["head"][0], opacity=0.1, line_width=0, layer="below",
         row=1, col=1,
     )  # fmt: skip
     figure.add_annotation(
@@ -125,7 +125,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
         figure.add_bar(
             x=(left + right) / 2, width=right - left, y=np.histogram(part, edges)[0], customdata=spans,
             name=f"{GROUP_LABELS[group]} ({'below' if group == 'tail' else 'from'} {threshold} events)",
-            marker={"color": _GROUP_STYLE[group][0], "line": {"color": "white", "width": 0.5}},
+            marker={"color": GROUP_STYLE[group][0], "line": {"color": "white", "width": 0.5}},
             hovertemplate=f"%{{y:,}} {group} users with %{{customdata}} events<extra></extra>", row=1, col=2,
         )  # fmt: skip
     cuts = strata.training.thresholds
@@ -133,7 +133,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     figure.add_scatter(
         x=[x for x, _ in lines], y=[y for _, y in lines], mode="lines", hoverinfo="skip",
         name=f"training strata begin at {', '.join(map(str, cuts))} events",
-        line={"color": _INK, "dash": "dot", "width": 1.5}, row=1, col=2,
+        line={"color": INK, "dash": "dot", "width": 1.5}, row=1, col=2,
     )  # fmt: skip
     ticks = [m * 10**e for e in range(len(str(ordered[-1]))) for m in (1, 2, 5) if ordered[0] <= m * 10**e < edges[-1]]
     ticks = ([0] if ordered[0] == 0 else []) + (ticks or [int(ordered[0])])
@@ -210,7 +210,7 @@ def gains_figure(evaluation: dict[str, Any]) -> Figure:
     """Forest plot of every model's relative gain in NDCG@10 over the base, with 95 % intervals, by group of users."""
     models = [pair.removesuffix("_vs_base") for pair in evaluation["comparisons"] if pair.endswith("_vs_base")]
     figure = Figure()
-    for (group, (color, symbol)), offset in zip(_GROUP_STYLE.items(), (0.24, 0.0, -0.24), strict=True):
+    for (group, (color, symbol)), offset in zip(GROUP_STYLE.items(), (0.24, 0.0, -0.24), strict=True):
         rows = [(gain(evaluation, f"{model}_vs_base", group), model, offset - i) for i, model in enumerate(models)]
         known = [(values, model, y) for values, model, y in rows if values is not None]
         for _, _, y in (row for row in rows if row[0] is None):
@@ -227,7 +227,7 @@ def gains_figure(evaluation: dict[str, Any]) -> Figure:
             customdata=[[_label(model), with_interval(values)] for values, model, _ in known],
             hovertemplate=f"%{{customdata[0]}}<br>{GROUP_LABELS[group]}: %{{customdata[1]}}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=0, line={"color": _INK, "width": 1.5})
+    figure.add_vline(x=0, line={"color": INK, "width": 1.5})
     figure.update_xaxes(title="gain in NDCG@10", tickformat="+.0%")
     figure.update_yaxes(
         tickvals=[-i for i in range(len(models))], ticktext=["<br>".join(wrap(_label(m), 15)) for m in models],
@@ -298,7 +298,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
                     hovertemplate=f"stratum %{{y}}: {_WEIGHTS[name]} = %{{x:.3f}}<extra>{text}</extra>",
                     row=i // columns + 1, col=i % columns + 1,
                 )  # fmt: skip
-    figure.update_xaxes(zeroline=True, zerolinecolor=_INK, zerolinewidth=1)
+    figure.update_xaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], showgrid=False)
     figure.update_layout(barmode="overlay", bargap=0.35)
     return finish(figure, statement, height=220 + 28 * len(rows) * len(cells))
@@ -314,7 +314,7 @@ def _style(model: str) -> tuple[str, str]:
 
 def _shade(index: int, count: int) -> str:
     """Colour `index` of `count` from vermilion (least active) to indigo (most active), as tail and head are drawn."""
-    low, high = ([int(_GROUP_STYLE[g][0][i : i + 2], 16) for i in (1, 3, 5)] for g in ("tail", "head"))
+    low, high = ([int(GROUP_STYLE[g][0][i : i + 2], 16) for i in (1, 3, 5)] for g in ("tail", "head"))
     t = index / max(count - 1, 1)
     return "#" + "".join(f"{round(a + t * (b - a)):02x}" for a, b in zip(low, high, strict=True))
 
@@ -338,13 +338,13 @@ def finish(figure: Figure, statement: str, height: int) -> Figure:
     }  # fmt: skip
     template = go.layout.Template(
         layout={
-            "font": {"family": "system-ui, 'Segoe UI', Roboto, Helvetica, sans-serif", "size": 13, "color": _INK},
+            "font": {"family": "system-ui, 'Segoe UI', Roboto, Helvetica, sans-serif", "size": 13, "color": INK},
             "title": {"font": {"size": 17}, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container",
                       "yanchor": "top", "pad": {"t": 16}},
             "paper_bgcolor": "white", "plot_bgcolor": "white", "xaxis": axis, "yaxis": axis,
             "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
             "margin": {"l": 60, "r": 24, "t": 84, "b": 60},
-            "hoverlabel": {"bgcolor": "white", "font": {"color": _INK, "size": 13}},
+            "hoverlabel": {"bgcolor": "white", "font": {"color": INK, "size": 13}},
         }
     )  # fmt: skip
     figure.update_annotations(font_size=13)
@@ -357,7 +357,7 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
     figure = Figure()
     for group, offset in (("tail", 0.15), ("head", -0.15)):
         rows = shown[shown["group"] == group].reset_index(drop=True)
-        color, symbol = _GROUP_STYLE[group]
+        color, symbol = GROUP_STYLE[group]
         figure.add_scatter(
             x=rows["gain"], y=-np.arange(len(rows)) + offset, mode="markers", name=GROUP_LABELS[group],
             marker={"color": color, "symbol": symbol, "size": 9},
@@ -369,7 +369,7 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
     names = shown[shown["group"] == "tail"]
     labels = [f"{model}, {backbone}" for model, backbone in zip(names["model"], names["backbone"], strict=True)]
-    figure.add_vline(x=0, line={"color": _INK, "width": 1})
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels)
     figure.update_xaxes(title=f"gain over the reference in {_metric(table)}", tickformat="+.0%")
     return finish(figure, "Gain of head and tail users, with 95 % intervals", height=160 + 46 * len(labels))

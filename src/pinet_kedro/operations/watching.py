@@ -11,6 +11,11 @@ from pinet_kedro.operations.registry import tracking
 from pinet_kedro.training.backbone import EpochReport
 
 
+def learning_curve(reports: list[EpochReport]) -> pd.DataFrame:
+    """The reports as a table, one row an epoch."""
+    return pd.DataFrame([{"epoch": r.epoch, **r.row(), "seconds": r.seconds} for r in reports])
+
+
 class Watch:
     """The `on_epoch` of a training run."""
 
@@ -33,9 +38,10 @@ class Watch:
         self._bar.update()
 
     def curve(self) -> pd.DataFrame:
-        """The reports as a table, one row an epoch."""
-        rows = [{"model": self.name, "epoch": r.epoch, **r.row(), "seconds": r.seconds} for r in self._reports]
-        return pd.DataFrame(rows)
+        """`learning_curve` under the model's name."""
+        curve = learning_curve(self._reports)
+        curve.insert(0, "model", self.name)
+        return curve
 
     def close(self) -> None:
         """Ends the progress bar."""

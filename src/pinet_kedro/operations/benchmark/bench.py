@@ -35,9 +35,13 @@ class Cell:
 
     method: str
     training: BackboneTraining
-    joint: bool
     plugins: dict[str, PluginTraining]
     transfer: TransferConfig | None = None
+
+    @property
+    def joint(self) -> bool:
+        """Whether the model is trained without an aggregation."""
+        return self.training.aggregation is None
 
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
@@ -77,13 +81,10 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
                 merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
                 transfer = _TRANSFER.validate_python(merged.pop("transfer", None))
                 merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
-                joint = merged["aggregation"] is None
-                if joint:
-                    del merged["aggregation"]
                 settings = BackboneTraining.model_validate(merged)
                 wanted = config.plugins | (config.ablations if method == config.reference else {})
                 fitted = {name: variants[name] for name in wanted if name in variants and transfer is None}
-                out.append(Cell(method, settings, joint, fitted, transfer))
+                out.append(Cell(method, settings, fitted, transfer))
     return out
 
 
@@ -132,8 +133,9 @@ class Bench:
             yield from map(self._run, missing)
             return
         # Cells of one model wait for the first of them, which trains it.
-        first = {cell.model_name(self.hash, self.strata): cell for cell in reversed(missing)}
-        rest = [cell for cell in missing if first[cell.model_name(self.hash, self.strata)] is not cell]
+        named = [(cell.model_name(self.hash, self.strata), cell) for cell in missing]
+        first = dict(reversed(named))
+        rest = [cell for name, cell in named if first[name] is not cell]
         # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
@@ -172,7 +174,7 @@ class Bench:
 
         return transfer(
             config, lambda: self._trained(cell).backbone, self.sequences, self.split, self.strata, len(self.items),
-            cell.training, None if cell.joint else cell.training.aggregation,
+            cell.training, cell.training.aggregation,
         )  # fmt: skip
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
@@ -185,6 +187,7 @@ class Bench:
         return self._scorers[told]
 
     def _trained(self, cell: Cell) -> Any:
+        from pinet_kedro.operations.watching import learning_curve
         from pinet_kedro.plugins.popularity import count_popularity
         from pinet_kedro.recommender import Recommender
         from pinet_kedro.training.backbone import EpochReport, train_backbone
@@ -194,9 +197,9 @@ class Bench:
             reports: list[EpochReport] = []
             backbone = train_backbone(
                 self.sequences, self.split, self.strata, len(self.items), cell.training,
-                None if cell.joint else cell.training.aggregation, reports.append,
+                cell.training.aggregation, reports.append,
             )  # fmt: skip
-            self.curve(cell).save(pd.DataFrame([{"epoch": r.epoch, **r.row(), "seconds": r.seconds} for r in reports]))
+            self.curve(cell).save(learning_curve(reports))
             popularity = count_popularity(self.sequences, self.split, len(self.items))
             store.save(Recommender(backbone, self.strata, popularity, self.items["item_id"].to_numpy(object)))
         return store.load()

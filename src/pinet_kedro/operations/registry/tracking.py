@@ -61,7 +61,7 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # one line for every attempt; ours is one for all
     client = connect(config)
     recorded = {**tags, "git": git_state(), **{f"version.{name}": v for name, v in versions().items()}}
-    recorded |= {_PROCESS + key: value for key, value in this_process().items()}
+    recorded |= _process_tags()
     nothing = (
         "Nothing has been run. Start it, or name another one as tracking.uri (conf/base/parameters_registration.yml)."
     )
@@ -80,6 +80,11 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     return run.info.run_id
+
+
+def _process_tags() -> dict[str, str]:
+    """Which process a run belongs to, for `_end_the_dead`."""
+    return {_PROCESS + key: value for key, value in this_process().items()}
 
 
 def _experiment(client: "MlflowClient", config: Tracking) -> str:
@@ -175,7 +180,7 @@ class NestedRun:
 
         began = int(time.time() * 1000)
         all_tags = {MLFLOW_PARENT_RUN_ID: self._nested.parent, **tags}
-        all_tags |= {_PROCESS + key: value for key, value in this_process().items()}
+        all_tags |= _process_tags()
         told = [Param(key, str(value)) for key, value in parameters.items()]
 
         def create() -> None:

@@ -1,6 +1,6 @@
 """Typed configuration of tuning; free of torch and optuna, so that the command line can read it at no cost."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -17,30 +17,34 @@ class _Dimension(Configuration):
     )
 
 
-class FloatRange(_Dimension):
-    """Any number between two bounds."""
+class _Range(_Dimension):
+    """Numbers between two bounds."""
 
-    type: Literal["float"] = "float"
     low: float
     high: float
     log: bool = Field(False, description="uniform in the logarithm")
 
     @model_validator(mode="after")
-    def _rising(self) -> "FloatRange":
-        return _checked(self)
+    def _rising(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must lie below high, got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range begins above 0, got {self.low}")
+        return self
 
 
-class IntRange(_Dimension):
+class FloatRange(_Range):
+    """Any number between two bounds."""
+
+    type: Literal["float"] = "float"
+
+
+class IntRange(_Range):
     """A whole number between two bounds, both included."""
 
     type: Literal["int"] = "int"
     low: StrictInt
     high: StrictInt
-    log: bool = Field(False, description="uniform in the logarithm")
-
-    @model_validator(mode="after")
-    def _rising(self) -> "IntRange":
-        return _checked(self)
 
 
 class Categorical(_Dimension):
@@ -51,14 +55,6 @@ class Categorical(_Dimension):
 
 
 Dimension = Annotated[FloatRange | IntRange | Categorical, Field(discriminator="type")]
-
-
-def _checked(dimension: Any) -> Any:
-    if dimension.low >= dimension.high:
-        raise ValueError(f"low must lie below high, got {dimension.low} and {dimension.high}")
-    if dimension.log and dimension.low <= 0:
-        raise ValueError(f"a logarithmic range begins above 0, got {dimension.low}")
-    return dimension
 
 
 class Pruning(Configuration):

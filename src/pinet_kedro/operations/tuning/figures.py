@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from pinet_kedro.evaluation.figures import finish
+from pinet_kedro.evaluation.figures import GROUP_STYLE, INK, finish
 from pinet_kedro.operations.tuning.study import Record, is_feasible
 from pinet_kedro.operations.tuning.trial import GROUPS
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from optuna import Study
 
 _NAMES = {"head": "Head NDCG@10", "tail": "Tail NDCG@10"}
-_COLOURS = {"head": "#4b3fa0", "tail": "#c24e00"}
-_INK = "#22272e"
 _LEAST = 2  # trials that came to their end, for a figure to say anything
 
 
@@ -58,7 +56,7 @@ def _importances(study: "Study") -> Figure:
         drawn = visualization.plot_param_importances(study, target=_target(group), target_name=_NAMES[group])
         for trace in drawn.data:
             names = [_short(name) for name in trace.y or ()]
-            trace.update(y=names, marker_color=_COLOURS[group], showlegend=False)
+            trace.update(y=names, marker_color=GROUP_STYLE[group][0], showlegend=False)
             figure.add_trace(trace, row=1, col=column)
             if len(names):
                 most[group] = names[-1]
@@ -94,7 +92,7 @@ def _front(study: "Study", record: Record, done: list[FrozenTrial]) -> Figure:
         trace.marker.update(showscale=False, size=9)
     drawn.add_scatter(
         x=[record.base["head"]], y=[record.base["tail"]], mode="markers+text", text=["base"], showlegend=False,
-        textposition="top center", marker={"symbol": "x", "size": 11, "color": _INK},
+        textposition="top center", marker={"symbol": "x", "size": 11, "color": INK},
         hovertemplate="base: head %{x:.4f}, tail %{y:.4f}<extra></extra>",
     )  # fmt: skip
     best = [trial for trial in done if trial.number in record.front]
@@ -115,14 +113,14 @@ def _front(study: "Study", record: Record, done: list[FrozenTrial]) -> Figure:
 def _add(figure: Figure, trace: Any, column: int, group: str, row: int = 1) -> None:
     trace.showlegend = False
     if trace.mode == "markers" and isinstance(trace.marker.color, str | None):
-        trace.marker.color = _COLOURS[group]
+        trace.marker.color = GROUP_STYLE[group][0]
     if trace.line.color is None or trace.mode == "lines":
-        trace.line.color = _COLOURS[group]
+        trace.line.color = GROUP_STYLE[group][0]
     figure.add_trace(trace, row=row, col=column)
 
 
 def _base_line(figure: Figure, record: Record, group: str, column: int) -> None:
-    figure.add_hline(record.base[group], line={"color": _INK, "dash": "dot", "width": 1}, row=1, col=column)
+    figure.add_hline(record.base[group], line={"color": INK, "dash": "dot", "width": 1}, row=1, col=column)
 
 
 def _short(name: str) -> str:

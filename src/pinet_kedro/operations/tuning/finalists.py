@@ -123,12 +123,12 @@ def _worth(plan: Plan, ndcg: dict[str, Any], reference: dict[str, float]) -> Any
 
 def _cells(plan: Plan, candidate: Candidate) -> list[Cell]:
     schedule = candidate.training.schedule.model_copy(update={"validate_every": plan.config.validate_every})
-    training = candidate.training.model_copy(update={"schedule": schedule})
+    aggregation = None if candidate.joint else candidate.training.aggregation
+    training = candidate.training.model_copy(update={"schedule": schedule, "aggregation": aggregation})
     return [
-        Cell(candidate.label, training.model_copy(update={"seed": seed}), candidate.joint,
-             {_VARIANT: candidate.plugins})
+        Cell(candidate.label, training.model_copy(update={"seed": seed}), {_VARIANT: candidate.plugins})
         for seed in plan.config.finalists.seeds
-    ]  # fmt: skip
+    ]
 
 
 def _on_validation(plan: Plan, bench: Bench, candidates: list[Candidate], cells: dict[str, list[Cell]]) -> pd.DataFrame:
