@@ -1,4 +1,4 @@
-"""What a benchmark measures with: figures that keep every repetition, and processes of their own for time and memory."""
+"""What a benchmark measures with: figures that keep every repetition, and processes of their own."""
 
 import multiprocessing
 import os
