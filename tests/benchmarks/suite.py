@@ -23,7 +23,7 @@ from measuring import machine
 from pinet_kedro.operations.provenance import git_state, versions
 from pinet_kedro.operations.whole_file import whole_file
 
-NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "recbole")
+NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals")
 FOLDER = Path("data/08_reporting/benchmarks")
 TABLE = FOLDER.with_suffix(".md")
 

@@ -1,0 +1,155 @@
+"""SASRec here, in RecBole 1.2.1 and in RecTools: the same log, split, size and full ranking, one thread each.
+
+MovieLens-100k (5-core, leave-one-out; seen items do not count in the ranking). A rival trains with its own defaults
+until its validation NDCG@10 has not improved for 20 epochs; its score is the test NDCG@10 at its best validation epoch.
+We train with the settings of conf/base; the epochs counted are the fewest of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48
+whose test NDCG@10 (median of 3 seeds) is not below it. Time is CPU time of training alone. A rival makes its
+environment when it is missing, and trains at most RIVAL_MINUTES (20) a run: run it again, and it goes on. A rival that
+has not come to its end is compared at what it has reached, which flatters it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measuring import Figure, Spent, in_fresh_process
+
+from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.evaluation.metrics import metrics_by_group
+from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
+from pinet_kedro.interactions.sequences import Sequences, build_sequences
+from pinet_kedro.interactions.split import Split, Splitting, split_sequences
+from pinet_kedro.recommender import BackboneScorer
+from pinet_kedro.training.backbone import train_backbone
+from pinet_kedro.training.config import BackboneTraining
+
+RAW = Path("data/01_raw/ml-100k.inter")
+WORK = Path("data/07_model_output/rivals")
+REQUIREMENTS = {
+    "recbole": ["recbole==1.2.1", "torch<2.14", "numpy<2", "pandas<3", "setuptools<81"],
+    "rectools": ["rectools[torch]==0.19.0", "torch<2.14", "setuptools<81"],
+}
+EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+SEEDS = (1, 2, 3)
+
+
+def prepare() -> tuple[Sequences, Split, int]:
+    """Sequences and split of the raw file, and the number of items."""
+    columns = Columns(user="user_id:token", item="item_id:token", timestamp="timestamp:float")
+    events, _ = clean_events(read_interactions(RAW, columns, "s"), Cleaning())
+    sequences, _, items = build_sequences(events)
+    return sequences, split_sequences(sequences, Splitting()), len(items)
+
+
+def ours(epochs: int, seed: int) -> dict[str, float]:
+    """A backbone trained for these epochs: its test NDCG@10, and CPU seconds of training and of ranking."""
+    import time
+
+    sequences, split, items = prepare()
+    strata = fit_strata(split.train_end, Stratification())
+    schedule = {"epochs": epochs, "validate_every": epochs}
+    config = BackboneTraining.model_validate({"seed": seed, "schedule": schedule})
+    started, cpu = time.perf_counter(), time.process_time()
+    backbone = train_backbone(sequences, split, strata, items, config, None)
+    trained, trained_cpu = time.perf_counter(), time.process_time()
+    users = np.arange(sequences.n_users)
+    ranks = target_ranks(BackboneScorer(backbone), sequences, users, split.test_at, split.train_end)
+    ranked_cpu = time.process_time()
+    table = metrics_by_group(ranks, {"all": np.ones(len(users), bool)})
+    return {
+        "test": table["all"]["ndcg_at_10"],
+        "seconds": trained - started,
+        "cpu_seconds": trained_cpu - cpu,
+        "evaluation_cpu_seconds": ranked_cpu - trained_cpu,
+        "users": len(users),
+        "events": epochs * int((split.train_end - 1).sum()),
+    }
+
+
+def hand_over(folder: Path) -> None:
+    """Writes what a rival reads: the clean log, and who has seen and is asked for what."""
+    sequences, split, items = prepare()
+    user, position = np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.positions()
+    log = pd.DataFrame({"user_id:token": user + 1, "item_id:token": sequences.items, "timestamp:float": position + 1.0})
+    seen = np.zeros((sequences.n_users, items), bool)
+    before = position < split.test_at[user]
+    seen[user[before], sequences.items[before] - 1] = True
+    valid, test = (sequences.items[sequences.offsets[:-1] + at] for at in (split.valid_at, split.test_at))
+    (folder / "log").mkdir(parents=True, exist_ok=True)
+    log.to_csv(folder / "log" / "log.inter", sep="\t", index=False)
+    np.savez(folder / "held_out.npz", seen=seen, valid=valid, test=test)
+
+
+def run_rival(name: str) -> list[dict[str, float]]:
+    """The rival's epochs until now."""
+    folder, home = WORK / name, WORK / f"{name}-venv"
+    python = home.resolve() / "bin" / "python"
+    if not (home / "installed").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
+        (home / "installed").touch()
+    if not (folder / "held_out.npz").exists():
+        hand_over(folder)
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+    side = Path(__file__).with_name(f"{name}_side.py")
+    environment = {**os.environ, **threads, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    command = [python, side.resolve(), folder.resolve(), os.environ.get("RIVAL_MINUTES", "20")]
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=sys.stderr)
+    return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+def figures() -> Iterator[Figure]:
+    """Ours first, then every rival and the ratios."""
+    prepared = [in_fresh_process(prepare) for _ in range(3)]
+    yield Figure("raw file to sequences, ours", "CPU s", [spent.cpu_seconds for spent in prepared])
+    reached: dict[int, list[Spent]] = {}
+    for name in REQUIREMENTS:
+        rows = run_rival(name)
+        best = max(rows, key=lambda row: row["valid"])
+        epochs = next((e for e in EPOCHS if at_least(best["test"], of(reached, e))), None)
+        at = {"rival": name}
+        yield Figure("epochs trained", "", [len(rows)], at)
+        yield Figure("test NDCG@10, rival's best", "", [best["test"]], at | {"epoch": best["epoch"]})
+        if epochs is None:
+            yield Figure("test NDCG@10, ours: not reached", "", tests(of(reached, EPOCHS[-1])), at)
+            continue
+        mine = of(reached, epochs)
+        until = sum(row["cpu_seconds"] for row in rows[: int(best["epoch"])])
+        yield Figure("test NDCG@10, ours", "", tests(mine), at | {"epochs": epochs})
+        yield Figure("training, rival", "CPU s", [until], at)
+        yield Figure("training, ours", "CPU s", [spent.value["cpu_seconds"] for spent in mine], at)
+        yield Figure("(a) rival / ours, training", "x", [until / spent.value["cpu_seconds"] for spent in mine], at)
+        yield Figure("training targets, rival", "per CPU s", [row["events"] / row["cpu_seconds"] for row in rows], at)
+        rate = [spent.value["events"] / spent.value["cpu_seconds"] for spent in mine]
+        yield Figure("(b) training targets, ours", "per CPU s", rate, at)
+        theirs = [row["users"] / row["evaluation_cpu_seconds"] for row in rows]
+        users = [spent.value["users"] / spent.value["evaluation_cpu_seconds"] for spent in mine]
+        yield Figure("full ranking, rival", "users per CPU s", theirs, at)
+        yield Figure("(c) full ranking, ours", "users per CPU s", users, at)
+        yield Figure("peak memory, rival", "MiB", [max(row["peak"] for row in rows) / 2**20], at)
+        yield Figure("(d) peak memory, ours", "MiB", [spent.peak / 2**20 for spent in mine], at)
+        start = json.loads((WORK / name / "prepared.json").read_text())
+        yield Figure("(e) raw file to tensors, rival", "CPU s", [start["cpu_seconds"]], at)
+
+
+def of(reached: dict[int, list[Spent]], epochs: int) -> list[Spent]:
+    """Our trainings of these epochs, one a seed."""
+    if epochs not in reached:
+        reached[epochs] = [in_fresh_process(ours, epochs, seed) for seed in SEEDS]
+    return reached[epochs]
+
+
+def tests(trainings: list[Spent]) -> list[float]:
+    return [spent.value["test"] for spent in trainings]
+
+
+def at_least(wanted: float, trainings: list[Spent]) -> bool:
+    """Whether the median over the seeds reaches it."""
+    return float(np.median(tests(trainings))) >= wanted
