@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check setup viz mlflow serve bench-serving clean
+.PHONY: run test check setup viz mlflow serve bench bench-check bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
@@ -33,6 +33,14 @@ mlflow: setup
 
 serve: setup
 	$(BIN)/kedro serve
+
+# Minutes; BENCH="step rivals" measures these alone
+bench: setup
+	$(BIN)/python tests/benchmarks/suite.py $(BENCH)
+
+# Counts, not seconds: fails where something has become dearer
+bench-check: setup
+	$(BIN)/python tests/benchmarks/check.py
 
 # A minute of load on a running `make serve`; ITEMS: a JSON list of item ids
 ITEMS ?= data/06_models/pin/items.json

@@ -29,7 +29,8 @@ def main() -> None:
         left = log.groupby("user_id")["datetime"].rank(ascending=False)
         fitted, known = (Dataset.construct(log[left > held]) for held in (2, 1))
         # The size of our SASRec as far as there are settings for it; the rest is RecTools' default.
-        model = SASRecModel(n_blocks=2, n_heads=2, n_factors=64, session_max_len=50, deterministic=True)
+        size = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "session_max_len": 50}
+        model = SASRecModel(**size, epochs=300, deterministic=True)  # epochs: what may be loaded again
         return SimpleNamespace(
             log=log[left > 2], users=np.sort(log["user_id"].unique()), model=model, data=(fitted, known)
         )
