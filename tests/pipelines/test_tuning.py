@@ -120,15 +120,14 @@ def test_a_finished_study_tries_nothing_again_and_says_where_everything_is(tuned
     assert str(tuned.folder / "conf/tuned/parameters.yml") in said
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project, workers):
-    process = start(project, f"--params=tuning.trials=5,tuning.workers={workers}")
+def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project):
+    process = start(project, "--params=tuning.trials=5,tuning.workers=2")
     try:
         wait_for(project, process, lambda found: sum(status == "FINISHED" for _, status in found) >= 2)
     finally:
         process.kill()  # kill -9
         process.wait(30)
-    time.sleep(5 if workers > 1 else 0)  # a worker sees at the end of an epoch that its command is gone
+    time.sleep(5)  # a worker sees at the end of an epoch that its command is gone
     done = subprocess.run(
         command(project, "--params=tuning.trials=5"),
         cwd=project.folder,
@@ -147,20 +146,19 @@ def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project, workers):
     assert statuses.count("FINISHED") == len(finished) + 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_puts_the_trials_back_and_leaves_nothing_running(project, workers):
-    process = start(project, f"--params=tuning.workers={workers},{LONG}")
+def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
+    process = start(project, f"--params={LONG}")
     try:
-        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == workers)
+        wait_for(project, process, lambda found: any(name.startswith("trial") for name, _ in found))
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(60)
-    assert [status for _, status in runs(project)] == ["KILLED"] * (workers + 1)
+    assert [status for _, status in runs(project)] == ["KILLED"] * 2
     said = (project.folder / "tuning.log").read_text()
     assert "Aborted!" in said
     assert "Traceback" not in said
     (journal,) = (project.folder / "data/07_model_output/tuning").glob("*.journal")
-    assert journal.read_text().count('"interrupted":"the run was stopped"') == workers
+    assert journal.read_text().count('"interrupted":"the run was stopped"') == 1
 
 
 def test_a_worker_that_is_killed_is_replaced(project):
