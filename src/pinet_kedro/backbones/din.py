@@ -14,7 +14,7 @@ from pinet_kedro.losses.loss import Loss
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax, summed_loss
 
 # Attention weights (heads x users x length x candidates), or candidates' vectors, in memory at a time.
-_BLOCK_WEIGHTS = 2**20
+_BLOCK_WEIGHTS = 2**18
 # Exponents this far below a candidate's highest one in the window stop here: no sum of weights is ever 0. Below that
 # an early position would depend on the window's later events.
 _LOWEST = -50.0
@@ -175,13 +175,7 @@ def _logits(
     recency: Float[Tensor, "H T L"],
 ) -> Float[Tensor, "b T C"]:
     """Σ_h u_tjh · e_jh at T positions; 0 where nothing has been read."""
-    shape = (*keys.shape[:3], queries.shape[1])
-    affinity = torch.bmm(keys.flatten(1, 2), queries.mT).view(shape)
-    highest = affinity.detach().amax(2, keepdim=True)
-    weights = (affinity - highest).clamp(min=_LOWEST).exp() * real[:, :, None]
-    appeal = torch.bmm(values.flatten(1, 2), outputs.mT).view(shape)
-    attended = recency[:, None] @ (weights * appeal)
-    return (attended / _positive(recency[:, None] @ weights)).sum(0)
+    return _Attention.apply(keys, values, real, queries, outputs, recency)
 
 
 def _own_logits(
@@ -219,6 +213,55 @@ def _blocks(real: Bool[Tensor, "B L"], numbers: Callable[[int], int]) -> Iterato
         count = max(1, _BLOCK_WEIGHTS // numbers(longest))
         yield order[start : start + count], slice(-longest, None)
         start += count
+
+
+class _Attention(torch.autograd.Function):
+    """Σ_h (R (w ∘ a))_tj / (R w)_tj with w = exp(K Qᵀ) and a = V Eᵀ, of all positions and candidates at once.
+
+    Its gradients are written out, for most of the time goes into passes over [H, b, L, C] numbers: autograd takes more
+    than twice as many. With g what reaches s_tj, and s the share of a head,
+
+        σ = g / (R w),   ∂a = w ∘ (Rᵀ σ),   ∂(K Qᵀ) = w ∘ (a ∘ (Rᵀ σ) − Rᵀ(σ ∘ s)),   ∂R = σ (w ∘ a)ᵀ − (σ ∘ s) wᵀ.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx,  # noqa: ANN001
+        keys: Float[Tensor, "H b L d"],
+        values: Float[Tensor, "H b L d"],
+        real: Bool[Tensor, "b L"],
+        queries: Float[Tensor, "H C d"],
+        outputs: Float[Tensor, "H C d"],
+        recency: Float[Tensor, "H T L"],
+    ) -> Float[Tensor, "b T C"]:
+        shape = (*keys.shape[:3], queries.shape[1])
+        weights = torch.bmm(keys.flatten(1, 2), queries.mT).view(shape)
+        weights.sub_(weights.amax(2, keepdim=True)).clamp_(min=_LOWEST).exp_().mul_(real[:, :, None])
+        appeal = torch.bmm(values.flatten(1, 2), outputs.mT).view(shape)
+        total = _positive(recency[:, None] @ weights)
+        share = (recency[:, None] @ (weights * appeal)).div_(total)
+        ctx.save_for_backward(keys, values, queries, outputs, recency, weights, appeal, total, share)
+        return share.sum(0)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):  # noqa: ANN001, ANN205
+        keys, values, queries, outputs, recency, weights, appeal, total, share = ctx.saved_tensors
+        slope = upstream / total
+        shared = slope * share
+        weighted = weights * appeal
+        of_recency = (slope @ weighted.mT - shared @ weights.mT).sum(1)
+        past = recency.mT[:, None]
+        of_appeal = past @ slope
+        of_affinity = torch.mul(appeal, of_appeal, out=weighted).sub_(past @ shared).mul_(weights).flatten(1, 2)
+        of_appeal = of_appeal.mul_(weights).flatten(1, 2)
+        return (
+            torch.bmm(of_affinity, queries).view_as(keys),
+            torch.bmm(of_appeal, outputs).view_as(values),
+            None,
+            torch.bmm(of_affinity.mT, keys.flatten(1, 2)),
+            torch.bmm(of_appeal.mT, values.flatten(1, 2)),
+            of_recency,
+        )
 
 
 class _SumOverBlocks(torch.autograd.Function):
