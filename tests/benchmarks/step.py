@@ -1,21 +1,28 @@
 """A step of deconfounded aggregation against a joint step of as many users, one thread.
 
 CPU time of training steps, taken in turns; a ratio is of repetitions side by side. The joint step is the one that
-training takes, cut by length; "padded" is one batch as long as its longest history, as other libraries compute it.
+training takes, where no padding is computed; "padded" is one batch as long as its longest history, as libraries
+usually compute it (GRU4Rec by torch's own GRU, DIN without sorting users by length).
 Histories are random items of a Zipf catalogue whose lengths are drawn from three distributions: long (log-normal,
 median 65, at most 700; MovieLens-100k has 65 and 737), tail (3 + geometric, and a tenth of the users log-normal to 200:
 median 6, mean 12) and even (all between 40 and 50: the strata then save no padding). Matrix products: share of the
 operators' own CPU time by torch's profiler.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from measuring import Figure, alternately, ratios
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.backbones import din
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.training.backbone import _Training
@@ -56,12 +63,31 @@ class Steps:
         aggregation = DeconfoundedConfig() if strata else None
         self.training = _Training(sequences, split, groups, 5000, config, aggregation, torch.device("cpu"))
         self.training.model.train()
-        if padded:
-            self.training.model.pads = False
+        self.padded = padded
 
     def __call__(self) -> None:
-        for step in range(STEPS):
-            self.training._step(1, step)
+        with ExitStack() as stack:
+            if self.padded:
+                stack.enter_context(patch.object(self.training.model, "pads", False))
+                stack.enter_context(patch("pinet_kedro.backbones.gru4rec.packed_gru", padded_gru))
+                stack.enter_context(patch("pinet_kedro.backbones.din._blocks", blocks_of_equal_length))
+            for step in range(STEPS):
+                self.training._step(1, step)
+
+
+def padded_gru(gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int]) -> Float[Tensor, "N H"]:
+    """As `packed_gru`, with all histories as long as the longest."""
+    packed = PackedSequence(x, torch.tensor(steps))
+    whole, lengths = pad_packed_sequence(packed)
+    return pack_padded_sequence(gru(whole)[0], lengths).data
+
+
+def blocks_of_equal_length(
+    real: Bool[Tensor, "B L"], numbers: Callable[[int], int]
+) -> Iterator[tuple[Int[Tensor, " b"], slice]]:
+    """As `din._blocks`, with all histories as long as the longest."""
+    for users in torch.arange(len(real)).split(max(1, din._BLOCK_WEIGHTS // numbers(real.shape[1]))):
+        yield users, slice(None)
 
 
 def products(steps: Steps) -> float:
