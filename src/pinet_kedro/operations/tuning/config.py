@@ -69,7 +69,7 @@ class Pruning(Configuration):
 
 
 class Finalists(Configuration):
-    """Who is trained again, in full and on seeds that no trial had."""
+    """Who is trained again, in full and on seeds that no trial had; more seeds leave less doubt."""
 
     count: int = Field(2, ge=1)
     seeds: tuple[int, ...] = Field((101, 102), min_length=1)

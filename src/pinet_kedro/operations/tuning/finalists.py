@@ -1,7 +1,8 @@
 """The finalists of a study: trained again, in full and on seeds that no trial had, and only then compared.
 
 A trial's first value is the luckiest of many on one seed. The choice is made on validation targets over the fresh
-seeds; the test targets are reported, beside those of the shipped configuration and of the base, and decide nothing.
+seeds, and what is shipped gives way only to a finalist that is better beyond what users and seeds leave in doubt; the
+test targets are reported, beside those of the shipped configuration and of the base, and decide nothing.
 """
 
 import logging
@@ -15,7 +16,10 @@ from pydantic import Field
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.benchmark import benchmark_table
-from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evaluation.figures import gain_of, with_interval
+from pinet_kedro.evaluation.intervals import relative_gain
+from pinet_kedro.evaluation.metrics import user_metrics
+from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.operations.benchmark.bench import Bench, Cell
 from pinet_kedro.operations.datasets import ParquetDataset
 from pinet_kedro.operations.lock import hold
@@ -72,7 +76,7 @@ def hold_finals(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.Da
         cells = {candidate.label: _cells(plan, candidate) for candidate in candidates}
         ranks = [bench.run([cell for some in cells.values() for cell in some], plan.config.workers)]
         valid = _on_validation(plan, bench, candidates, cells)
-        chosen = _choose(plan, candidates, valid)
+        chosen, why = _choose(plan, candidates, valid)
         if not chosen.joint and chosen.trial is not None:
             # The base under the chosen settings, which were tuned for another: what is left is the aggregation's.
             twin = Candidate(f"{BASE} as {chosen.label}", chosen.training, chosen.plugins, joint=True)
@@ -82,7 +86,7 @@ def hold_finals(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.Da
             more = _on_validation(plan, bench, [twin], cells)
             valid = pd.concat([valid, more], ignore_index=True)
     table = _table(plan, bench, candidates, cells, trials, valid, pd.concat(ranks, ignore_index=True))
-    return table, _described(plan, chosen)
+    return table, _described(chosen, why)
 
 
 def _seeds(plan: Plan) -> str:
@@ -157,20 +161,49 @@ def _validated(plan: Plan, bench: Bench, candidate: Candidate, cell: Cell, users
     return pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates})
 
 
-def _choose(plan: Plan, candidates: list[Candidate], valid: pd.DataFrame) -> Candidate:
-    """The candidate that is worth most over the fresh seeds; the shipped configuration is one of them."""
+def _choose(plan: Plan, candidates: list[Candidate], valid: pd.DataFrame) -> tuple[Candidate, str]:
+    """The finalist that is worth most over the fresh seeds, of those whose gain in worth has an interval above 0; the
+    shipped configuration where there is none. And why."""
     by_label = {candidate.label: candidate for candidate in candidates}
     if plan.config.choose is not None:
-        return by_label[f"trial {plan.config.choose}"]
+        return by_label[f"trial {plan.config.choose}"], "named by tuning.choose"
     shipped = BASE if plan.shipped_joint else SHIPPED
-    means = _means(plan, valid)
-    able = [candidate for candidate in candidates if candidate.trial is not None or candidate.label == shipped]
+    able = [candidate.label for candidate in candidates if candidate.trial is not None]
     if not plan.two_objectives:
-        kept = [c for c in able if means[c.label]["head"] >= means[BASE]["head"]]
-        if not kept:
-            return by_label[shipped]
-        able = kept
-    return max(able, key=lambda c: float(_worth(plan, means[c.label], means[shipped])))
+        means = _means(plan, valid)
+        able = [label for label in able if means[label]["head"] >= means[BASE]["head"]]
+    found = {label: _gain_in_worth(plan, valid, label, shipped) for label in able}
+    gains = {label: gain for label, gain in found.items() if gain is not None}
+    ranked = sorted(gains, key=lambda label: -gains[label][0])
+    over = f"on validation targets over the fresh seeds {_seeds(plan)}"
+    if plan.two_objectives:
+        over += f", the tail counting {plan.config.tail_weight:g} of 1"
+    else:
+        over += ", the head not below the base's"
+    for label in ranked:
+        _, low, _ = gains[label]
+        if low > 0:
+            return by_label[label], f"the best finalist {over}: {with_interval(gains[label])}"
+    best = f"; the best is {ranked[0]} with {with_interval(gains[ranked[0]])}" if ranked else ""
+    return by_label[shipped], f"no finalist is better beyond doubt {over}{best}"
+
+
+def _gain_in_worth(plan: Plan, valid: pd.DataFrame, label: str, shipped: str) -> tuple[float, float, float] | None:
+    """Relative gain of a candidate over the shipped configuration in worth, (1 − w) · head + w · tail, each relative to
+    the latter's, and its 95 % interval over users and seeds; None where the latter is 0."""
+    metrics = user_metrics(Ranks(valid["rank"].to_numpy(), valid["candidates"].to_numpy()))
+    scores = valid.assign(ndcg=metrics["ndcg_at_10"])
+    mine, theirs = (
+        scores[scores["model"] == name].pivot_table(index="seed", columns="user", values="ndcg").to_numpy()
+        for name in (label, shipped)
+    )
+    groups = plan.data.strata.groups(np.asarray(plan.data.split.train_end)[np.sort(valid["user"].unique())])
+    tail = plan.config.tail_weight if plan.two_objectives else 1.0
+    # As a mean over users: each counts its group's weight over what the whole group has in the reference.
+    weight = np.zeros(mine.shape[1])
+    for group, share in (("head", 1 - tail), ("tail", tail)):
+        weight[groups[group]] = share / max(theirs[:, groups[group]].sum(), 1e-9)
+    return gain_of(relative_gain(mine * weight, theirs * weight))
 
 
 def _means(plan: Plan, valid: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -221,17 +254,7 @@ def _columns(kind: str, row: dict[str, Any], *gain: str) -> dict[str, float]:
     return {kind: row["value"], f"{kind}_deviation": row["seed_deviation"], **ends}
 
 
-def _described(plan: Plan, chosen: Candidate) -> Choice:
-    seeds = f" over the fresh seeds {_seeds(plan)}"
-    if plan.config.choose is not None:
-        why = "named by tuning.choose"
-    elif chosen.trial is None:
-        why = f"no finalist was better on validation targets{seeds}"
-    elif plan.two_objectives:
-        weight = plan.config.tail_weight
-        why = f"the best finalist on validation targets{seeds}, the tail counting {weight:g} of 1"
-    else:
-        why = f"the best tail on validation targets{seeds}, the head not below the base's"
+def _described(chosen: Candidate, why: str) -> Choice:
     return Choice(
         label=chosen.label, trial=chosen.trial, why=why, values=chosen.values or {},
         training=plain(chosen.training), plugins=plain(chosen.plugins),
