@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pinet_kedro.activeness import Strata, Stratification, fit_strata, shares
+from pinet_kedro.activeness import Strata, Stratification, fit_strata
 from pinet_kedro.errors import InputError
 
 counts = st.lists(st.integers(1, 30), min_size=2, max_size=80).map(np.array).filter(lambda a: len(np.unique(a)) > 1)
@@ -114,9 +114,3 @@ def test_groups_cover_every_user_once():
     assert (sum(groups[f"q{q}"].astype(int) for q in range(1, 6)) == 1).all()
     assert activeness[groups["head"]].min() > activeness[groups["tail"]].max()
     assert activeness[groups["q5"]].min() > activeness[groups["q1"]].max()
-
-
-def test_shares_of_users_and_of_interactions():
-    users, events = shares(np.array([0, 0, 0, 1]), np.array([2, 3, 5, 30]), 3)
-    assert users.tolist() == [0.75, 0.25, 0]
-    assert events.tolist() == [0.25, 0.75, 0]

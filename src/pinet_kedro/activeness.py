@@ -8,7 +8,7 @@ user who arrives later is assigned by the stored thresholds alone.
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field, model_validator
 
 from pinet_kedro.configuration import Configuration
@@ -113,12 +113,3 @@ def fit_strata(activeness: Int[np.ndarray, " U"], config: Stratification) -> Rep
                 f"without users (activeness runs from {activeness.min()} to {activeness.max()} events)."
             )
     return ReportingStrata(training=training, head_tail=head_tail, quintiles=quintiles)
-
-
-def shares(
-    stratum: Int[np.ndarray, " U"], activeness: Int[np.ndarray, " U"], n_strata: int
-) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
-    """Each stratum's share of users (the intervened prior P(A)) and of interactions (what joint training follows)."""
-    users = np.bincount(stratum, minlength=n_strata)
-    events = np.bincount(stratum, weights=activeness, minlength=n_strata)
-    return users / users.sum(), events / events.sum()

@@ -87,6 +87,16 @@ def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jo
     assert aggregated.model_name("d", STRATA) != aggregated.model_name("d", two)
 
 
+def test_strata_of_a_method_are_those_that_its_gradients_are_aggregated_over(tmp_path, prepared):
+    two = {"aggregation": {"rule": "deconfounded"}, "stratification": {"strata": 2}}
+    config = Benchmark(seeds=(1,), methods={"five": METHODS["backbone"], "two": two})
+    ranks = run(tmp_path, prepared, config)
+    assert set(ranks["model"]) == {f"{m}{p}" for m in ("five", "two") for p in ("", "+shared", "+plugins")}
+    curves = [pd.read_parquet(path) for path in sorted(tmp_path.glob("curves/*"))]
+    weighed = sorted(sum(name.startswith("weight_stratum_") for name in curve.columns) for curve in curves)
+    assert weighed == [2, 5]
+
+
 def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prepared):
     config = Benchmark(seeds=(1,), methods=METHODS)
     run(tmp_path, prepared, config)

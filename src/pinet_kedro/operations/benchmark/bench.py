@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.benchmark.config import Benchmark
@@ -30,13 +30,15 @@ _TRANSFER: TypeAdapter[TransferConfig | None] = TypeAdapter(TransferConfig | Non
 class Cell:
     """One training run: its method and the whole configuration that it follows.
 
-    With `transfer` the trained model is where the method starts from, and its ranks are without plugins.
+    With `transfer` the trained model is where the method starts from, and its ranks are without plugins. With
+    `stratification` its gradients are aggregated over strata of its own; plugins and reports keep the benchmark's.
     """
 
     method: str
     training: BackboneTraining
     plugins: dict[str, PluginTraining]
     transfer: TransferConfig | None = None
+    stratification: Stratification | None = None
 
     @property
     def joint(self) -> bool:
@@ -53,7 +55,7 @@ class Cell:
         if self.joint:
             del told["aggregation"]
         else:
-            told["strata"] = strata.training.thresholds
+            told["strata"] = plain(self.stratification) if self.stratification else strata.training.thresholds
         # Models of its own, and not where others start from: no cell has to wait for it.
         alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
         return _digest({"data": data, "training": told, **alone})
@@ -80,11 +82,13 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
                     continue
                 merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
                 transfer = _TRANSFER.validate_python(merged.pop("transfer", None))
+                strata = merged.pop("stratification", None)
+                stratification = None if strata is None else Stratification.model_validate(strata)
                 merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
                 settings = BackboneTraining.model_validate(merged)
                 wanted = config.plugins | (config.ablations if method == config.reference else {})
                 fitted = {name: variants[name] for name in wanted if name in variants and transfer is None}
-                out.append(Cell(method, settings, fitted, transfer))
+                out.append(Cell(method, settings, fitted, transfer, stratification))
     return out
 
 
@@ -195,8 +199,10 @@ class Bench:
         store = self.model(cell)
         if not store.exists():
             reports: list[EpochReport] = []
+            own = cell.stratification
             backbone = train_backbone(
-                self.sequences, self.split, self.strata, len(self.items), cell.training,
+                self.sequences, self.split, fit_strata(self.split.train_end, own) if own else self.strata,
+                len(self.items), cell.training,
                 cell.training.aggregation, reports.append,
             )  # fmt: skip
             self.curve(cell).save(learning_curve(reports))
