@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pinet_kedro.evaluation import intervals, ranks
-from pinet_kedro.evaluation.intervals import relative_gain
+from pinet_kedro.evaluation.intervals import relative_gain, relative_gains
 from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.interactions.sequences import Sequences
@@ -198,6 +198,14 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
     model, reference = planted(np.random.default_rng(8), 300)
     assert relative_gain(model, reference) == relative_gain(model, reference)
     assert relative_gain(model, reference, seed=1) != relative_gain(model, reference, seed=2)
+
+
+def test_pairs_together_have_the_intervals_that_each_has_alone():
+    rng = np.random.default_rng(0)
+    reference, *models = rng.random((4, 2, 300))
+    pairs = [(models[0], reference), (models[1], reference), (reference, models[2]), (models[2], 0 * reference)]
+    assert relative_gains(pairs) == [relative_gain(*pair) for pair in pairs]
+    assert relative_gains([]) == []
 
 
 @pytest.mark.parametrize("values", [np.zeros(5), np.empty(0)])

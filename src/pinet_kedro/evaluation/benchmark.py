@@ -1,5 +1,6 @@
 """Methods compared over seeds: one table, paired intervals over users and seeds."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.evaluation.intervals import relative_gain
+from pinet_kedro.evaluation.intervals import relative_gains
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import Ranks
 
@@ -36,10 +37,8 @@ def benchmark_table(
             (str(backbone), str(model)): table.pivot_table(index="seed", columns="user", values=metric)
             for (backbone, model), table in values.groupby(["backbone", "model"], sort=False)
         }
+        gains = {group: _gains(scores, mask, reference) for group, mask in groups.items()}
         for (backbone, model), mine in scores.items():
-            plugin = model.partition("+")[2]
-            peer = f"{reference}+{plugin}" if plugin else reference
-            others = {"": scores.get((backbone, reference)), "same_plugins_": scores.get((backbone, peer))}
             for group, mask in groups.items():
                 means = mine.loc[:, mask].mean(axis=1)
                 row = {
@@ -47,16 +46,35 @@ def benchmark_table(
                     "users": int(mask.sum()), "seeds": len(mine), "value": float(means.mean()),
                     "seed_deviation": float(means.std(ddof=1)) if len(mine) > 1 else np.nan,
                 }  # fmt: skip
-                for prefix, other in others.items():
-                    row |= _gain(mine, other, mask, prefix)
-                rows.append(row)
+                rows.append(row | gains[group][backbone, model])
     return pd.DataFrame(rows)
 
 
-def _gain(scores: pd.DataFrame, reference: pd.DataFrame | None, mask: np.ndarray, prefix: str) -> dict[str, float]:
-    names = ("gain", "low", "high")
-    if reference is None or scores is reference:
-        return dict.fromkeys([prefix + name for name in names], np.nan)
-    both = scores.index.intersection(reference.index)
-    found = relative_gain(scores.loc[both].to_numpy()[:, mask], reference.loc[both].to_numpy()[:, mask])
-    return {prefix + name: np.nan if v is None else v for name, v in zip(names, found.values(), strict=True)}
+_ENDS = {"relative": "gain", "low": "low", "high": "high"}
+
+
+def _gains(
+    scores: dict[tuple[str, str], pd.DataFrame], mask: np.ndarray, reference: str
+) -> dict[tuple[str, str], dict[str, float]]:
+    """`gain, low, high` of every model over the reference, and `same_plugins_…` over that under the same plugins."""
+    nothing = {prefix + end: np.nan for prefix in ("", "same_plugins_") for end in _ENDS.values()}
+    found = {model: dict(nothing) for model in scores}
+    within = {model: table.loc[:, mask] for model, table in scores.items()}
+    # Pairs that have the same seeds are measured together.
+    alike: dict[tuple[int, ...], list[tuple[tuple[str, str], str, tuple[str, str]]]] = defaultdict(list)
+    for backbone, model in scores:
+        plugin = model.partition("+")[2]
+        peers = {"": reference, "same_plugins_": f"{reference}+{plugin}" if plugin else reference}
+        for prefix, peer in peers.items():
+            if peer != model and (backbone, peer) in scores:
+                both = scores[backbone, model].index.intersection(scores[backbone, peer].index)
+                alike[tuple(both)].append(((backbone, model), prefix, (backbone, peer)))
+    for seeds, pairs in alike.items():
+        if not seeds:
+            continue
+        named = {model for mine, _, peer in pairs for model in (mine, peer)}
+        arrays = {model: within[model].loc[list(seeds)].to_numpy() for model in named}
+        gains = relative_gains([(arrays[mine], arrays[peer]) for mine, _, peer in pairs])
+        for (mine, prefix, _), gain in zip(pairs, gains, strict=True):
+            found[mine] |= {prefix + _ENDS[end]: np.nan if v is None else v for end, v in gain.items()}
+    return found

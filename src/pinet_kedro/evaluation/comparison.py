@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.evaluation.intervals import RESAMPLES, relative_gain
+from pinet_kedro.evaluation.intervals import RESAMPLES, relative_gains
 from pinet_kedro.evaluation.metrics import CUT_OFF, metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import Ranks
 from pinet_kedro.interactions.sequences import Sequences
@@ -34,16 +34,15 @@ def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: Repo
     plugged = "base_plugins" if "base_plugins" in by_model else "pin"
     ablations = [("pin", "base_plugins"), (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
     pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
+    comparisons: dict[str, dict[str, Any]] = {f"{model}_vs_{reference}": {} for model, reference in pairs}
+    for group in ("all", "head", "tail"):
+        within = {name: values[groups[group]] for name, values in ndcg.items()}
+        gains = relative_gains([(within[model], within[reference]) for model, reference in pairs])
+        for entry, gain in zip(comparisons.values(), gains, strict=True):
+            entry[group] = {"ndcg_at_10": gain}
     return {
         "models": {name: metrics_by_group(r, groups) for name, r in by_model.items()},
-        "comparisons": {
-            f"{model}_vs_{reference}": {
-                group: {"ndcg_at_10": relative_gain(ndcg[model][mask], ndcg[reference][mask])}
-                for group, mask in groups.items()
-                if group in ("all", "head", "tail")
-            }
-            for model, reference in pairs
-        },
+        "comparisons": comparisons,
     }
 
 
