@@ -78,7 +78,7 @@ class Finalists(Configuration):
 class Tuning(Configuration):
     """What a study tries, how long, and what becomes of it."""
 
-    trials: int = Field(20, ge=1, description="in total: a study that is run again goes on until it has so many")
+    trials: int = Field(18, ge=1, description="in total: a study that is run again goes on until it has so many")
     workers: int = Field(2, ge=1, description="processes, each with `backbone_training.threads` of its own")
     objective: Literal["head_and_tail", "tail"] = Field(
         "head_and_tail", description="tail: with the head not below that of the base"
