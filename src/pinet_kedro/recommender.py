@@ -120,8 +120,9 @@ class Recommender:
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
         """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
 
-        Memory holds the scores of `block_users` users at a time. `hidden` names what is not offered, as rows and columns; where fewer than K items are left the score is -inf.
-        Raises `FloatingPointError` on NaN, which `topk` would put first.
+        Memory holds the scores of `block_users` users at a time. `hidden` names what is not offered, as rows and
+        columns; where fewer than K items are left the score is -inf. Raises `FloatingPointError` on NaN,
+        which `topk` would put first.
         """
         rows, columns = hidden
         block, found = block_users(self.n_items), []

@@ -149,8 +149,9 @@ class _Training:
         self.touched = TouchedRows(self.tables, sparse=lazy)
         self.updates = (LazyUpdates if lazy else DenseUpdates)(self.model, self.average, config.schedule)
         sizes = [p.numel() for p in (*self.body, *self.tables)]
-        # The kernel gives no memory for it until it is written: joint training never does.
-        self.memory = torch.empty(len(self.streams) * sum(sizes), device=device)
+        # A CPU's kernel gives no memory for it until it is written, as far as a step's rows need it; elsewhere torch
+        # keeps what a step has freed for the next one.
+        self.memory = torch.empty(len(self.streams) * sum(sizes)) if device.type == "cpu" else None
         grounds = Grounds(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
