@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pinet_kedro.evaluation import intervals, ranks
+from pinet_kedro import recommender
+from pinet_kedro.evaluation import intervals
 from pinet_kedro.evaluation.intervals import relative_gain, relative_gains
 from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
@@ -54,7 +55,7 @@ def naive_rank(scores, history, target):
 
 @pytest.mark.parametrize("block", [1, 7, 1024])
 def test_ranks_equal_a_loop(monkeypatch, block):
-    monkeypatch.setattr(ranks, "_BLOCK_USERS", block)
+    monkeypatch.setattr(recommender, "_BLOCK_USERS", block)
     rng = np.random.default_rng(1)
     histories = [rng.integers(1, ITEMS + 1, rng.integers(2, 10)) for _ in range(200)]
     target_at = [rng.integers(1, len(h)) for h in histories]

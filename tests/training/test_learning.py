@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pinet_kedro import recommender as recommender_module
 from pinet_kedro.activeness import Strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.evaluation.metrics import user_metrics
@@ -403,6 +404,18 @@ def test_users_of_one_call_do_not_touch_each_other(planted_world, recommender):
         [(alone, alone_scores, alone_group)] = recommender.recommend([history])
         assert (items, group) == (alone, alone_group)
         assert scores == pytest.approx(alone_scores, rel=1e-4)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_blocks_of_users_change_no_recommendation(planted_world, recommender, monkeypatch, block):
+    ids = planted_world.item_ids
+    histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist(), ids[7:9].tolist()]
+    together = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
+    monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
+    in_blocks = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
+    for (items, scores, group), (others, other_scores, other_group) in zip(together, in_blocks, strict=True):
+        assert (items, group) == (others, other_group)
+        assert scores == pytest.approx(other_scores, rel=1e-4)
 
 
 def test_active_user_is_in_the_head(planted_world, recommender):

@@ -54,7 +54,7 @@ class Backbone(nn.Module, ABC):
         modules = [getattr(self, name) for name in self.item_tables]
         whole = [module.weight for module in modules]
         for module in modules:
-            module.weight = nn.Parameter(module.weight.detach()[rows])
+            module.weight = nn.Parameter(module.weight.detach().index_select(0, rows))
         try:
             yield [module.weight for module in modules]
         finally:

@@ -29,6 +29,7 @@ from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.touched import TouchedRows
+from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,13 @@ class _Training:
             self.streams = [_Shuffled(group, self.rng) for group in groups]
             self.quotas = quotas([len(g) for g in groups], config.schedule.batch_users)
         self.body, self.tables = self.model.body_and_items()
-        self.touched = TouchedRows(self.tables)
+        lazy = config.lazy(n_items)
+        self.touched = TouchedRows(self.tables, sparse=lazy)
+        self.updates = (LazyUpdates if lazy else DenseUpdates)(self.model, self.average, config.schedule)
         sizes = [p.numel() for p in (*self.body, *self.tables)]
-        # The kernel gives no memory for it until it is written: joint training never does.
-        self.memory = torch.empty(len(self.streams) * sum(sizes), device=device)
+        # A CPU's kernel gives no memory for it until it is written, as far as a step's rows need it; elsewhere torch
+        # keeps what a step has freed for the next one.
+        self.memory = torch.empty(len(self.streams) * sum(sizes)) if device.type == "cpu" else None
         grounds = Grounds(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
@@ -156,8 +160,6 @@ class _Training:
             rows=n_items + 1,
         )
         self.rule = build_rule(aggregation, grounds)
-        rate = config.schedule.learning_rate
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate, betas=(0.9, 0.98), fused=True)
         self.best: Checkpoint | None = None
 
     def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
@@ -181,6 +183,7 @@ class _Training:
             )
             if on_epoch:
                 on_epoch(report)
+        self.updates.settle()
         return self.best.backbone if keep_best and self.best else self.average.eval()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
@@ -220,13 +223,7 @@ class _Training:
             weights = [0.0] * len(self.strata.training)
             for a, weight in zip(self.present, stratum_weights.tolist(), strict=True):
                 weights[a] = weight
-        self.optimiser.step()
-        decay = self.config.schedule.weight_average
-        # Early weights are not worth averaging over 1/(1 − decay) steps: the decay rises from 0.
-        taken = (epoch - 1) * self.steps + step
-        decay = min(decay, (1 + taken) / (10 + taken))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        self.updates.step(rows)
         return float(np.average(values, weights=totals)), weights
 
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
@@ -257,6 +254,7 @@ class _Training:
         )
 
     def _validate(self, epoch: int) -> dict[str, float]:
+        self.updates.settle()
         users = np.flatnonzero(self.split.valid_at > 0)
         limit = self.config.schedule.validation_users
         if len(users) > limit:

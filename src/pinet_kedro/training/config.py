@@ -1,13 +1,16 @@
 """Typed configuration of backbone training; free of torch, so that the command line can read it at no cost."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
+
+# Items from which on a step spends more on those that it does not touch than on all others.
+_LAZY_FROM = 100_000
 
 
 class Schedule(Configuration):
@@ -18,6 +21,13 @@ class Schedule(Configuration):
     learning_rate: float = Field(2e-3, gt=0)
     weight_average: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     random_window: float = Field(0.5, ge=0, le=1, description="share of long histories read at a random place")
+    # Not told where it is auto: trained models and studies from before it keep their names.
+    item_updates: Literal["auto", "dense", "lazy"] = Field(
+        "auto",
+        exclude_if=lambda value: value == "auto",
+        description="of items that a step does not touch: dense = Adam's momentum moves them on, at the cost of the "
+        "whole catalogue; lazy = they rest; auto = lazy from 100,000 items on where the loss draws items",
+    )
     validate_every: int = Field(4, ge=1, description="epochs between validations")
     validation_users: int = Field(5000, ge=1, description="at most so many users in the validation curve")
 
@@ -35,6 +45,18 @@ class BackboneTraining(Configuration):
     loss: LossConfig = FullSoftmaxConfig()
     schedule: Schedule = Schedule()
     aggregation: AggregationConfig | None = None
+
+    @model_validator(mode="after")
+    def _lazy_needs_a_draw(self) -> "BackboneTraining":
+        if self.schedule.item_updates == "lazy" and isinstance(self.loss, FullSoftmaxConfig):
+            raise ValueError("schedule.item_updates: lazy needs a loss that draws items; full_softmax touches them all")
+        return self
+
+    def lazy(self, n_items: int) -> bool:
+        """Whether a catalogue of this size gets lazy updates."""
+        if self.schedule.item_updates == "auto":
+            return n_items >= _LAZY_FROM and not isinstance(self.loss, FullSoftmaxConfig)
+        return self.schedule.item_updates == "lazy"
 
 
 class GradientNoise(Configuration):

@@ -13,14 +13,18 @@ from pinet_kedro.backbones.backbone import Backbone
 
 # Share of the rows from which on the detour costs more than it saves.
 _MOST = 0.7
+# Rows a number from which on sorting the numbers is cheaper than a mark for every row.
+_SPARSE = 32
 
 
 class TouchedRows:
-    """Narrows a model's item tables to a step's rows, and hands their gradients to the whole tables."""
+    """Narrows a model's item tables to a step's rows, and hands their gradients to the whole tables: as tables that are
+    0 elsewhere or, if `sparse`, as sparse tensors of these rows alone."""
 
-    def __init__(self, tables: list[nn.Parameter]) -> None:
+    def __init__(self, tables: list[nn.Parameter], sparse: bool = False) -> None:
         self._tables = tables
-        self._gradients = [torch.zeros_like(table) for table in tables]
+        self._sparse = sparse
+        self._gradients = [] if sparse else [torch.zeros_like(table) for table in tables]
         self._number = torch.zeros(len(tables[0]), dtype=torch.int64, device=tables[0].device)
         self._rows: Tensor | None = None
         self._written: Tensor | None = None
@@ -29,15 +33,19 @@ class TouchedRows:
         self, batches: list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]], drawn: Int[Tensor, "..."] | None
     ) -> Int[Tensor, " R"] | None:
         """Padding and the items of these inputs and targets and of what has been drawn, sorted; None where that is the
-        whole catalogue or nearly so."""
+        whole catalogue or, unless gradients are sparse, nearly so."""
         if drawn is None:
             return None
-        touched = torch.zeros(len(self._number), dtype=torch.bool, device=self._number.device)
-        touched[0] = True
-        for items in (drawn, *(part for batch in batches for part in batch)):
-            touched[items.to(touched.device)] = True
-        found = touched.nonzero()[:, 0]
-        return found if len(found) < _MOST * len(touched) else None
+        padding = self._number.new_zeros(1)
+        named = (padding, drawn, *(part for batch in batches for part in batch))
+        items = torch.cat([part.flatten().to(padding.device) for part in named])
+        if len(self._number) > _SPARSE * len(items):
+            found = items.unique()
+        else:
+            touched = torch.zeros(len(self._number), dtype=torch.bool, device=padding.device)
+            touched[items] = True
+            found = touched.nonzero()[:, 0]
+        return found if self._sparse or len(found) < _MOST * len(self._number) else None
 
     @contextmanager
     def narrow(self, model: Backbone, rows: Int[Tensor, " R"] | None) -> Iterator[list[nn.Parameter]]:
@@ -53,6 +61,14 @@ class TouchedRows:
                 yield tables
         finally:
             self._rows = None
+        if self._sparse:
+            for whole, narrow in zip(self._tables, tables, strict=True):
+                assert narrow.grad is not None
+                # The rows are sorted and distinct: not worth a check.
+                whole.grad = torch.sparse_coo_tensor(
+                    rows[None], narrow.grad, whole.shape, is_coalesced=True, check_invariants=False
+                )
+            return
         for whole, gradient, narrow in zip(self._tables, self._gradients, tables, strict=True):
             if self._written is not None:
                 gradient[self._written] = 0

@@ -1,0 +1,151 @@
+"""Training steps, ranking and recommending as the catalogue grows from ten thousand items to a million, one thread.
+
+A step: 256 users with histories of random items (median 6 events, mean 12), sampled softmax with 1,500 drawn items,
+width 64, `item_updates: lazy`; CPU time, the sizes taken in turns, a ratio being of repetitions side by side. What is
+left of growth is memory: rows that no cache holds, and more distinct ones of them ("rows"). Dense: the same with
+`item_updates: dense`. Memory of a step: peak of the resident memory of a fresh process in later steps beyond what the
+first two have left. Model and state: what is kept between steps, by its shapes: weights, their average, two moments,
+and a gradient average a stratum. Not in a step's time: once in 540 steps the strata's averages are brought back to size
+as a whole.
+
+Ranking and recommending (ten best, seen items left out): CPU time for 1,000 users, and peak of a fresh process beyond
+its memory before.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import Figure, alternately, in_fresh_process, ratios
+from step import log_of
+
+from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.backbones.config import SASRecConfig
+from pinet_kedro.evaluation.ranks import seen_items, target_ranks
+from pinet_kedro.plugins.popularity import count_popularity
+from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.training.backbone import _Training
+from pinet_kedro.training.config import BackboneTraining
+
+SIZES = (10_000, 100_000, 1_000_000)
+USERS, BATCH = 10_000, 256
+REPEATS, STEPS = 5, 2
+RANKED = {10_000: 1000, 100_000: 1000, 1_000_000: 128}
+
+
+class Steps:
+    """Training steps in a catalogue of this size, one call a few of them."""
+
+    def __init__(self, items: int, backbone: str, strata: int | None, item_updates: str = "lazy") -> None:
+        sequences, split = log_of("tail", USERS, items)
+        config = BackboneTraining.model_validate(
+            {
+                "backbone": {"name": backbone},
+                "loss": {"name": "sampled_softmax"},
+                "schedule": {"batch_users": BATCH, "item_updates": item_updates},
+            }
+        )
+        groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
+        aggregation = DeconfoundedConfig() if strata else None
+        self.training = _Training(sequences, split, groups, items, config, aggregation, torch.device("cpu"))
+        self.training.model.train()
+        self.rows: list[float] = []
+        search = self.training.touched.rows
+
+        def counted(*told: object) -> torch.Tensor | None:
+            found = search(*told)
+            self.rows.append(float(items if found is None else len(found)))
+            return found
+
+        self.training.touched.rows = counted
+
+    def __call__(self) -> None:
+        for step in range(STEPS):
+            self.training._step(1, step)
+
+    def kept(self) -> int:
+        """Bytes of weights, average, moments and the strata's averages."""
+        numbers = sum(p.numel() for p in self.training.model.parameters())
+        return 4 * numbers * (4 + len(self.training.streams) * (self.training.aggregation is not None))
+
+
+def memory_of_steps(items: int, backbone: str, strata: int | None) -> tuple[int, int]:
+    """Peak of resident memory in steps beyond what is there between them, and what is kept by its shapes, in bytes."""
+    steps = Steps(items, backbone, strata)
+    steps()
+    return peak_beyond(steps), steps.kept()
+
+
+class Ranking:
+    """Users ranked or recommended to, one call all of them."""
+
+    def __init__(self, items: int) -> None:
+        self.sequences, self.split = log_of("tail", RANKED[items], items)
+        self.users = np.arange(RANKED[items])
+        model = build_backbone(SASRecConfig(), items).eval()
+        self.scorer = BackboneScorer(model)
+        popularity = count_popularity(self.sequences, self.split, items)
+        groups = fit_strata(self.split.train_end, Stratification())
+        self.recommender = Recommender(model, groups, popularity, np.arange(items))
+
+    def rank(self) -> None:
+        target_ranks(self.scorer, self.sequences, self.users, self.split.test_at, self.split.train_end)
+
+    def recommend(self) -> None:
+        ends = self.sequences.lengths
+        histories = torch.from_numpy(self.sequences.windows(self.users, ends, 50))
+        self.recommender.best(histories, ends, 10, seen_items(self.sequences, self.users, ends))
+
+
+def memory_of_ranking(items: int, what: str) -> int:
+    """Peak of resident memory beyond what there was before, in bytes."""
+    return peak_beyond(getattr(Ranking(items), what))
+
+
+def peak_beyond(call: Callable[[], None]) -> int:
+    """Peak of resident memory in a call beyond what there was before, in bytes; Linux alone can tell."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+    before = resident()
+    call()
+    return resident("VmHWM") - before
+
+
+def resident(line: str = "VmRSS") -> int:
+    """Resident memory of this process in bytes."""
+    told = Path("/proc/self/status").read_text().splitlines()
+    return int(next(entry for entry in told if entry.startswith(line)).split()[1]) * 1024
+
+
+def figures() -> Iterator[Figure]:
+    """Steps by backbone, strata and size; then ranking and recommending by size."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    for backbone in ("sasrec", "gru4rec"):
+        for strata in (None, 5):
+            kinds = [Steps(items, backbone, strata) for items in SIZES]
+            times = alternately(REPEATS, *kinds)
+            for items, steps, taken in zip(SIZES, kinds, times, strict=True):
+                at = {"items": items, "backbone": backbone, "strata": strata or "joint"}
+                yield Figure("step", "ms", [1000 * t / STEPS for t in taken], at)
+                yield Figure("step / at 10,000 items", "x", ratios(taken, times[0]), at)
+                yield Figure("rows", "", steps.rows, at)
+            del kinds
+            for items in SIZES:
+                at = {"items": items, "backbone": backbone, "strata": strata or "joint"}
+                beyond, kept = in_fresh_process(memory_of_steps, items, backbone, strata).value
+                yield Figure("memory of a step", "MiB", [beyond / 2**20], at)
+                yield Figure("model and state", "MiB", [kept / 2**20], at)
+    for items in SIZES:  # one at a time: they would keep gradients of whole tables
+        [taken] = alternately(3, Steps(items, "sasrec", None, "dense"))
+        yield Figure("dense step", "ms", [1000 * t / STEPS for t in taken], {"items": items, "backbone": "sasrec"})
+    for items in SIZES:
+        ranking = Ranking(items)
+        times = alternately(3, ranking.rank, ranking.recommend)
+        for what, taken in zip(("rank", "recommend"), times, strict=True):
+            at = {"items": items, "backbone": "sasrec"}
+            yield Figure(f"{what} 1,000 users", "s", [1000 * t / RANKED[items] for t in taken], at)
+            beyond = in_fresh_process(memory_of_ranking, items, what).value
+            yield Figure(f"memory to {what}", "MiB", [beyond / 2**20], at)
