@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index
     user, user_ids = pd.factorize(events["user_id"], sort=True)
     item, item_ids = pd.factorize(events["item_id"], sort=True)
     timestamp = events["timestamp"].to_numpy(np.int64)
-    order = np.lexsort((np.arange(len(user)), timestamp, user))
-    offsets = np.zeros(len(user_ids) + 1, np.int64)
-    np.cumsum(np.bincount(user, minlength=len(user_ids)), out=offsets[1:])
+    by_time = np.argsort(timestamp, kind="stable")
+    # A stable counting sort by user: rows of a matrix in compressed form keep the order in which they were filled.
+    filled = np.ones(len(user), np.bool_), (user[by_time], np.arange(len(user)))
+    runs = sparse.csr_array(filled, shape=(len(user_ids), len(user)))
+    order, offsets = by_time[runs.indices], runs.indptr.astype(np.int64)
     sequences = Sequences(items=(item[order] + 1).astype(np.int32), timestamps=timestamp[order], offsets=offsets)
     return sequences, pd.Index(user_ids), pd.Index(item_ids)

@@ -39,6 +39,15 @@ _ROWS = 3  # offending rows shown for a rule
 _PAGE_ROWS = 20  # … and on its page
 _RULES = 10  # broken rules shown in a message
 _NAMES = 25  # columns of the file shown
+_OF_TYPE = "expect_column_values_to_be_of_type"
+_ON_CODES = {
+    "expect_column_to_exist",
+    "expect_table_row_count_to_be_between",
+    "expect_column_values_to_not_be_null",
+    "expect_column_values_to_be_between",
+    "expect_column_unique_value_count_to_be_between",
+    "expect_compound_columns_to_be_unique",
+}
 _NEAR = 0.5  # least similarity of a column's name that is worth suggesting
 
 
@@ -196,22 +205,73 @@ def _check(suite: dict[str, Any], frame: pd.DataFrame, origin: _Origin) -> Any:
     import great_expectations as gx  # costs 3 s of CPU
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    import pinet_kedro.operations.quick_metrics  # noqa: F401
+
     rules = [rule for rule in suite["expectations"] if _applies(rule, frame, origin)]
     frame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
     frame.attrs = {}  # pandas compares attrs at every step
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("pandas").add_dataframe_asset(suite["name"])
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    result = batch.validate(
-        gx.ExpectationSuite(**{**suite, "expectations": rules}),
-        result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
-        expectation_parameters={"now": int(datetime.now(UTC).timestamp()) + _DAY},
-    )
+    source = context.data_sources.add_pandas("pandas")
+    results = []
+    for name, (table, some) in _in_quick_types(frame, rules).items():
+        batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        found = batch.get_batch({"dataframe": table}).validate(
+            gx.ExpectationSuite(**{**suite, "expectations": some}),
+            result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
+            expectation_parameters={"now": int(datetime.now(UTC).timestamp()) + _DAY},
+        )
+        results.append(found)
+    result = _together(results)
     for rule in result.results:
         for key in {"unexpected_list", "unexpected_index_list"} & set(rule.result):
             rule.result[key] = rule.result[key][:_PAGE_ROWS]
     return result
+
+
+def _in_quick_types(
+    frame: pd.DataFrame, rules: list[dict[str, Any]]
+) -> dict[str, tuple[pd.DataFrame, list[dict[str, Any]]]]:
+    """The rules, each with a table that gives it the same result as the frame, in the types it is quickest on.
+
+    - Rules on equality, order and number (`_ON_CODES`) get every row, with text as codes and times as plain integers:
+      Great Expectations copies the table for every rule, and compares nullable integers one by one in Python.
+    - The type of a column that is typed is that of its first row.
+    - All other rules get the frame as it is.
+    """
+    tables = {"codes": (_coded(frame), []), "types": (frame.head(1), []), "rows": (frame, [])}
+    for rule in rules:
+        typed = all(
+            not pd.api.types.is_object_dtype(frame[column]) for column in _columns(rule["kwargs"]) if column in frame
+        )
+        kind = "codes" if rule["type"] in _ON_CODES else "types" if rule["type"] == _OF_TYPE and typed else "rows"
+        tables[kind][1].append(rule)
+    return {name: part for name, part in tables.items() if part[1]}
+
+
+def _coded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with text as categories and nullable integers, where none is null, as plain ones."""
+    columns = {}
+    for name, column in frame.items():
+        if isinstance(column.dtype, pd.StringDtype):
+            column = column.astype("category")
+        elif isinstance(column.dtype, pd.Int64Dtype) and not column.hasnans:
+            column = column.astype("int64")
+        columns[name] = column
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _together(results: list[Any]) -> Any:
+    """One result of a suite whose rules were checked in parts."""
+    whole, *others = results
+    for other in others:
+        whole.results += other.results
+        whole.success &= other.success
+        for count in ("evaluated_expectations", "successful_expectations", "unsuccessful_expectations"):
+            whole.statistics[count] += other.statistics[count]
+    held, of = whole.statistics["successful_expectations"], whole.statistics["evaluated_expectations"]
+    whole.statistics["success_percent"] = 100 * held / of
+    return whole
 
 
 def _error(rule: Any) -> str | None:
