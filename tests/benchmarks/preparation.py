@@ -1,10 +1,10 @@
 """From a raw Parquet file to ready sequences: `kedro run --pipelines=data_validation,activeness_stratification`.
 
 The command of a user, both gates included, on a long-tailed log of its own size (`raw_log`) in an empty folder; two
-threads. Every part lasts from the event of Kedro that begins it to the next one: "load", "store" and "gate" of a dataset,
-and the nodes by name; "start-up" is what comes before the first (imports, configuration, a new tracking store),
-"shut-down" what follows the last. Memory is the largest resident memory while the part lasts. Parts below a hundredth of
-the whole are left out.
+threads. Every part lasts from the event of Kedro that begins it to the next one: "load", "store" and "gate" of a
+dataset, and the nodes by name; "start-up" is what comes before the first (imports, configuration, a new tracking
+store), "shut-down" what follows the last. Memory is the largest resident memory while the part lasts. Parts below a
+hundredth of the whole are left out.
 """
 
 import os

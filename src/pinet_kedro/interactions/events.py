@@ -6,7 +6,7 @@ the user's history where a source publishes only the order) and, where the sourc
 
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.codes import encode, repeated
 
 TimestampUnit = Literal["auto", "s", "ms", "us", "ns", "date", "order"]
 
@@ -23,7 +24,6 @@ TimestampUnit = Literal["auto", "s", "ms", "us", "ns", "date", "order"]
 _SECONDS_LIMIT = 1e11
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXAMPLES = 5
-_INT64 = 2**63 - 1
 
 
 class Columns(Configuration):
@@ -193,7 +193,7 @@ def _scale(numbers: pd.Series, unit: TimestampUnit) -> int:
     """How many of the unit make a second; unit 'auto' is the coarsest that puts all numbers before the year 5138."""
     if unit != "auto":
         return _PER_SECOND.get(unit, 1)
-    largest = numbers.abs().max()
+    largest = max(abs(numbers.min()), abs(numbers.max()))
     return next((n for n in _PER_SECOND.values() if largest <= _SECONDS_LIMIT * n), 10**9)
 
 
@@ -206,20 +206,19 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
     steps: list[dict[str, object]] = []
     attrs, events = events.attrs, events.copy(deep=False)
     events.attrs = {}  # pandas compares attrs at every step
-    user, item = pd.factorize(events["user_id"])[0], pd.factorize(events["item_id"])[0]
+    # Of the events that remain; `left` is their mask in the whole.
+    codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
     left = np.ones(len(events), dtype=bool)
 
-    def keep(mask: np.ndarray, rule: str, why: str) -> np.ndarray:
-        steps.append(
-            {
-                "rule": rule,
-                "why": why,
-                "rows": np.count_nonzero(left) - np.count_nonzero(mask),
-                "users": _distinct(user[left]) - _distinct(user[mask]),
-                "items": _distinct(item[left]) - _distinct(item[mask]),
-            }
-        )
-        return mask
+    def keep(enough: np.ndarray, rule: str, why: str) -> None:
+        nonlocal codes
+        dropped = len(enough) - np.count_nonzero(enough)
+        before = [_distinct(column) for column in codes]
+        if dropped:
+            left[left] = enough
+            codes = [column[enough] for column in codes]
+        users, items = (count - _distinct(column) for count, column in zip(before, codes, strict=True))
+        steps.append({"rule": rule, "why": why, "rows": dropped, "users": users, "items": items})
 
     if config.rating_threshold is not None:
         if "rating" not in events:
@@ -228,15 +227,15 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
                 "has no rating column. Name it (rating=…) or set the threshold to null."
             )
         liked = (events["rating"] >= config.rating_threshold).to_numpy(bool)
-        left = keep(liked, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
-    first = left.copy()
-    first[left] = ~repeated([user[left], item[left], events["timestamp"].to_numpy(np.int64)[left]], keep="first")
-    left = keep(first, "exact duplicates", "same user, item and time: logged twice")
+        keep(liked, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
+    time = events["timestamp"].to_numpy(np.int64)
+    time = time if left.all() else time[left]
+    keep(~repeated([*codes, time], keep="first"), "exact duplicates", "same user, item and time: logged twice")
+    core = _core(*codes, config.min_user_events, config.min_item_events)
     why = f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing"
-    core = left.copy()
-    core[left] = _core(user[left], item[left], config.min_user_events, config.min_item_events)
-    left = keep(core, "k-core", why)
-    events = events[left].reset_index(drop=True)
+    keep(core, "k-core", why)
+    # Column by column: pandas takes rows of a frame by their numbers, which is slow on text in many chunks.
+    events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     events.attrs = attrs
     report = pd.DataFrame(steps)
@@ -246,35 +245,6 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
 
 def _distinct(codes: np.ndarray) -> int:
     return np.count_nonzero(np.bincount(codes))
-
-
-def repeated(columns: Sequence[np.ndarray], keep: Literal["first", False] = False) -> np.ndarray:
-    """Mask of the rows that equal another one in all columns (integers); keep='first' spares the first of each group.
-
-    The columns become the digits of one integer, which is sorted: some ten times as fast as hashing rows.
-    """
-    key, size = np.zeros(len(columns[0]), np.int64), 1
-    if len(key) == 0:
-        return key.astype(bool)
-    for column in columns:
-        low, digits = int(column.min()), int(column.max()) - int(column.min()) + 1
-        if size * digits > _INT64:
-            key, size = _numbered(key)
-        if size * digits > _INT64:
-            column, digits = _numbered(column)
-            low = 0
-        key, size = key * digits + (column - low), size * digits
-    ordered = np.sort(key)
-    found = pd.Series(key).isin(ordered[1:][ordered[1:] == ordered[:-1]]).to_numpy(copy=True)
-    if keep == "first":
-        found[found] = pd.Series(key[found]).duplicated().to_numpy()
-    return found
-
-
-def _numbered(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """The distinct values as 0, 1, …, and how many there are."""
-    codes, distinct = pd.factorize(values)
-    return codes, len(distinct)
 
 
 def _core(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from kedro.validation.exceptions import DataValidationError
 
 from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.codes import encode
 from pinet_kedro.operations.datasets import TextDataset
 from pinet_kedro.operations.project import project_folder
 
@@ -254,7 +255,7 @@ def _coded(frame: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     for name, column in frame.items():
         if isinstance(column.dtype, pd.StringDtype):
-            column = column.astype("category")
+            column = pd.Categorical.from_codes(*encode(column))
         elif isinstance(column.dtype, pd.Int64Dtype) and not column.hasnans:
             column = column.astype("int64")
         columns[name] = column

@@ -9,7 +9,7 @@ from great_expectations.expectations.metrics.map_metric_provider.multicolumn_con
     multicolumn_condition_partial,
 )
 
-from pinet_kedro.interactions.events import repeated
+from pinet_kedro.interactions.codes import encode, repeated
 
 # A fingerprint of every batch, taken below this size in bytes, which nobody reads: a fifth of a gate's time.
 pandas_execution_engine.HASH_THRESHOLD = 0
@@ -33,4 +33,4 @@ def _numbers(column: pd.Series) -> np.ndarray:
         return column.cat.codes.to_numpy()
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "i":
         return column.to_numpy()
-    return pd.factorize(column)[0]
+    return encode(column)[0]
