@@ -29,8 +29,10 @@ class TransitionMemory:
         newest = histories[:, -self.config.window :]
         weight = self.config.decay ** np.arange(newest.shape[1])[::-1]
         row, column = np.nonzero(newest)
+        index = self.matrix.indices.dtype  # of wider integers scipy would make M, too, at every call
+        place = row.astype(index), newest[row, column].astype(index) - 1
         shape = (len(newest), self.matrix.shape[0])
-        r = sparse.csr_array((weight[column].astype(np.float32), (row, newest[row, column] - 1)), shape=shape)
+        r = sparse.csr_array((weight[column].astype(np.float32), place), shape=shape)
         return (r @ self.matrix).toarray()
 
 
@@ -45,11 +47,10 @@ def build_memory(sequences: Sequences, split: Split, n_items: int, config: Memor
     scale = (np.bincount(items, minlength=n_items) + 1.0) ** -0.5
     done: list[sparse.csr_array] = []
     for first, rows in _transitions(items.astype(np.int32), split.train_end, n_items, config):
+        rows = rows.tocsc().tocsr()  # sorts the columns in linear time
         row = first + np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        rows.data *= scale[row]
-        rows.data *= scale[rows.indices]
-        strongest = _strongest(rows.astype(np.float32), config.neighbours)
-        done.append(strongest.tocsc().tocsr())  # sorts columns in linear time
+        rows.data = (rows.data * scale[row] * scale[rows.indices]).astype(np.float32)
+        done.append(_strongest(rows, config.neighbours))
     return TransitionMemory(sparse.vstack(done, format="csr"), config)
 
 
@@ -92,7 +93,7 @@ def _transitions(
 
 
 def _strongest(rows: sparse.csr_array, limit: int) -> sparse.csr_array:
-    """The `limit` largest entries of every row (positive float32); of equal ones at the limit, those stored first."""
+    """The `limit` largest entries of every row (positive float32); of equal ones at the limit, the lower items."""
     counts = np.diff(rows.indptr)
     if counts.max(initial=0) <= limit:
         return rows
