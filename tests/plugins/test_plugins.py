@@ -129,7 +129,9 @@ def test_memory_keeps_the_strongest_neighbours_of_every_item(log, neighbours):
 
 @pytest.mark.parametrize("pairs", [1, 50, 1000])
 @pytest.mark.parametrize("neighbours", [5, 1000])
-def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(planted_world, monkeypatch, pairs, neighbours):
+def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
+    planted_world, monkeypatch, pairs, neighbours
+):
     w, config = planted_world, MemoryConfig(neighbours=neighbours)
     whole = build_memory(w.sequences, w.split, w.n_items, config).matrix
     monkeypatch.setattr("pinet_kedro.plugins.memory._PAIRS", pairs)
