@@ -12,7 +12,7 @@ from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import MemoryConfig
 
 # Pairs of events looked at a time: some 50 bytes each.
-_PAIRS = 2**22
+_PAIRS = 2**20
 
 
 @dataclass(frozen=True)
