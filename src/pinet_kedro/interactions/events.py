@@ -231,7 +231,8 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
     time = events["timestamp"].to_numpy(np.int64)
     time = time if left.all() else time[left]
     keep(~repeated([*codes, time], keep="first"), "exact duplicates", "same user, item and time: logged twice")
-    core = _core(*codes, config.min_user_events, config.min_item_events)
+    user, item = codes
+    core = _core(user, item, config.min_user_events, config.min_item_events)
     why = f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing"
     keep(core, "k-core", why)
     # Column by column: pandas takes rows of a frame by their numbers, which is slow on text in many chunks.
@@ -244,7 +245,7 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
 
 
 def _distinct(codes: np.ndarray) -> int:
-    return np.count_nonzero(np.bincount(codes))
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _core(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int) -> np.ndarray:

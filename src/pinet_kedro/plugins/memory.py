@@ -69,8 +69,8 @@ def _transitions(
     events, start = by_item.indices, by_item.indptr
     ends = np.cumsum(lengths)
     begin, stop = (np.repeat(at.astype(index), lengths) for at in (ends - lengths, ends))  # of the run of each event
-    lags = np.arange(1, config.max_lag + 1, dtype=index)
-    weights = lags**-config.lag_exponent
+    lags: np.ndarray = np.arange(1, config.max_lag + 1).astype(index)
+    weights = lags.astype(np.float64) ** -config.lag_exponent
     lags, weights = np.concatenate([lags, -lags]), np.concatenate([weights, config.reverse * weights])
     lags, weights = lags[weights > 0], weights[weights > 0]
     size = max(_PAIRS // len(lags), 1)
