@@ -17,6 +17,7 @@ from kedro.validation.exceptions import DataValidationError
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.operations import expectations
 from pinet_kedro.operations.expectations import ExpectationGate, ValidationFailedError, data_docs_index
 
 SUITES = Path(__file__).parents[2] / "conf/base/expectations"
@@ -138,6 +139,28 @@ def test_a_bad_log_is_refused_with_all_that_it_takes_to_mend_it(case, folder):
     assert not re.search(r"\{\w+\}", message)
 
 
+@pytest.mark.parametrize("case", ["NaN users", "unreadable times", "future times", "one user", "too many duplicates"])
+def test_quick_types_change_no_word_of_a_message(case, monkeypatch):
+    events = read(BAD[case].events)
+    message = refusal(ExpectationGate(RAW), events)
+    monkeypatch.setattr(expectations, "_in_quick_types", lambda frame, rules: {"rows": (frame, rules)})
+    assert refusal(ExpectationGate(RAW), events) == message
+
+
+def test_a_rule_of_any_other_type_sees_the_values_themselves(folder):
+    suites = json.loads((folder / RAW).read_text())
+    rule = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "user_id", "regex": "^u0"}}
+    suites["events"]["expectations"] = [{**rule, "description": "users begin with u0"}]
+    (folder / RAW).write_text(json.dumps(suites))
+    ExpectationGate(RAW).validate(read(log()))
+    assert "1 of 1 rules" in refusal(ExpectationGate(RAW), read(changed("uid", "x")))
+
+
+def test_a_suite_without_rules_lets_data_pass(folder):
+    (folder / RAW).write_text('{"events": {"name": "raw events", "expectations": []}}')
+    ExpectationGate(RAW).validate(read(log()))
+
+
 def test_everything_that_is_wrong_is_told_at_once_and_at_bounded_length():
     events = changed("uid", None, slice(0, 900)).drop(columns="time").assign(stars=-1, sku="i" * 5000)
     more = pd.DataFrame(1, index=events.index, columns=[f"more{i}" for i in range(300)])
@@ -226,6 +249,7 @@ def test_data_docs_are_written_for_passes_and_failures_and_need_no_network(folde
             assert "http" not in html
             assert "<script" not in html
         assert "every event has a user" in page.read_text()
+        assert "checked on all" in page.read_text()
         assert json.loads((page.parent / "result.json").read_text())["success"] == (outcome == "passed")
     files = {str(path.relative_to(index.parent)) for path in index.parent.rglob("*") if path.is_file()}
     assert files == {"index.html", "raw_events/index.html", "raw_events/result.json"}

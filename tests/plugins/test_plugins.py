@@ -9,7 +9,7 @@ import torch
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.interactions.split import Split, Splitting, split_sequences
 from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
 from pinet_kedro.plugins.factors import fit_factors
 from pinet_kedro.plugins.memory import build_memory
@@ -115,6 +115,37 @@ def naive_memory(config):
 def test_memory_equals_a_loop_over_training_pairs(log, config):
     memory = build_memory(*log, ITEMS, config)
     np.testing.assert_allclose(memory.matrix.toarray(), naive_memory(config), rtol=1e-6)
+
+
+@pytest.mark.parametrize("neighbours", [1, 2, 3])
+def test_memory_keeps_the_strongest_neighbours_of_every_item(log, neighbours):
+    kept = build_memory(*log, ITEMS, MemoryConfig(neighbours=neighbours)).matrix.toarray()
+    whole = build_memory(*log, ITEMS, MemoryConfig()).matrix.toarray()
+    strongest = np.argsort(-whole, axis=1, kind="stable")[:, :neighbours]  # of equal ones the lower items
+    expected = np.zeros_like(whole)
+    np.put_along_axis(expected, strongest, np.take_along_axis(whole, strongest, 1), 1)
+    np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize("pairs", [1, 50, 1000])
+@pytest.mark.parametrize("neighbours", [5, 1000])
+def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
+    planted_world, monkeypatch, pairs, neighbours
+):
+    w, config = planted_world, MemoryConfig(neighbours=neighbours)
+    whole = build_memory(w.sequences, w.split, w.n_items, config).matrix
+    monkeypatch.setattr("pinet_kedro.plugins.memory._PAIRS", pairs)
+    parts = build_memory(w.sequences, w.split, w.n_items, config).matrix
+    np.testing.assert_array_equal(parts.indptr, whole.indptr)
+    np.testing.assert_array_equal(parts.indices, whole.indices)
+    np.testing.assert_allclose(parts.data, whole.data, rtol=1e-6)
+
+
+def test_memory_of_no_events_is_empty():
+    nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+    memory = build_memory(nothing, split_sequences(nothing, Splitting()), ITEMS, MemoryConfig())
+    assert memory.matrix.shape == (ITEMS, ITEMS)
+    assert memory.matrix.nnz == 0
 
 
 @pytest.mark.parametrize("window", [1, 3, 10])

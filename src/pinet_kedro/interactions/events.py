@@ -16,6 +16,7 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.codes import encode, repeated
 
 TimestampUnit = Literal["auto", "s", "ms", "us", "ns", "date", "order"]
 
@@ -171,14 +172,14 @@ def _as_id(values: pd.Series) -> pd.Series:
 
 def _as_seconds(values: pd.Series, unit: TimestampUnit) -> pd.Series:
     """Seconds since 1970 (or positions, for unit 'order') as nullable Int64; unreadable values are null."""
+    if unit != "date" and pd.api.types.is_signed_integer_dtype(values):
+        whole = values.astype("Int64")  # no way round by floats: a log may hold many millions
+        scale = _scale(whole, unit)
+        return whole if scale == 1 else whole // scale
     if unit != "date" and not pd.api.types.is_datetime64_any_dtype(values):
         numbers = pd.to_numeric(values, errors="coerce").astype("float64")
         if unit != "auto" or numbers.notna().sum() > values.notna().sum() / 2:
-            if unit == "auto":
-                largest = numbers.abs().max()
-                scale = next((n for n in _PER_SECOND.values() if largest <= _SECONDS_LIMIT * n), 10**9)
-            else:
-                scale = _PER_SECOND.get(unit, 1)
+            scale = _scale(numbers, unit)
             numbers = numbers.where(np.isfinite(numbers))
             return (numbers // scale).astype("Int64")
     if not pd.api.types.is_datetime64_any_dtype(values):
@@ -188,6 +189,14 @@ def _as_seconds(values: pd.Series, unit: TimestampUnit) -> pd.Series:
     return seconds.mask(dates.isna())
 
 
+def _scale(numbers: pd.Series, unit: TimestampUnit) -> int:
+    """How many of the unit make a second; unit 'auto' is the coarsest that puts all numbers before the year 5138."""
+    if unit != "auto":
+        return _PER_SECOND.get(unit, 1)
+    largest = max(abs(numbers.min()), abs(numbers.max()))
+    return next((n for n in _PER_SECOND.values() if largest <= _SECONDS_LIMIT * n), 10**9)
+
+
 def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The events that remain, and a table of what each rule dropped (`rule, why, rows, users, items`; attrs: `source`).
 
@@ -195,35 +204,39 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
     k-core, repeated until every user and item left has its minimum. The order of the file is kept.
     """
     steps: list[dict[str, object]] = []
-
-    def keep(frame: pd.DataFrame, mask: np.ndarray, rule: str, why: str) -> pd.DataFrame:
-        left = frame[mask]
-        steps.append(
-            {
-                "rule": rule,
-                "why": why,
-                "rows": len(frame) - len(left),
-                "users": frame["user_id"].nunique() - left["user_id"].nunique(),
-                "items": frame["item_id"].nunique() - left["item_id"].nunique(),
-            }
-        )
-        return left
-
     attrs, events = events.attrs, events.copy(deep=False)
     events.attrs = {}  # pandas compares attrs at every step
+    # Of the events that remain; `left` is their mask in the whole.
+    codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
+    left = np.ones(len(events), dtype=bool)
+
+    def keep(enough: np.ndarray, rule: str, why: str) -> None:
+        nonlocal codes
+        dropped = len(enough) - np.count_nonzero(enough)
+        before = [_distinct(column) for column in codes]
+        if dropped:
+            left[left] = enough
+            codes = [column[enough] for column in codes]
+        users, items = (count - _distinct(column) for count, column in zip(before, codes, strict=True))
+        steps.append({"rule": rule, "why": why, "rows": dropped, "users": users, "items": items})
+
     if config.rating_threshold is not None:
         if "rating" not in events:
             raise InputError(
                 f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {attrs.get('file', 'the data')} "
                 "has no rating column. Name it (rating=…) or set the threshold to null."
             )
-        mask = (events["rating"] >= config.rating_threshold).to_numpy()
-        events = keep(events, mask, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
-    mask = ~events.duplicated(["user_id", "item_id", "timestamp"]).to_numpy()
-    events = keep(events, mask, "exact duplicates", "same user, item and time: logged twice")
-    mask = _core(events["user_id"], events["item_id"], config.min_user_events, config.min_item_events)
+        liked = (events["rating"] >= config.rating_threshold).to_numpy(bool)
+        keep(liked, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
+    time = events["timestamp"].to_numpy(np.int64)
+    time = time if left.all() else time[left]
+    keep(~repeated([*codes, time], keep="first"), "exact duplicates", "same user, item and time: logged twice")
+    user, item = codes
+    core = _core(user, item, config.min_user_events, config.min_item_events)
     why = f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing"
-    events = keep(events, mask, "k-core", why).reset_index(drop=True)
+    keep(core, "k-core", why)
+    # Column by column: pandas takes rows of a frame by their numbers, which is slow on text in many chunks.
+    events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     events.attrs = attrs
     report = pd.DataFrame(steps)
@@ -231,14 +244,16 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
     return events, report
 
 
-def _core(users: pd.Series, items: pd.Series, min_user: int, min_item: int) -> np.ndarray:
+def _distinct(codes: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _core(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
     """Mask of the events in the largest subset where every user and every item has its minimum of events."""
-    user, item = pd.factorize(users)[0], pd.factorize(items)[0]
     mask = np.ones(len(user), dtype=bool)
     while True:
-        user_counts = np.bincount(user[mask], minlength=user.max(initial=0) + 1)
-        item_counts = np.bincount(item[mask], minlength=item.max(initial=0) + 1)
-        kept = mask & (user_counts[user] >= min_user) & (item_counts[item] >= min_item)
-        if kept.sum() == mask.sum():
-            return kept
-        mask = kept
+        enough = (np.bincount(user) >= min_user)[user] & (np.bincount(item) >= min_item)[item]
+        if enough.all():
+            return mask
+        mask[mask] = enough
+        user, item = user[enough], item[enough]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+from scipy import sparse
+
+from pinet_kedro.interactions.codes import encode
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,22 @@ class Sequences:
 
 def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
     """Sequences of clean events, raw ids of users 0..U-1, raw ids of items 1..I (both sorted as strings)."""
-    user, user_ids = pd.factorize(events["user_id"], sort=True)
-    item, item_ids = pd.factorize(events["item_id"], sort=True)
+    user, user_ids = _sorted(events["user_id"])
+    item, item_ids = _sorted(events["item_id"])
     timestamp = events["timestamp"].to_numpy(np.int64)
-    order = np.lexsort((np.arange(len(user)), timestamp, user))
-    offsets = np.zeros(len(user_ids) + 1, np.int64)
-    np.cumsum(np.bincount(user, minlength=len(user_ids)), out=offsets[1:])
-    sequences = Sequences(items=(item[order] + 1).astype(np.int32), timestamps=timestamp[order], offsets=offsets)
-    return sequences, pd.Index(user_ids), pd.Index(item_ids)
+    by_time = np.argsort(timestamp, kind="stable")
+    # A stable counting sort by user: rows of a matrix in compressed form keep the order in which they were filled.
+    filled = np.ones(len(user), np.bool_), (user[by_time], np.arange(len(user)))
+    runs = sparse.csr_array(filled, shape=(len(user_ids), len(user)))
+    order, offsets = by_time[runs.indices], runs.indptr.astype(np.int64)
+    sequences = Sequences(items=item[order] + np.int32(1), timestamps=timestamp[order], offsets=offsets)
+    return sequences, user_ids, item_ids
+
+
+def _sorted(ids: pd.Series) -> tuple[Int[np.ndarray, " N"], pd.Index]:
+    """The place of every id among the sorted distinct ids, and these."""
+    number, distinct = encode(ids)
+    order = distinct.argsort()
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order))
+    return place[number], pd.Index(distinct[order])

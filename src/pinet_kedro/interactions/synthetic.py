@@ -31,25 +31,37 @@ def generate_interactions(config: SyntheticLog) -> pd.DataFrame:
     lengths = np.minimum(lengths, config.max_events).astype(int)
     popularity = 1 / np.arange(1, config.items + 1)
     popularity = rng.permutation(popularity / popularity.sum())
+    cumulative = popularity.cumsum()
+    cumulative /= cumulative[-1]
     successors = rng.integers(0, config.items, (config.items, config.followers))
-    item = rng.choice(config.items, config.users, p=popularity)
+
+    def by_popularity(count: int) -> np.ndarray:
+        # What rng.choice(items, count, p=popularity) draws; that would sum up the catalogue at every position.
+        return cumulative.searchsorted(rng.random(count), side="right")
+
+    item = by_popularity(config.users)
     clock = 1_600_000_000 + rng.integers(0, 86_400 * 365, config.users)
     active = np.arange(config.users)
     parts = []
     for position in range(lengths.max()):
         active = active[lengths[active] > position]
-        parts.append((active, item[active], clock[active]))
+        parts.append((active.astype(np.int32), item[active].astype(np.int32), clock[active]))
         follow = successors[item[active], rng.integers(0, config.followers, len(active))]
-        jump = rng.choice(config.items, len(active), p=popularity)
+        jump = by_popularity(len(active))
         item[active] = np.where(rng.random(len(active)) < config.planted, follow, jump)
         clock[active] += rng.integers(30, 86_400, len(active))
     user, items, time = (np.concatenate(column) for column in zip(*parts, strict=True))
-    frame = pd.DataFrame(
+    order = np.argsort(time, kind="stable")
+    rating = rng.integers(1, 6, len(user)).astype("float64")
+    return pd.DataFrame(
         {
-            "user_id": pd.Series(user).map("u{:05d}".format).astype("string"),
-            "item_id": pd.Series(items).map("i{:05d}".format).astype("string"),
-            "timestamp": pd.Series(time).astype("Int64"),
-            "rating": rng.integers(1, 6, len(user)).astype("float64"),
+            "user_id": _names("u", config.users).take(user[order]),
+            "item_id": _names("i", config.items).take(items[order]),
+            "timestamp": pd.array(time[order], dtype="Int64"),
+            "rating": rating[order],
         }
     )
-    return frame.sort_values("timestamp", kind="stable").reset_index(drop=True)
+
+
+def _names(letter: str, count: int) -> pd.api.extensions.ExtensionArray:
+    return pd.array([f"{letter}{number:05d}" for number in range(count)], dtype="string")

@@ -13,6 +13,7 @@ class MemoryConfig(Configuration):
     max_lag: int = Field(10, ge=1, description="events apart at which a transition still counts")
     lag_exponent: float = Field(0.5, ge=0, description="a transition at lag k counts k^-exponent")
     reverse: float = Field(0.5, ge=0, description="weight of the transition read backwards")
+    neighbours: int = Field(2000, ge=1, description="strongest entries kept for an item, 8 bytes each")
     window: int = Field(10, ge=1, description="newest events of a user that are looked up")
     decay: float = Field(0.85, gt=0, le=1, description="weight lost with every event of age")
 
