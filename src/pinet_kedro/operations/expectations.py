@@ -242,6 +242,7 @@ def _in_quick_types(frame: pd.DataFrame, rules: list[_Rule]) -> dict[str, tuple[
     - The type of a column that is typed is that of its first row.
     - All other rules get the frame as it is.
     """
+    tables: dict[str, tuple[pd.DataFrame, list[dict[str, Any]]]]
     tables = {"codes": (_coded(frame), []), "types": (frame.head(1), []), "rows": (frame, [])}
     for rule in rules:
         typed = all(
@@ -254,13 +255,14 @@ def _in_quick_types(frame: pd.DataFrame, rules: list[_Rule]) -> dict[str, tuple[
 
 def _coded(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table with text as categories and nullable integers, where none is null, as plain ones."""
-    columns = {}
+    columns: dict[Any, Any] = {}
     for name, column in frame.items():
-        if isinstance(column.dtype, pd.StringDtype):
-            column = pd.Categorical.from_codes(*encode(column))
-        elif isinstance(column.dtype, pd.Int64Dtype) and not column.hasnans:
-            column = column.astype("int64")
         columns[name] = column
+        if isinstance(column.dtype, pd.StringDtype):
+            codes, distinct = encode(column)
+            columns[name] = pd.Categorical.from_codes(codes, pd.Index(distinct))
+        elif isinstance(column.dtype, pd.Int64Dtype) and not column.hasnans:
+            columns[name] = column.astype("int64")
     return pd.DataFrame(columns, index=frame.index)
 
 
