@@ -88,7 +88,7 @@ class DIN(Backbone):
         def block_loss(users: Tensor, newest: slice, keys: Tensor, values: Tensor, *shared: Tensor) -> Tensor:
             queries, outputs, bias, recency = shared
             mask = real[users, newest]
-            logits = _logits(keys, values, mask, queries, outputs, recency[:, newest, newest]) + bias
+            logits = _Attention.apply(keys, values, mask, queries, outputs, recency[:, newest, newest]) + bias
             return summed_loss(logits[mask], columns[users, newest][mask], candidates, focal)
 
         scored = self._candidates(candidates.items)
@@ -119,7 +119,7 @@ class DIN(Backbone):
                 )
                 logits = _own_logits(keys, values, mask, queries, outputs, recency)
             else:
-                logits = _logits(keys, values, mask, queries, outputs, recency).gather(2, own)
+                logits = _Attention.apply(keys, values, mask, queries, outputs, recency).gather(2, own)
             return loss.summed((logits + bias[own])[mask])
 
         def numbers(longest: int) -> int:
@@ -139,7 +139,7 @@ class DIN(Backbone):
         scores = queries.new_empty(len(histories), self.n_items)
         for users, newest in _blocks(real, lambda longest: self.config.heads * longest * self.n_items):
             block = keys[:, users, newest], values[:, users, newest], real[users, newest]
-            scores[users] = _logits(*block, queries, outputs, recency[..., newest])[:, 0] + bias
+            scores[users] = _Attention.apply(*block, queries, outputs, recency[..., newest])[:, 0] + bias
         return self.states(histories)[:, -1], scores
 
     def _history(self, items: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "H B L d"], Float[Tensor, "H B L d"]]:
@@ -166,18 +166,6 @@ class DIN(Backbone):
         return self.recency.exp()[:, age.clamp(min=0)] * (age >= 0)
 
 
-def _logits(
-    keys: Float[Tensor, "H b L d"],
-    values: Float[Tensor, "H b L d"],
-    real: Bool[Tensor, "b L"],
-    queries: Float[Tensor, "H C d"],
-    outputs: Float[Tensor, "H C d"],
-    recency: Float[Tensor, "H T L"],
-) -> Float[Tensor, "b T C"]:
-    """Σ_h u_tjh · e_jh at T positions; 0 where nothing has been read."""
-    return _Attention.apply(keys, values, real, queries, outputs, recency)
-
-
 def _own_logits(
     keys: Float[Tensor, "H b L d"],
     values: Float[Tensor, "H b L d"],
@@ -186,7 +174,7 @@ def _own_logits(
     outputs: Float[Tensor, "H b L m d"],
     recency: Float[Tensor, "H L L"],
 ) -> Float[Tensor, "b L m"]:
-    """As `_logits`, with candidates of its own at every position."""
+    """As `_Attention`, with candidates of its own at every position."""
     affinity, appeal = (
         (t @ own.flatten(2, 3).mT).unflatten(3, own.shape[2:4]) for t, own in ((keys, queries), (values, outputs))
     )
@@ -216,7 +204,8 @@ def _blocks(real: Bool[Tensor, "B L"], numbers: Callable[[int], int]) -> Iterato
 
 
 class _Attention(torch.autograd.Function):
-    """Σ_h (R (w ∘ a))_tj / (R w)_tj with w = exp(K Qᵀ) and a = V Eᵀ, of all positions and candidates at once.
+    """Σ_h u_tjh · e_jh = Σ_h (R (w ∘ a))_tj / (R w)_tj with w = exp(K Qᵀ) and a = V Eᵀ, of all positions and candidates
+    at once; 0 where nothing has been read.
 
     Its gradients are written out, for most of the time goes into passes over [H, b, L, C] numbers: autograd takes more
     than twice as many. With g what reaches s_tj, and s the share of a head,
