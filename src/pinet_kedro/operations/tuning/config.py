@@ -84,7 +84,7 @@ class Tuning(Configuration):
         "head_and_tail", description="tail: with the head not below that of the base"
     )
     joint: bool = Field(False, description="tunes the base instead: joint training, no aggregation")
-    epochs: int = Field(32, ge=1, description="of a trial; never more than a full training has")
+    epochs: int = Field(24, ge=1, description="of a trial; never more than a full training has")
     validate_every: int = Field(4, ge=1, description="epochs between looks at a trial")
     seed: int = Field(1, description="of the sampler, and of the first trial's training; the next one's is 1 more")
     startup: int = Field(6, ge=1, description="trials drawn at random before the sampler learns from them")
