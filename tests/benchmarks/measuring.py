@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -84,6 +86,14 @@ def _threads(count: int):
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def copy_project(folder: Path, *paths: str) -> None:
+    """Copies the project's tracked files, those below these paths if any are given, into a folder."""
+    listed = subprocess.run(["git", "ls-files", *paths], capture_output=True, text=True, check=True).stdout
+    for path in map(Path, listed.splitlines()):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path)
 
 
 def peak_memory() -> int:

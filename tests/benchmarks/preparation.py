@@ -8,8 +8,6 @@ hundredth of the whole are left out.
 """
 
 import os
-import shutil
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Figure, in_fresh_process, peak_memory
+from measuring import Figure, copy_project, in_fresh_process, peak_memory
 
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 
@@ -144,8 +142,5 @@ def one_run(log: Path) -> dict[str, list[float]]:
     """`prepare` in a process and a copy of the project's tracked files of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        listed = ["git", "ls-files", "conf", "src", "pyproject.toml", ".telemetry"]
-        for path in map(Path, subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / path)
+        copy_project(folder, "conf", "src", "pyproject.toml", ".telemetry")
         return in_fresh_process(prepare, folder, log, threads=2).value

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import Figure
+from measuring import Figure, copy_project
 
 RAW = Path("data/01_raw/ml-100k.inter")
 REPEATS = 3
@@ -40,10 +40,9 @@ def one_run() -> dict[str, float]:
     """Seconds of every part of a run, in its order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
-        for path in map(Path, [*filter(None, tracked), RAW]):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / path)
+        copy_project(folder)
+        (folder / RAW).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(RAW, folder / RAW)
         environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
         command = [sys.executable, "-m", "kedro", "run", "--pipeline=full"]
         started = time.perf_counter()

@@ -17,7 +17,7 @@ from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.evaluation.figures import gain_of, with_interval
-from pinet_kedro.evaluation.intervals import relative_gain
+from pinet_kedro.evaluation.intervals import relative_gains
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.operations.benchmark.bench import Bench, Cell
@@ -120,9 +120,12 @@ def _candidates(plan: Plan, record: Record, trials: pd.DataFrame) -> list[Candid
 
 def _worth(plan: Plan, ndcg: dict[str, Any], reference: dict[str, float]) -> Any:
     """What a business that weighs the groups so would choose by: (1 − w) · head + w · tail, relative to a reference."""
-    weight = plan.config.tail_weight if plan.two_objectives else 1.0
-    parts = [(1 - weight, "head"), (weight, "tail")]
-    return sum(w * ndcg[group] / max(reference[group], 1e-9) for w, group in parts)
+    return sum(w * ndcg[group] / max(reference[group], 1e-9) for group, w in _weights(plan).items())
+
+
+def _weights(plan: Plan) -> dict[str, float]:
+    tail = plan.config.tail_weight if plan.two_objectives else 1.0
+    return {"head": 1 - tail, "tail": tail}
 
 
 def _cells(plan: Plan, candidate: Candidate) -> list[Cell]:
@@ -172,8 +175,7 @@ def _choose(plan: Plan, candidates: list[Candidate], valid: pd.DataFrame) -> tup
     if not plan.two_objectives:
         means = _means(plan, valid)
         able = [label for label in able if means[label]["head"] >= means[BASE]["head"]]
-    found = {label: _gain_in_worth(plan, valid, label, shipped) for label in able}
-    gains = {label: gain for label, gain in found.items() if gain is not None}
+    gains = _gains_in_worth(plan, valid, able, shipped)
     ranked = sorted(gains, key=lambda label: -gains[label][0])
     over = f"on validation targets over the fresh seeds {_seeds(plan)}"
     if plan.two_objectives:
@@ -188,22 +190,25 @@ def _choose(plan: Plan, candidates: list[Candidate], valid: pd.DataFrame) -> tup
     return by_label[shipped], f"no finalist is better beyond doubt {over}{best}"
 
 
-def _gain_in_worth(plan: Plan, valid: pd.DataFrame, label: str, shipped: str) -> tuple[float, float, float] | None:
-    """Relative gain of a candidate over the shipped configuration in worth, (1 − w) · head + w · tail, each relative to
-    the latter's, and its 95 % interval over users and seeds; None where the latter is 0."""
+def _gains_in_worth(
+    plan: Plan, valid: pd.DataFrame, labels: list[str], shipped: str
+) -> dict[str, tuple[float, float, float]]:
+    """Relative gain of each candidate over the shipped configuration in worth, (1 − w) · head + w · tail, each relative
+    to the latter's, and its 95 % interval over users and seeds; none where the latter is 0."""
     metrics = user_metrics(Ranks(valid["rank"].to_numpy(), valid["candidates"].to_numpy()))
     scores = valid.assign(ndcg=metrics["ndcg_at_10"])
-    mine, theirs = (
-        scores[scores["model"] == name].pivot_table(index="seed", columns="user", values="ndcg").to_numpy()
-        for name in (label, shipped)
-    )
+    ndcg = {
+        label: scores[scores["model"] == label].pivot_table(index="seed", columns="user", values="ndcg").to_numpy()
+        for label in (shipped, *labels)
+    }
     groups = plan.data.strata.groups(np.asarray(plan.data.split.train_end)[np.sort(valid["user"].unique())])
-    tail = plan.config.tail_weight if plan.two_objectives else 1.0
     # As a mean over users: each counts its group's weight over what the whole group has in the reference.
-    weight = np.zeros(mine.shape[1])
-    for group, share in (("head", 1 - tail), ("tail", tail)):
-        weight[groups[group]] = share / max(theirs[:, groups[group]].sum(), 1e-9)
-    return gain_of(relative_gain(mine * weight, theirs * weight))
+    weight = np.zeros(ndcg[shipped].shape[1])
+    for group, share in _weights(plan).items():
+        weight[groups[group]] = share / max(ndcg[shipped][:, groups[group]].sum(), 1e-9)
+    reference = ndcg[shipped] * weight
+    found = map(gain_of, relative_gains([(ndcg[label] * weight, reference) for label in labels]))
+    return {label: gain for label, gain in zip(labels, found, strict=True) if gain is not None}
 
 
 def _means(plan: Plan, valid: pd.DataFrame) -> dict[str, dict[str, float]]:
