@@ -26,10 +26,10 @@ GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
 QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}
 
 METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
-INK, _GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
+INK, GREY, _GRID = "#22272e", "#68707a", "#e4e7eb"
 # Darkened from Okabe & Ito (2008) to at least 3:1 against white; every series also has a marker or dash of its own.
 _MODEL_STYLE = {
-    "base": (_GREY, "circle"),
+    "base": (GREY, "circle"),
     "backbone": ("#b26b00", "square"),
     "plugins_alone": ("#a8456f", "x"),
     "base_shared_plugin": ("#2b8fc4", "triangle-up"),
@@ -97,7 +97,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
         row=1, col=1,
     )  # fmt: skip
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": _GREY, "dash": "dot", "width": 1}, showlegend=False,
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, showlegend=False,
         hoverinfo="skip", row=1, col=1,
     )  # fmt: skip
     figure.add_scatter(
@@ -112,7 +112,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     figure.add_annotation(
         x=users[n_tail], y=events[n_tail],
         text=f"head: {share(head_users)} of users,<br>{share(head_events)} of events",
-        ax=-20, ay=-70, xanchor="right", align="right", arrowcolor=_GREY, row=1, col=1,
+        ax=-20, ay=-70, xanchor="right", align="right", arrowcolor=GREY, row=1, col=1,
     )  # fmt: skip
     figure.update_xaxes(title="share of users", tickformat=".0%", range=[0, 1], row=1, col=1)
     figure.update_yaxes(title="share of training events", tickformat=".0%", range=[0, 1.01], row=1, col=1)
@@ -194,7 +194,7 @@ def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
         uniform = 1 / len(columns)
         figure.add_scatter(
             x=table["epoch"].iloc[[0, -1]], y=[uniform, uniform], mode="lines", name=f"uniform, {share(uniform)}",
-            line={"color": _GREY, "dash": "dot", "width": 1.5}, hoverinfo="skip",
+            line={"color": GREY, "dash": "dot", "width": 1.5}, hoverinfo="skip",
         )  # fmt: skip
         first, final = (share(table[column].iloc[-1]) for column in (columns[0], columns[-1]))
         statement = (
@@ -333,7 +333,7 @@ def _position(events: Int[np.ndarray, " E"]) -> np.ndarray:
 def finish(figure: Figure, statement: str, height: int) -> Figure:
     """The figure in the one style of all figures."""
     axis = {
-        "gridcolor": _GRID, "linecolor": _GREY, "showline": True, "ticks": "outside", "tickcolor": _GREY,
+        "gridcolor": _GRID, "linecolor": GREY, "showline": True, "ticks": "outside", "tickcolor": GREY,
         "automargin": True, "title": {"font": {"size": 13}, "standoff": 12}, "zeroline": False,
     }  # fmt: skip
     template = go.layout.Template(
@@ -429,7 +429,7 @@ def gradient_noise_figure(table: pd.DataFrame) -> Figure:
         ):
             figure.add_scatter(
                 x=rows["label"], y=rows[source], mode="lines", name=label, legendgroup=source, showlegend=column == 1,
-                line={"color": _GREY, "dash": dash, "width": 1.5}, row=1, col=column,
+                line={"color": GREY, "dash": dash, "width": 1.5}, row=1, col=column,
                 hovertemplate=f"%{{x}}: %{{y:,}} {label}<extra></extra>",
             )  # fmt: skip
     figure.update_xaxes(title="training events of a user", type="category")

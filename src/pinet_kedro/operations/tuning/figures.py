@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from pinet_kedro.evaluation.figures import GROUP_STYLE, INK, finish
+from pinet_kedro.evaluation.figures import GREY, GROUP_STYLE, INK, finish
 from pinet_kedro.operations.tuning.study import Record, is_feasible
 from pinet_kedro.operations.tuning.trial import GROUPS
 
@@ -75,7 +75,8 @@ def _slices(study: "Study", record: Record) -> Figure:
         for column, name in enumerate(names, 1):
             drawn = visualization.plot_slice(study, [name], target=_target(group), target_name=_NAMES[group])
             for trace in drawn.data:
-                trace.marker.showscale = False
+                # Not Optuna's shade for a trial's number, in which the first ones are nearly white.
+                trace.marker.update(color=None, showscale=False)
                 _add(figure, trace, column, group, row)
             if record.space[name].get("log"):
                 figure.update_xaxes(type="log", row=row, col=column)
@@ -89,7 +90,7 @@ def _front(study: "Study", record: Record, done: list[FrozenTrial]) -> Figure:
         targets=lambda trial: [trial.user_attrs[group] for group in GROUPS],
     )  # fmt: skip
     for trace in drawn.data:
-        trace.marker.update(showscale=False, size=9)
+        trace.marker.update(color=GREY, showscale=False, size=9)
     drawn.add_scatter(
         x=[record.base["head"]], y=[record.base["tail"]], mode="markers+text", text=["base"], showlegend=False,
         textposition="top center", marker={"symbol": "x", "size": 11, "color": INK},
@@ -98,8 +99,8 @@ def _front(study: "Study", record: Record, done: list[FrozenTrial]) -> Figure:
     best = [trial for trial in done if trial.number in record.front]
     drawn.add_scatter(
         x=[trial.user_attrs["head"] for trial in best], y=[trial.user_attrs["tail"] for trial in best],
-        mode="text", text=[str(trial.number) for trial in best], textposition="top center", showlegend=False,
-        hoverinfo="skip",
+        mode="markers+text", text=[str(trial.number) for trial in best], textposition="top center", showlegend=False,
+        marker={"size": 11, "color": GROUP_STYLE["tail"][0]}, hoverinfo="skip",
     )  # fmt: skip
     if record.objective == "tail":
         able = sum(map(is_feasible, done))
