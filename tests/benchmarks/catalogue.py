@@ -8,11 +8,12 @@ first two have left. Model and state: what is kept between steps, by its shapes:
 and a gradient average a stratum. Not in a step's time: once in 540 steps the strata's averages are brought back to size
 as a whole.
 
-Ranking and recommending (ten best, seen items left out): CPU time for 1,000 users, and peak of a fresh process beyond
-its memory before.
+Ranking and recommending (ten best, seen items left out), by the backbone alone and with plugins (memory, 64 factors,
+popularity and recency): CPU time for 1,000 users, and peak of a fresh process beyond its memory before.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,13 @@ from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.evaluation.ranks import seen_items, target_ranks
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import count_popularity
-from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.recommender import Recommender
 from pinet_kedro.training.backbone import _Training
 from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.scorers import build_scorers
 
 SIZES = (10_000, 100_000, 1_000_000)
 USERS, BATCH = 10_000, 256
@@ -82,17 +86,23 @@ def memory_of_steps(items: int, backbone: str, strata: int | None) -> tuple[int,
 class Ranking:
     """Users ranked or recommended to, one call all of them."""
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, plugged: bool) -> None:
         self.sequences, self.split = log_of("tail", RANKED[items], items)
         self.users = np.arange(RANKED[items])
         model = build_backbone(SASRecConfig(), items).eval()
-        self.scorer = BackboneScorer(model)
         popularity = count_popularity(self.sequences, self.split, items)
         groups = fit_strata(self.split.train_end, Stratification())
-        self.recommender = Recommender(model, groups, popularity, np.arange(items))
+        plugins = None
+        if plugged:
+            config = PluginTraining(memory_search=None)
+            scorers = build_scorers(self.sequences, self.split, popularity, config)
+            strata = len(groups.training)
+            theta = torch.full((strata, 1 + len(scorers.names)), 0.5)
+            plugins = Plugins(config, theta, ("own",) * strata, scorers)
+        self.recommender = Recommender(model, groups, popularity, np.arange(items), plugins)
 
     def rank(self) -> None:
-        target_ranks(self.scorer, self.sequences, self.users, self.split.test_at, self.split.train_end)
+        target_ranks(self.recommender, self.sequences, self.users, self.split.test_at, self.split.train_end)
 
     def recommend(self) -> None:
         ends = self.sequences.lengths
@@ -100,9 +110,9 @@ class Ranking:
         self.recommender.best(histories, ends, 10, seen_items(self.sequences, self.users, ends))
 
 
-def memory_of_ranking(items: int, what: str) -> int:
+def memory_of_ranking(items: int, plugged: bool, what: str) -> int:
     """Peak of resident memory beyond what there was before, in bytes."""
-    return peak_beyond(getattr(Ranking(items), what))
+    return peak_beyond(getattr(Ranking(items, plugged), what))
 
 
 def peak_beyond(call: Callable[[], None]) -> int:
@@ -141,11 +151,11 @@ def figures() -> Iterator[Figure]:
     for items in SIZES:  # one at a time: they would keep gradients of whole tables
         [taken] = alternately(3, Steps(items, "sasrec", None, "dense"))
         yield Figure("dense step", "ms", [1000 * t / STEPS for t in taken], {"items": items, "backbone": "sasrec"})
-    for items in SIZES:
-        ranking = Ranking(items)
+    for plugged, items in product((False, True), SIZES):
+        ranking = Ranking(items, plugged)
         times = alternately(3, ranking.rank, ranking.recommend)
         for what, taken in zip(("rank", "recommend"), times, strict=True):
-            at = {"items": items, "backbone": "sasrec"}
+            at = {"items": items, "backbone": "sasrec", "plugins": plugged}
             yield Figure(f"{what} 1,000 users", "s", [1000 * t / RANKED[items] for t in taken], at)
-            beyond = in_fresh_process(memory_of_ranking, items, what).value
+            beyond = in_fresh_process(memory_of_ranking, items, plugged, what).value
             yield Figure(f"memory to {what}", "MiB", [beyond / 2**20], at)

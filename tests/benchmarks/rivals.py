@@ -69,7 +69,7 @@ def ours(epochs: int, seed: int) -> dict[str, float]:
         "cpu_seconds": trained_cpu - cpu,
         "evaluation_cpu_seconds": ranked_cpu - trained_cpu,
         "users": len(users),
-        "events": epochs * int((split.train_end - 1).sum()),
+        "events": epochs * int(np.minimum(split.train_end - 1, config.backbone.max_length).sum()),
     }
 
 

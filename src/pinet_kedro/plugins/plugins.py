@@ -38,9 +38,4 @@ class Plugins:
 
     def logits(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
         """Logits of the whole catalogue, every user by the plugin of its stratum."""
-        space = build_space(self.config, evidence)
-        out = torch.empty_like(evidence.scores)
-        for a in np.unique(stratum):
-            rows = torch.from_numpy(np.flatnonzero(stratum == a))
-            out[rows] = space.logits(self.theta[a], evidence.rows(rows))
-        return out
+        return build_space(self.config, evidence).logits(self.theta[torch.from_numpy(stratum)], evidence)

@@ -27,7 +27,8 @@ class Evidence:
 
 
 class Space(Protocol):
-    """A kind of plugin with P parameters; `start` leaves the backbone's own logits as they are.
+    """A kind of plugin with P parameters, the same for all users or of each user's own; `start` leaves the backbone's
+    own logits as they are.
 
     `shrink_shared` says whether the fit shared by all users needs shrinkage towards `start` as well.
     """
@@ -36,7 +37,7 @@ class Space(Protocol):
 
     def start(self) -> Float[Tensor, " P"]: ...
 
-    def logits(self, theta: Float[Tensor, " P"], evidence: Evidence) -> Float[Tensor, "B C"]: ...
+    def logits(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]: ...
 
 
 class LogitSpace:
@@ -54,12 +55,12 @@ class LogitSpace:
         """τ = 1 and the rest 0."""
         return torch.tensor([float(self.backbone)] + [0.0] * self.terms)
 
-    def logits(self, theta: Float[Tensor, " P"], evidence: Evidence) -> Float[Tensor, "B C"]:
+    def logits(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]:
         """z for every user and candidate."""
-        tau, *weights = theta
+        tau, *weights = theta[..., None].unbind(-2)
         z = tau * evidence.scores if self.backbone else torch.zeros_like(evidence.scores)
         for weight, term in zip(weights, evidence.terms, strict=True):
-            z = z + weight * term
+            z.addcmul_(weight, term)  # in place: temporaries of the size of a catalogue cost more than the sums
         return z
 
 
@@ -77,11 +78,11 @@ class StateSpace:
         inner = torch.randn(self.rank * self.width, generator=generator) / self.width**0.5
         return torch.cat([inner, torch.zeros(self.rank * self.width)])
 
-    def logits(self, theta: Float[Tensor, " P"], evidence: Evidence) -> Float[Tensor, "B C"]:
+    def logits(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]:
         """z for every user and candidate."""
-        inner, outer = theta.view(2, self.rank, self.width)
-        hidden = F.gelu(evidence.states @ inner.T)
+        inner, outer = theta.unflatten(-1, (2, self.rank, self.width)).unbind(-3)
+        hidden = F.gelu(evidence.states[:, None] @ inner.mT)
         # Only the change of state meets the item vectors: the backbone's scores are already there. One product with
         # the catalogue and a gather beat gathering a vector for every candidate of every user.
-        change = (hidden @ outer) @ evidence.vectors.T
+        change = (hidden @ outer)[:, 0] @ evidence.vectors.T
         return evidence.scores + (change if evidence.columns is None else change.gather(1, evidence.columns))
