@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.config import AggregationConfig
-from pinet_kedro.aggregation.group_gradients import GroupGradients
+from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 from pinet_kedro.aggregation.rules import Grounds, Step, build_rule
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.errors import InputError
@@ -56,6 +56,8 @@ class EpochReport:
 
 
 OnEpoch = Callable[[EpochReport], None]
+# Inputs and targets of users that are computed together, and what has been drawn for them.
+Part = tuple[Int[Tensor, "B L"], Int[Tensor, " N"], Any]
 
 # Positions of padding that cost as much as a forward and backward pass more.
 _PART_POSITIONS = 200
@@ -187,8 +189,22 @@ class _Training:
         return self.best.backbone if keep_best and self.best else self.average.eval()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
+        """The mean loss, and the weights of the strata; none where nothing is aggregated."""
+        groups, drawn = self._read()
+        targets = np.array([sum(len(targets) for _, targets, _ in group) for group in groups])
+        share = torch.from_numpy(targets / targets.sum()).float()
+        rows = self.touched.rows([part[:2] for group in groups for part in group], drawn)
+        with self.touched.narrow(self.model, rows) as tables:
+            gradients = GroupGradients([*self.body, *tables], len(groups), self.memory)
+            losses = (partial(self._group_loss, group) for group in groups)
+            values, weights = self._differentiate(gradients, losses, share, rows, f"epoch {epoch}, step {step + 1}")
+        self.updates.step(rows)
+        return float(np.average(values, weights=targets)), weights
+
+    def _read(self) -> tuple[list[list[Part]], Any]:
+        """A step's groups of users, each of which gets a gradient of its own, the sum over its parts; and what has been
+        drawn for all of them."""
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
-        # Each group of users gets a gradient of its own, the sum over its parts.
         groups = [self._parts(users, ends) for users, ends in draws]
         if self.aggregation is None:
             groups = [[part] for part in groups[0]]
@@ -196,35 +212,36 @@ class _Training:
         counts = [len(targets) for _, targets in batches]
         drawn = self.loss.candidates(np.concatenate([t.cpu().numpy() for _, t in batches]), self.rng)
         parts = iter(zip(batches, drawn.split(counts), strict=True))
-        named = [[(*batch, part) for batch, part in islice(parts, len(group))] for group in groups]
-        totals = np.array([sum(len(targets) for _, targets in group) for group in groups])
-        share = torch.from_numpy(totals / totals.sum()).float()
+        return [[(*batch, part) for batch, part in islice(parts, len(group))] for group in groups], drawn.items
+
+    def _differentiate(
+        self, gradients: GroupGradients, losses: Losses, share: Float[Tensor, " G"], rows: Tensor | None, when: str
+    ) -> tuple[list[float], list[float]]:
+        """The groups' losses and the strata's weights; the aggregated gradient becomes that of the parameters."""
         prior = self.rule.prior(share)
-        rows = self.touched.rows(batches, drawn.items)
-        with self.touched.narrow(self.model, rows) as tables:
-            gradients = GroupGradients([*self.body, *tables], len(groups), self.memory)
-            losses = (partial(self._group_loss, group) for group in named)
-            if self.rule.aggregate is None:
-                values = self.rule.accumulate(gradients, losses, prior.tolist())
-            else:
-                matrix, values = gradients.compute(losses)
-            if not np.isfinite(values).all():
-                first = int(np.flatnonzero(~np.isfinite(values))[0])
-                whose = f"stratum {self.present[first] + 1}" if self.aggregation else "the batch"
-                raise self._diverged(f"the loss of {whose} is {values[first]} at epoch {epoch}, step {step + 1}")
-            stratum_weights: Tensor | None = prior
-            if self.rule.aggregate is not None:
-                values_now, share_now, prior_now = (t.to(self.device) for t in (torch.tensor(values), share, prior))
-                gradient, stratum_weights = self.rule.aggregate(Step(matrix, values_now, share_now, prior_now, rows))
-                gradients.assign(gradient)
-        weights: list[float] = []
-        if self.aggregation is not None and stratum_weights is not None:
-            # A stratum without anyone to train on weighs nothing.
-            weights = [0.0] * len(self.strata.training)
-            for a, weight in zip(self.present, stratum_weights.tolist(), strict=True):
-                weights[a] = weight
-        self.updates.step(rows)
-        return float(np.average(values, weights=totals)), weights
+        weights: Tensor | None = prior
+        if self.rule.aggregate is None:
+            values = self.rule.accumulate(gradients, losses, prior.tolist())
+            self._check(values, when)
+        else:
+            matrix, values = gradients.compute(losses)
+            self._check(values, when)
+            losses_now, share, prior = (t.to(self.device) for t in (torch.tensor(values), share, prior))
+            gradient, weights = self.rule.aggregate(Step(matrix, losses_now, share, prior, rows))
+            gradients.assign(gradient)
+        if self.aggregation is None or weights is None:
+            return values, []
+        # A stratum without anyone to train on weighs nothing.
+        of_all = np.zeros(len(self.strata.training))
+        of_all[self.present] = weights.tolist()
+        return values, of_all.tolist()
+
+    def _check(self, values: list[float], when: str) -> None:
+        """Raises where a group's loss is not finite."""
+        for group, value in enumerate(values):
+            if not math.isfinite(value):
+                whose = f"stratum {self.present[group] + 1}" if self.aggregation else "the batch"
+                raise self._diverged(f"the loss of {whose} is {value} at {when}")
 
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
         """The next users of a stream, and the position before which each one's history is read."""
@@ -237,7 +254,7 @@ class _Training:
         parts = _length_buckets(users, ends, limit) if self.model.pads else [(users, ends)]
         return [self.batches.gather(*part) for part in parts]
 
-    def _group_loss(self, group: list[tuple[Tensor, Tensor, Any]]) -> Tensor:
+    def _group_loss(self, group: list[Part]) -> Float[Tensor, ""]:
         """Mean over all targets of a group's parts."""
         total = sum(len(targets) for _, targets, _ in group)
         return torch.stack([self._loss(*part) * (len(part[1]) / total) for part in group]).sum()

@@ -24,7 +24,7 @@ class TouchedRows:
     def __init__(self, tables: list[nn.Parameter], sparse: bool = False) -> None:
         self._tables = tables
         self._sparse = sparse
-        self._gradients = [] if sparse else [torch.zeros_like(table) for table in tables]
+        self._gradients: list[Tensor] = []  # of whole tables; made by the first step that needs them
         self._number = torch.zeros(len(tables[0]), dtype=torch.int64, device=tables[0].device)
         self._rows: Tensor | None = None
         self._written: Tensor | None = None
@@ -69,6 +69,8 @@ class TouchedRows:
                     rows[None], narrow.grad, whole.shape, is_coalesced=True, check_invariants=False
                 )
             return
+        if not self._gradients:
+            self._gradients = [torch.zeros_like(table) for table in self._tables]
         for whole, gradient, narrow in zip(self._tables, self._gradients, tables, strict=True):
             if self._written is not None:
                 gradient[self._written] = 0
