@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.operations.inference.config import Serving
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.registry.versions import fetch_version, find_version
+from pinet_kedro.operations.stopping import on_stop
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,8 @@ _CALM_SECONDS = 60.0  # without a death end such a row
 def serve(config: Serving, tracking: Tracking) -> None:
     """Answers until SIGTERM or Ctrl-C."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with on_stop(lambda _: stop.set()):
         _serve(config, tracking, stop)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:

@@ -8,12 +8,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from queue import SimpleQueue
-from types import FrameType
-from typing import Any
 
 import click
 
@@ -21,6 +19,7 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.operations.project import parameters_of, project_folder
 from pinet_kedro.operations.scheduling.config import Schedule
 from pinet_kedro.operations.scheduling.cron import cron_trigger, next_times
+from pinet_kedro.operations.stopping import on_stop
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def arguments(config: Schedule, env: str | None) -> list[str]:
 
 def run_once(runs: "Runs") -> int:
     """Exit code of one run, now; SIGTERM and Ctrl-C are handed on to it."""
-    with _on_signal(lambda _: runs.stop()):
+    with on_stop(lambda _: runs.stop()):
         return runs.run()
 
 
@@ -74,7 +73,7 @@ def run_forever(runs: "Runs") -> None:
         EVENT_JOB_MAX_INSTANCES,
     )
     signals: SimpleQueue[int] = SimpleQueue()  # its put may interrupt its get, which a lock's may not
-    with _on_signal(signals.put):
+    with on_stop(signals.put):
         scheduler.start()
         log.info("The schedule of '%s' begins: '%s' in %s. %s", config.pipeline, config.cron, config.timezone,
                  _next(config))  # fmt: skip
@@ -191,18 +190,3 @@ def _pass_on(process: "subprocess.Popen[str]", last: deque[str]) -> None:
 def _kill_group(process: "subprocess.Popen[str]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextmanager
-def _on_signal(action: Callable[[int], Any]) -> Iterator[None]:
-    """Has SIGTERM and SIGINT do this, and nothing else, while the block runs."""
-
-    def handle(number: int, _: FrameType | None) -> None:
-        action(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
