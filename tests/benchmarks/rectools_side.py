@@ -12,6 +12,8 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 from rival_loop import arguments, train
 
+LENGTH = 50  # events of a history that are read
+
 
 def main() -> None:
     folder, until = arguments()
@@ -29,7 +31,7 @@ def main() -> None:
         left = log.groupby("user_id")["datetime"].rank(ascending=False)
         fitted, known = (Dataset.construct(log[left > held]) for held in (2, 1))
         # The size of our SASRec as far as there are settings for it; the rest is RecTools' default.
-        size = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "session_max_len": 50}
+        size = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "session_max_len": LENGTH}
         model = SASRecModel(**size, epochs=300, deterministic=True)  # epochs: what may be loaded again
         return SimpleNamespace(
             log=log[left > 2], users=np.sort(log["user_id"].unique()), model=model, data=(fitted, known)
@@ -43,7 +45,7 @@ def main() -> None:
 
     def counts(run: SimpleNamespace) -> dict[str, int]:
         """Targets of an epoch, which reads a user's newest events alone, and users."""
-        targets = (run.log.groupby("user_id").size() - 1).clip(upper=50)
+        targets = (run.log.groupby("user_id").size() - 1).clip(upper=LENGTH)
         return {"events": int(targets.sum()), "users": len(run.users)}
 
     train(

@@ -75,8 +75,6 @@ def _slices(study: "Study", record: Record) -> Figure:
         for column, name in enumerate(names, 1):
             drawn = visualization.plot_slice(study, [name], target=_target(group), target_name=_NAMES[group])
             for trace in drawn.data:
-                # Not Optuna's shade for a trial's number, in which the first ones are nearly white.
-                trace.marker.update(color=None, showscale=False)
                 _add(figure, trace, column, group, row)
             if record.space[name].get("log"):
                 figure.update_xaxes(type="log", row=row, col=column)
@@ -113,8 +111,9 @@ def _front(study: "Study", record: Record, done: list[FrozenTrial]) -> Figure:
 
 def _add(figure: Figure, trace: Any, column: int, group: str, row: int = 1) -> None:
     trace.showlegend = False
-    if trace.mode == "markers" and isinstance(trace.marker.color, str | None):
-        trace.marker.color = GROUP_STYLE[group][0]
+    if trace.mode == "markers":
+        # Not Optuna's shade for a trial's number either, in which the first ones are nearly white.
+        trace.marker.update(color=GROUP_STYLE[group][0], showscale=False)
     if trace.line.color is None or trace.mode == "lines":
         trace.line.color = GROUP_STYLE[group][0]
     figure.add_trace(trace, row=row, col=column)
