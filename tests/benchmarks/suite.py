@@ -23,7 +23,7 @@ from measuring import machine
 from pinet_kedro.operations.provenance import git_state, versions
 from pinet_kedro.operations.whole_file import whole_file
 
-NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals")
+NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals", "device")
 FOLDER = Path("data/08_reporting/benchmarks")
 TABLE = FOLDER.with_suffix(".md")
 
@@ -113,10 +113,16 @@ def main() -> None:
         for name in NAMES:
             say(f"{name:12}{importlib.import_module(name).__doc__.splitlines()[0]}")
         return
+    written = []
     for name in args.names or NAMES:
-        store(FOLDER / f"{name}.json", json.dumps(measure(name), indent=1))
+        record = measure(name)
+        if not record["figures"]:
+            say("   cannot be measured on this machine")
+            continue
+        store(FOLDER / f"{name}.json", json.dumps(record, indent=1))
         store(TABLE, table())
-    say(f"written: {TABLE} and {FOLDER}/<name>.json")
+        written.append(name)
+    say(f"written: {TABLE} and {FOLDER}/*.json of {', '.join(written)}" if written else "nothing written")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class GroupGradients:
 
     def compute(self, losses: Losses) -> tuple[Float[Tensor, "G P"], list[float]]:
         """The matrix `[G, P]` of gradients, which the next call overwrites, and the losses' values; each loss is built,
-        differentiated and freed."""
+        differentiated and freed. A device is waited for once, not in every group."""
         columns = sum(self.sizes)
         if self._memory is None:
             self._memory = self.parameters[0].new_empty(self.groups * columns, requires_grad=False)
@@ -41,8 +41,8 @@ class GroupGradients:
             gradients = torch.autograd.grad(value, self.parameters)
             views = [part.view_as(p) for part, p in zip(row.split(self.sizes), self.parameters, strict=True)]
             torch._foreach_copy_(views, list(gradients))
-            values.append(value.item())
-        return matrix, values
+            values.append(value.detach())
+        return matrix, torch.stack(values).tolist()
 
     def accumulate(self, losses: Losses, weights: list[float]) -> list[float]:
         """The losses' values; Σ_a w_a g_a of their gradients is handed to the optimiser without a matrix in between."""
@@ -52,8 +52,8 @@ class GroupGradients:
         for loss, weight in zip(losses, weights, strict=True):
             value = loss()
             (value * weight).backward()
-            values.append(value.item())
-        return values
+            values.append(value.detach())
+        return torch.stack(values).tolist()
 
     def assign(self, gradient: Float[Tensor, " P"]) -> None:
         """Hands an aggregated gradient to the optimiser: `p.grad` of every parameter."""
