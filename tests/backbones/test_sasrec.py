@@ -27,6 +27,14 @@ def test_order_of_items_matters(model):
     assert not torch.allclose(model.states(swapped)[:, -1], model.states(HISTORIES[2:])[:, -1])
 
 
+@pytest.mark.parametrize("users", [0, 1, 300])
+def test_newest_states_are_those_among_all(model, users):
+    torch.manual_seed(1)
+    lengths = torch.randint(1, 9, (users, 1)).sort(0).values
+    histories = torch.randint(1, 11, (users, 8)) * (torch.arange(8) >= 8 - lengths)
+    torch.testing.assert_close(model.newest_states(histories), model.states(histories)[:, -1], **EXACT)
+
+
 def test_states_equal_a_computation_with_torch_attention(model):
     histories = HISTORIES
     length, width, heads = histories.shape[1], 8, 2

@@ -36,9 +36,13 @@ class Backbone(nn.Module, ABC):
         """Mean loss of the items that follow the N real positions of left-padded histories."""
         return loss(self.states(inputs)[inputs != 0], self.item_vectors(), targets, drawn)
 
+    def newest_states(self, histories: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """State after the newest event of left-padded histories."""
+        return self.states(histories)[:, -1]
+
     def read(self, histories: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B I"]]:
         """State after the newest event of left-padded histories, and the logits of items 1..I there."""
-        states = self.states(histories)[:, -1]
+        states = self.newest_states(histories)
         return states, states @ self.item_vectors().T
 
     def body_and_items(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -140,7 +140,7 @@ class DIN(Backbone):
         for users, newest in _blocks(real, lambda longest: self.config.heads * longest * self.n_items):
             block = keys[:, users, newest], values[:, users, newest], real[users, newest]
             scores[users] = _Attention.apply(*block, queries, outputs, recency[..., newest])[:, 0] + bias
-        return self.states(histories)[:, -1], scores
+        return self.newest_states(histories), scores
 
     def _history(self, items: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "H B L d"], Float[Tensor, "H B L d"]]:
         x = self.dropout(self.norm(self.items(items)))

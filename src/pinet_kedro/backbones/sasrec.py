@@ -9,6 +9,10 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.backbones.dropout import Dropout
 
+# Users read at a time: what is between their layers stays in cache, and they are padded to the longest of themselves.
+_USERS_READ = 64
+_UNSEEN = -1e9  # a logit whose weight is 0 beside any real one
+
 
 class SASRec(Backbone):
     """States h = LN(Block_n(… Block_1(√D·e_item + e_position))), with items tied between input and output.
@@ -38,18 +42,25 @@ class SASRec(Backbone):
         return self.items.weight[1:]
 
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        return self._states(items)
+
+    def newest_states(self, histories: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        parts = histories.split(_USERS_READ)
+        padding = (int((part != 0).any(0).int().argmax()) for part in parts)  # of the longest
+        return torch.cat([self._states(part[:, n:], newest=1)[:, 0] for part, n in zip(parts, padding, strict=True)])
+
+    def _states(self, items: Int[Tensor, "B L"], newest: int | None = None) -> Float[Tensor, "B n D"]:
+        """States after the newest n positions alone, or after all: the last block has no need of the others'."""
         length = items.shape[1]
         x = self.items(items) * self.config.width**0.5 + self.positions.weight[-length:]
         x = self.dropout(x)
-        real = items != 0
-        # A padding query sees itself: a row without any key is NaN in softmax, and in its gradient.
-        self_only = torch.eye(length, dtype=torch.bool, device=items.device)
-        causal = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
-        visible = (causal & real[:, None, :]) | self_only
-        bias = torch.zeros_like(visible, dtype=x.dtype).masked_fill_(~visible, -torch.inf)[:, None]
-        for block in self.blocks:
+        causal = x.new_full((length, length), -torch.inf).triu(1)
+        # Finite: all that a padding query could see is padding, and a row without any key is NaN in softmax.
+        padding = x.new_zeros(items.shape).masked_fill_(items == 0, _UNSEEN)
+        bias = (causal + padding[:, None])[:, None]
+        for block in self.blocks[:-1]:
             x = block(x, bias)
-        return self.norm(x)
+        return self.norm(self.blocks[-1](x, bias, newest))
 
 
 class _Block(nn.Module):
@@ -65,13 +76,17 @@ class _Block(nn.Module):
         self.contract = nn.Linear(2 * width, width)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B 1 L L"]) -> Float[Tensor, "B L D"]:
+    def forward(
+        self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B 1 L L"], newest: int | None = None
+    ) -> Float[Tensor, "B n D"]:
         batch, length, width = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        if newest is not None:
+            x, query, bias = x[:, -newest:], query[:, :, -newest:], bias[:, :, -newest:]
         # Written out: with dropout torch's fused attention falls back to the same steps, and draws its own numbers.
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
         mixed = self.dropout(logits.softmax(-1)) @ value
-        x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(batch, length, width)))
+        x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(x.shape)))
         hidden = self.dropout(F.gelu(self.expand(self.feed_norm(x))))
         return x + self.dropout(self.contract(hidden))

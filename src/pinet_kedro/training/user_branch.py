@@ -83,7 +83,7 @@ def _fit(
             users = order[start : start + config.batch_users]
             whole, recent = _histories(sequences, split, users, longest, strata.head_tail.thresholds[0], rng)
             with torch.no_grad():
-                states = [backbone.states(torch.from_numpy(h).to(device))[:, -1].cpu() for h in (whole, recent)]
+                states = [backbone.newest_states(torch.from_numpy(h).to(device)).cpu() for h in (whole, recent)]
             optimiser.zero_grad()
             (branch(states[1]) - states[0]).square().sum(1).mean().backward()
             optimiser.step()
