@@ -100,7 +100,8 @@ def run_rival(name: str) -> list[dict[str, float]]:
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
     side = Path(__file__).with_name(f"{name}_side.py")
     environment = {**os.environ, **threads, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    command = [python, side.resolve(), folder.resolve(), os.environ.get("RIVAL_MINUTES", "20")]
+    quiet = ("-W", "ignore::FutureWarning")  # a page of them from RecBole
+    command = [python, *quiet, side.resolve(), folder.resolve(), os.environ.get("RIVAL_MINUTES", "20")]
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=sys.stderr)
     return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
 
