@@ -79,14 +79,15 @@ class _Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B 1 L L"], newest: int | None = None
     ) -> Float[Tensor, "B n D"]:
-        batch, length, width = x.shape
-        qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, width // self.heads)
+        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         if newest is not None:
             x, query, bias = x[:, -newest:], query[:, :, -newest:], bias[:, :, -newest:]
-        # Written out: with dropout torch's fused attention falls back to the same steps, and draws its own numbers.
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
-        mixed = self.dropout(logits.softmax(-1)) @ value
+        if self.training:  # torch's fused attention falls back to these steps, and draws its own numbers
+            logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
+            mixed = self.dropout(logits.softmax(-1)) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(x.shape)))
         hidden = self.dropout(F.gelu(self.expand(self.feed_norm(x))))
         return x + self.dropout(self.contract(hidden))
