@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from measuring import Figure, alternately, in_fresh_process, ratios
-from step import log_of
+from step import log_of, training_of
 
 from pinet_kedro.activeness import Stratification, fit_strata
-from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.evaluation.ranks import seen_items, target_ranks
@@ -30,8 +29,6 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.training.backbone import _Training
-from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.scorers import build_scorers
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -44,18 +41,12 @@ class Steps:
     """Training steps in a catalogue of this size, one call a few of them."""
 
     def __init__(self, items: int, backbone: str, strata: int | None, item_updates: str = "lazy") -> None:
-        sequences, split = log_of("tail", USERS, items)
-        config = BackboneTraining.model_validate(
-            {
-                "backbone": {"name": backbone},
-                "loss": {"name": "sampled_softmax"},
-                "schedule": {"batch_users": BATCH, "item_updates": item_updates},
-            }
-        )
-        groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
-        aggregation = DeconfoundedConfig() if strata else None
-        self.training = _Training(sequences, split, groups, items, config, aggregation, torch.device("cpu"))
-        self.training.model.train()
+        settings = {
+            "backbone": {"name": backbone},
+            "loss": {"name": "sampled_softmax"},
+            "schedule": {"batch_users": BATCH, "item_updates": item_updates},
+        }
+        self.training = training_of(log_of("tail", USERS, items), items, strata, settings)
         self.rows: list[float] = []
         search = self.training.touched.rows
 

@@ -10,20 +10,16 @@ without one.
 """
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 
 import torch
-from measuring import Figure, ratios
-from step import log_of
+from measuring import Figure, alternately, ratios
+from step import log_of, training_of
 from torch.utils.flop_counter import FlopCounterMode
-
-from pinet_kedro.activeness import Stratification, fit_strata
-from pinet_kedro.aggregation.config import DeconfoundedConfig
-from pinet_kedro.training.backbone import _Training
-from pinet_kedro.training.config import BackboneTraining
 
 DEVICE = torch.device(os.environ.get("BENCH_DEVICE", "cuda"))
 ON_GPU = DEVICE.type == "cuda"
@@ -38,14 +34,8 @@ class Steps:
     """Training steps of one kind, one call a few of them."""
 
     def __init__(self, backbone: str, users: int, strata: int | None, precision: str, compiled: bool) -> None:
-        sequences, split = log_of("long")
-        config = BackboneTraining.model_validate(
-            {"backbone": {"name": backbone}, "schedule": {"batch_users": users}, "device": str(DEVICE)}
-        )
-        groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
-        aggregation = DeconfoundedConfig() if strata else None
-        self.training = _Training(sequences, split, groups, 5000, config, aggregation, DEVICE)
-        self.training.model.train()
+        settings = {"backbone": {"name": backbone}, "schedule": {"batch_users": users}, "device": str(DEVICE)}
+        self.training = training_of(log_of("long"), 5000, strata, settings)
         self.precision = precision
         model = self.training.model
         if precision == "bfloat16":
@@ -101,20 +91,12 @@ def seconds(call: Callable[[], object]) -> float:
     return start.elapsed_time(end) / 1000
 
 
-def in_turns(*calls: Callable[[], object]) -> list[list[float]]:
-    """Seconds of every call, taken in turns."""
-    rounds = [[seconds(call) for call in calls] for _ in range(REPEATS)]
-    return [list(values) for values in zip(*rounds, strict=True)]
-
-
 def matrix_rate(precision: str) -> list[float]:
     """Floating-point operations a second of a large product."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = (torch.randn(SIDE, SIDE, device=DEVICE, dtype=dtype) for _ in range(2))
     with products_in(precision):
-        for _ in range(3):
-            a @ b
-        [times] = in_turns(lambda: a @ b)
+        [times] = alternately(REPEATS, lambda: a @ b, spent=seconds)
     return [2 * SIDE**3 / taken for taken in times]
 
 
@@ -135,7 +117,7 @@ def figures() -> Iterator[Figure]:
         }
         for steps in kinds.values():
             steps(WARM_UP)
-        taken = dict(zip(kinds, in_turns(*kinds.values()), strict=True))
+        taken = dict(zip(kinds, alternately(REPEATS, *kinds.values(), spent=seconds), strict=True))
         plain = taken[None, "float32", False]
         for (strata, precision, compiled), times in taken.items():
             steps = kinds[strata, precision, compiled]
@@ -146,7 +128,7 @@ def figures() -> Iterator[Figure]:
             events = steps.targets()
             yield Figure("training targets", "per s", [events * STEPS / t for t in times], at)
             if not compiled:  # the counter would not see into what is compiled
-                peak = sorted(rates[precision])[REPEATS // 2]
+                peak = statistics.median(rates[precision])
                 operations = steps.flops()
                 share = [100 * operations * STEPS / t / peak for t in times]
                 yield Figure("of the matrix rate", "%", share, at)

@@ -105,17 +105,20 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def alternately(repeats: int, *calls: Callable[[], Any]) -> list[list[float]]:
-    """CPU seconds of every call, `repeats` values each, taken in turns so that a busy minute hits all alike; the first
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    """CPU seconds of this process in a call."""
+    started = time.process_time()
+    call()
+    return time.process_time() - started
+
+
+def alternately(
+    repeats: int, *calls: Callable[[], Any], spent: Callable[[Callable[[], Any]], float] = cpu_seconds
+) -> list[list[float]]:
+    """Seconds of every call, `repeats` values each, taken in turns so that a busy minute hits all alike; the first
     round warms up and is not counted."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for turn in range(repeats + 1):
-        for taken, call in zip(seconds, calls, strict=True):
-            started = time.process_time()
-            call()
-            if turn:
-                taken.append(time.process_time() - started)
-    return seconds
+    rounds = [[spent(call) for call in calls] for _ in range(repeats + 1)]
+    return [list(seconds) for seconds in zip(*rounds[1:], strict=True)]
 
 
 def ratios(above: list[float], below: list[float]) -> list[float]:

@@ -11,6 +11,7 @@ operators' own CPU time by torch's profiler.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -50,19 +51,24 @@ def log_of(shape: str, users: int = 2000, items: int = 5000) -> tuple[Sequences,
     return Sequences(drawn.astype(np.int32), np.arange(len(drawn), dtype=np.int64), offsets), split
 
 
+def training_of(log: tuple[Sequences, Split], items: int, strata: int | None, settings: dict[str, Any]) -> _Training:
+    """A training of this log and these settings, ready for steps: joint, or by so many strata."""
+    sequences, split = log
+    config = BackboneTraining.model_validate(settings)
+    groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
+    aggregation = DeconfoundedConfig() if strata else None
+    training = _Training(sequences, split, groups, items, config, aggregation, torch.device(config.device))
+    training.model.train()
+    return training
+
+
 class Steps:
     """Training steps, one call a few of them."""
 
     def __init__(self, shape: str, backbone: str, strata: int | None, padded: bool = False) -> None:
-        sequences, split = log_of(shape)
         sampled = {"loss": {"name": "sampled_softmax"}, "schedule": {"batch_users": 256}}
-        config = BackboneTraining.model_validate(
-            {"backbone": {"name": backbone}, **(sampled if shape == "tail" else {})}
-        )
-        groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
-        aggregation = DeconfoundedConfig() if strata else None
-        self.training = _Training(sequences, split, groups, 5000, config, aggregation, torch.device("cpu"))
-        self.training.model.train()
+        settings = {"backbone": {"name": backbone}, **(sampled if shape == "tail" else {})}
+        self.training = training_of(log_of(shape), 5000, strata, settings)
         self.padded = padded
 
     def __call__(self) -> None:
