@@ -3,7 +3,8 @@
     python <rival>_side.py FOLDER MINUTES
 
 FOLDER holds what `rivals.py` wrote: the log (`log/log.inter`: users and items numbered from 1, timestamps that tell all
-events apart) and `held_out.npz`. One line of JSON an epoch goes to `epochs.jsonl` beside them.
+events apart) and `held_out.npz`. One line of JSON an epoch goes to `epochs.jsonl` beside them, and at the end the CPU
+seconds of ranking all users RANKINGS times to `rankings.json`.
 """
 
 import json
@@ -14,13 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measuring import alternately, peak_memory
+
 PATIENCE = 20
-
-
-def peak() -> int:
-    """Largest resident memory of this process until now, in bytes."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+RANKINGS = 5  # after one that warms up
 
 
 def spent(call: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -48,7 +46,7 @@ def train(
     load: Callable[[Any, Path], None],
     counts: Callable[[Any], dict[str, int]],
 ) -> None:
-    """Prepares, goes on after the last stored epoch, and stops at `until` or PATIENCE epochs after the best one.
+    """Prepares, goes on after the last stored epoch, stops at `until` or PATIENCE epochs after the best one, and ranks.
 
     `counts`: training targets an epoch (`events`) and users that are ranked (`users`).
     """
@@ -65,10 +63,12 @@ def train(
         _, seconds, cpu = spent(lambda: epoch(model))
         score, _, evaluation = spent(lambda: valid(model))
         row = {"epoch": len(rows) + 1, "seconds": seconds, "cpu_seconds": cpu, "evaluation_cpu_seconds": evaluation}
-        rows.append(row | {"valid": score, "test": test(model), "peak": peak()} | counts(model))
+        rows.append(row | {"valid": score, "test": test(model), "peak": peak_memory()} | counts(model))
         save(model, state.with_suffix(".part"))
         log.with_suffix(".part").write_text("".join(json.dumps(r) + "\n" for r in rows))
         os.replace(log.with_suffix(".part"), log)
         os.replace(state.with_suffix(".part"), state)
         sys.stdout.write(json.dumps(rows[-1]) + "\n")
         sys.stdout.flush()
+    [rankings] = alternately(RANKINGS, lambda: valid(model))
+    (folder / "rankings.json").write_text(json.dumps(rankings))
