@@ -27,7 +27,7 @@ from pinet_kedro.plugins.spaces import Evidence
 # from memory for every block, so that fewer users than some cost more than they save.
 _BLOCK_SCORES = 2**21
 _BLOCK_USERS = 1024
-_LEAST_USERS = 16
+_LEAST_USERS = 32
 
 
 class BackboneScorer:

@@ -62,7 +62,7 @@ def build(folder: Path, n_items: int, neighbours: int) -> tuple[float, int, floa
     histories = sequences.windows(users, split.test_at[users], memory.config.window)
     ready, block = time.perf_counter(), block_users(n_items)
     for start in range(0, len(users), block):
-        memory.recall(histories[start : start + block])
+        memory.recall(histories[start : start + block]).toarray()
     return built - started, memory.matrix.nnz, time.perf_counter() - ready
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy import sparse
 
 from pinet_kedro.interactions.sequences import Sequences
@@ -24,8 +24,8 @@ class TransitionMemory:
     matrix: sparse.csr_array
     config: MemoryConfig
 
-    def recall(self, histories: Int[np.ndarray, "B L"]) -> Float[np.ndarray, "B I"]:
-        """(r_u M)_j for left-padded histories, dense."""
+    def recall(self, histories: Int[np.ndarray, "B L"]) -> sparse.csr_array:
+        """(r_u M)_j `[B, I]` for left-padded histories, sparse: most items of a large catalogue follow none."""
         newest = histories[:, -self.config.window :]
         weight = self.config.decay ** np.arange(newest.shape[1])[::-1]
         row, column = np.nonzero(newest)
@@ -33,7 +33,7 @@ class TransitionMemory:
         place = row.astype(index), newest[row, column].astype(index) - 1
         shape = (len(newest), self.matrix.shape[0])
         r = sparse.csr_array((weight[column].astype(np.float32), place), shape=shape)
-        return (r @ self.matrix).toarray()
+        return r @ self.matrix
 
 
 def build_memory(sequences: Sequences, split: Split, n_items: int, config: MemoryConfig) -> TransitionMemory:

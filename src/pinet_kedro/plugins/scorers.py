@@ -15,7 +15,7 @@ from pinet_kedro.plugins.memory import TransitionMemory
 from pinet_kedro.plugins.popularity import Popularity
 
 
-def log_scaled(scores: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+def log_scaled(scores: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     """log(1 + 20 x), in place: a typical non-zero score x is some hundredths."""
     return scores.mul_(20.0).log1p_()
 
@@ -41,11 +41,13 @@ class FrozenScorers:
     def terms(self, histories: Int[np.ndarray, "B L"]) -> tuple[Float[Tensor, "*B I"], ...]:
         """log(1 + 20 (r_u M)_j), log(1 + 20 max(x_u · y_j, 0)), log(pop_j + 1) and log((rec_j + 1)/(pop_j + 2)) of
         items 1..I after left-padded histories; the last two are alike for all users."""
-        scores = [torch.from_numpy(self.memory.recall(histories))]
+        recalled = self.memory.recall(histories)
+        log_scaled(torch.from_numpy(recalled.data))  # of what is not stored it is 0
+        scores = [torch.from_numpy(recalled.toarray())]
         if self.factors:
-            scores.append(self.factors.affinity(histories).clamp_(min=0))
+            scores.append(log_scaled(self.factors.affinity(histories).clamp_(min=0)))
         items = self.popularity.log_popularity, self.popularity.log_recency
-        return *map(log_scaled, scores), *map(torch.from_numpy, items)
+        return *scores, *map(torch.from_numpy, items)
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers but the popularity's, by name."""

@@ -73,8 +73,8 @@ def _recalled(memory: TransitionMemory, cases: Cases, sequences: Sequences, spli
     for start in range(0, len(cases.users), block):
         users = cases.users[start : start + block]
         histories = sequences.windows(users, split.valid_at[users], memory.config.window)
-        recall = torch.from_numpy(memory.recall(histories))
-        found.append(recall.gather(1, columns[start : start + block]))
+        recalled = torch.from_numpy(memory.recall(histories).toarray())
+        found.append(recalled.gather(1, columns[start : start + block]))
     return log_scaled(torch.cat(found))
 
 
