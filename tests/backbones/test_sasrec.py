@@ -12,10 +12,11 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=["absolute", "relative"])
+def model(request):
     torch.manual_seed(0)
-    model = build_backbone(SASRecConfig(width=8, blocks=2, heads=2, max_length=8), n_items=10).double().eval()
+    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions=request.param)
+    model = build_backbone(config, n_items=10).double().eval()
     for parameter in model.parameters():  # far from the start, where every block is close to the identity
         parameter.data += 0.5 * torch.randn_like(parameter)
     model.items.weight.data[0] = 0
@@ -25,6 +26,19 @@ def model():
 def test_order_of_items_matters(model):
     swapped = HISTORIES[2:, [1, 0, 2, 3, 4, 5]]
     assert not torch.allclose(model.states(swapped)[:, -1], model.states(HISTORIES[2:])[:, -1])
+
+
+def test_relative_positions_read_an_event_alike_wherever_it_stands():
+    torch.manual_seed(0)
+    model = build_backbone(SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions="relative"), 10).eval()
+    later = F.pad(HISTORIES[2:], (0, 2), value=5)  # two more events
+    torch.testing.assert_close(model.states(later)[:, :6], model.states(HISTORIES[2:]))
+
+
+def test_a_model_from_before_relative_positions_has_absolute_ones():
+    assert SASRecConfig.model_validate({"name": "sasrec"}).positions == "absolute"
+    assert "positions" not in SASRecConfig().model_dump()
+    assert SASRecConfig(positions="relative").model_dump()["positions"] == "relative"
 
 
 @pytest.mark.parametrize("users", [0, 1, 300])
@@ -38,7 +52,12 @@ def test_newest_states_are_those_among_all(model, users):
 def test_states_equal_a_computation_with_torch_attention(model):
     histories = HISTORIES
     length, width, heads = histories.shape[1], 8, 2
-    x = F.embedding(histories, model.items.weight) * width**0.5 + model.positions.weight[8 - length :]
+    x = F.embedding(histories, model.items.weight) * width**0.5
+    bias = torch.full((heads, length, length), -torch.inf, dtype=torch.float64)
+    for i, j in torch.tril_indices(length, length).T:
+        bias[:, i, j] = model.positions.weight[i - j] if model.relative else 0
+    if not model.relative:
+        x = x + model.positions.weight[8 - length :]
     for block in model.blocks:
         normed = F.layer_norm(x, (width,), block.attention_norm.weight, block.attention_norm.bias)
         qkv = [F.linear(normed, w, b) for w, b in zip(block.qkv.weight.chunk(3), block.qkv.bias.chunk(3), strict=True)]
@@ -46,7 +65,8 @@ def test_states_equal_a_computation_with_torch_attention(model):
         for row, history in enumerate(histories):
             start = int((history == 0).sum())  # real positions only: causal attention needs no other mask
             query, key, value = (t[row, start:].view(-1, heads, width // heads).transpose(0, 1) for t in qkv)
-            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+            real = length - start
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[:, :real, :real])
             rows.append(F.pad(mixed.transpose(0, 1).reshape(-1, width), (0, 0, start, 0)))
         x = x + F.linear(torch.stack(rows), block.project.weight, block.project.bias)
         normed = F.layer_norm(x, (width,), block.feed_norm.weight, block.feed_norm.bias)

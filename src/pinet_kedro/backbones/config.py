@@ -21,6 +21,13 @@ class SASRecConfig(_Shared):
     name: Literal["sasrec"] = "sasrec"
     blocks: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
+    # Not told where it is absolute: trained models and studies from before it keep their names.
+    positions: Literal["absolute", "relative"] = Field(
+        "absolute",
+        exclude_if=lambda value: value == "absolute",
+        description="absolute = a vector for the place before the newest event, as in the paper; relative = a bias of "
+        "attention for the distance between two events",
+    )
 
 
 class GRU4RecConfig(_Shared):

@@ -19,6 +19,10 @@ class SASRec(Backbone):
 
     Differs from the paper where later practice is better: layer norm before each sub-layer, GELU, a feed-forward of
     width 2D, and positions counted from the newest event, so that a history's length does not shift them.
+
+    With `positions: relative` there is no e_position. Head k of every block adds b_k(i − j) to its logit of event j at
+    event i (Raffel et al., JMLR 2020, arXiv 1910.10683; here a bias for every distance), so that an event in the middle
+    of a training window is read as the newest one is when recommending.
     """
 
     def __init__(self, config: SASRecConfig, n_items: int) -> None:
@@ -28,7 +32,8 @@ class SASRec(Backbone):
         self.config = config
         self.n_items = n_items
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        self.positions = nn.Embedding(config.max_length, config.width)
+        self.relative = config.positions == "relative"
+        self.positions = nn.Embedding(config.max_length, config.heads if self.relative else config.width)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
@@ -52,12 +57,17 @@ class SASRec(Backbone):
     def _states(self, items: Int[Tensor, "B L"], newest: int | None = None) -> Float[Tensor, "B n D"]:
         """States after the newest n positions alone, or after all: the last block has no need of the others'."""
         length = items.shape[1]
-        x = self.items(items) * self.config.width**0.5 + self.positions.weight[-length:]
+        x = self.items(items) * self.config.width**0.5
+        if not self.relative:
+            x = x + self.positions.weight[-length:]
         x = self.dropout(x)
         causal = x.new_full((length, length), -torch.inf).triu(1)
         # Finite: all that a padding query could see is padding, and a row without any key is NaN in softmax.
         padding = x.new_zeros(items.shape).masked_fill_(items == 0, _UNSEEN)
         bias = (causal + padding[:, None])[:, None]
+        if self.relative:
+            place = torch.arange(length, device=items.device)
+            bias = bias + self.positions((place[:, None] - place).clamp(min=0)).permute(2, 0, 1)
         for block in self.blocks[:-1]:
             x = block(x, bias)
         return self.norm(self.blocks[-1](x, bias, newest))
@@ -77,7 +87,7 @@ class _Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B 1 L L"], newest: int | None = None
+        self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B #H L L"], newest: int | None = None
     ) -> Float[Tensor, "B n D"]:
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
