@@ -1,8 +1,9 @@
 """SASRec here, in RecBole 1.2.1 and in RecTools: the same log, split, size and full ranking, one thread each.
 
 MovieLens-100k (5-core, leave-one-out; seen items do not count in the ranking). A rival trains with its own defaults
-until its validation NDCG@10 has not improved for 20 epochs; its score is the test NDCG@10 at its best validation epoch.
-We train with the settings of conf/base; the epochs counted are the fewest of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48
+until its validation NDCG@10 has not improved for 20 epochs; its score is the test NDCG@10 at its best validation epoch
+(its highest at any epoch, which nobody could have chosen, stands beside it). We train with the settings of conf/base,
+and once more with relative positions; the epochs counted are the fewest of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48
 whose test NDCG@10 (median of 3 seeds) is not below it. Time is CPU time of training alone. Rankings are taken in turns:
 a process of the rival's, one of ours, each ranking all users several times. A rival makes its environment when it is
 missing, and trains at most RIVAL_MINUTES (20) a run: run it again, and it goes on. A rival that has not come to its end
@@ -16,7 +17,9 @@ import sys
 import time
 import venv
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,12 +56,13 @@ def prepare() -> tuple[Sequences, Split, int]:
     return sequences, split_sequences(sequences, Splitting()), len(items)
 
 
-def ours(epochs: int, seed: int) -> dict[str, float]:
+def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
     """A backbone trained for these epochs: its test NDCG@10, and CPU seconds of training."""
     sequences, split, items = prepare()
     strata = fit_strata(split.train_end, Stratification())
     schedule = {"epochs": epochs, "validate_every": epochs}
-    config = BackboneTraining.model_validate({"seed": seed, "schedule": schedule})
+    settings = {"backbone": {"name": "sasrec", "positions": positions}, "schedule": schedule}
+    config = BackboneTraining.model_validate({"seed": seed, **settings})
     started = time.process_time()
     backbone = train_backbone(sequences, split, strata, items, config, None)
     spent = time.process_time() - started
@@ -118,35 +122,48 @@ def figures() -> Iterator[Figure]:
     """Ours first, then every rival and the ratios."""
     prepared = [in_fresh_process(prepare) for _ in range(3)]
     yield Figure("raw file to sequences, ours", "CPU s", [spent.cpu_seconds for spent in prepared])
-    reached: dict[int, list[Spent]] = {}
     for name in REQUIREMENTS:
-        rows = run_rival(name, os.environ.get("RIVAL_MINUTES", "20"))
-        best = max(rows, key=lambda row: row["valid"])
-        epochs = next((e for e in EPOCHS if at_least(best["test"], of(reached, e))), None)
-        at = {"rival": name}
+        rows, at = run_rival(name, os.environ.get("RIVAL_MINUTES", "20")), {"rival": name}
+        best, highest = (max(rows, key=lambda row, of=of: row[of]) for of in ("valid", "test"))
+        until = sum(row["cpu_seconds"] for row in rows[: int(best["epoch"])])
         yield Figure("epochs trained", "", [len(rows)], at)
         yield Figure("test NDCG@10, rival's best", "", [best["test"]], at | {"epoch": best["epoch"]})
-        if epochs is None:
-            yield Figure("test NDCG@10, ours: not reached", "", tests(of(reached, EPOCHS[-1])), at)
-            continue
-        mine = of(reached, epochs)
-        until = sum(row["cpu_seconds"] for row in rows[: int(best["epoch"])])
-        yield Figure("test NDCG@10, ours", "", tests(mine), at | {"epochs": epochs})
+        yield Figure("test NDCG@10, rival's highest", "", [highest["test"]], at | {"epoch": highest["epoch"]})
         yield Figure("training, rival", "CPU s", [until], at)
-        yield Figure("training, ours", "CPU s", [spent.value["cpu_seconds"] for spent in mine], at)
-        yield Figure("(a) rival / ours, training", "x", [until / spent.value["cpu_seconds"] for spent in mine], at)
         yield Figure("training targets, rival", "per CPU s", [row["events"] / row["cpu_seconds"] for row in rows], at)
-        rate = [spent.value["events"] / spent.value["cpu_seconds"] for spent in mine]
-        yield Figure("(b) training targets, ours", "per CPU s", rate, at)
+        yield Figure("peak memory, rival", "MiB", [max(row["peak"] for row in rows) / 2**20], at)
+        start = json.loads((WORK / name / "prepared.json").read_text())
+        yield Figure("(e) raw file to tensors, rival", "CPU s", [start["cpu_seconds"]], at)
+        for positions in ("absolute", "relative"):
+            yield from until_reached(best["test"], until, positions, at | {"positions": positions})
         theirs, ranked = rank_in_turns(name)
         users = rows[0]["users"]
         yield Figure("full ranking, rival", "users per CPU s", [users / seconds for seconds in theirs], at)
         yield Figure("full ranking, ours", "users per CPU s", [users / seconds for seconds in ranked], at)
         yield Figure("(c) rival / ours, ranking", "x", ratios(theirs, ranked), at)
-        yield Figure("peak memory, rival", "MiB", [max(row["peak"] for row in rows) / 2**20], at)
-        yield Figure("(d) peak memory, ours", "MiB", [spent.peak / 2**20 for spent in mine], at)
-        start = json.loads((WORK / name / "prepared.json").read_text())
-        yield Figure("(e) raw file to tensors, rival", "CPU s", [start["cpu_seconds"]], at)
+
+
+def until_reached(wanted: float, rival: float, positions: str, at: dict[str, Any]) -> Iterator[Figure]:
+    """What we take until the test NDCG@10 is not below the wanted one, beside the rival's CPU seconds."""
+    for epochs in EPOCHS:
+        mine = trainings(epochs, positions)
+        scores = [spent.value["test"] for spent in mine]
+        if reached := float(np.median(scores)) >= wanted:
+            break
+    at = at | {"epochs": epochs}
+    yield Figure(f"test NDCG@10, ours{'' if reached else ': not reached'}", "", scores, at)
+    if reached:
+        yield Figure("training, ours", "CPU s", [spent.value["cpu_seconds"] for spent in mine], at)
+        yield Figure("(a) rival / ours, training", "x", [rival / spent.value["cpu_seconds"] for spent in mine], at)
+    rate = [spent.value["events"] / spent.value["cpu_seconds"] for spent in mine]
+    yield Figure("(b) training targets, ours", "per CPU s", rate, at)
+    yield Figure("(d) peak memory, ours", "MiB", [spent.peak / 2**20 for spent in mine], at)
+
+
+@cache
+def trainings(epochs: int, positions: str) -> list[Spent]:
+    """Our trainings of these epochs, one a seed."""
+    return [in_fresh_process(ours, epochs, seed, positions) for seed in SEEDS]
 
 
 def rank_in_turns(name: str) -> tuple[list[float], list[float]]:
@@ -157,19 +174,3 @@ def rank_in_turns(name: str) -> tuple[list[float], list[float]]:
         theirs += json.loads((WORK / name / "rankings.json").read_text())
         ranked += in_fresh_process(rankings).value
     return theirs, ranked
-
-
-def of(reached: dict[int, list[Spent]], epochs: int) -> list[Spent]:
-    """Our trainings of these epochs, one a seed."""
-    if epochs not in reached:
-        reached[epochs] = [in_fresh_process(ours, epochs, seed) for seed in SEEDS]
-    return reached[epochs]
-
-
-def tests(trainings: list[Spent]) -> list[float]:
-    return [spent.value["test"] for spent in trainings]
-
-
-def at_least(wanted: float, trainings: list[Spent]) -> bool:
-    """Whether the median over the seeds reaches it."""
-    return float(np.median(tests(trainings))) >= wanted
