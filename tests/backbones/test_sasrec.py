@@ -53,10 +53,11 @@ def test_states_equal_a_computation_with_torch_attention(model):
     histories = HISTORIES
     length, width, heads = histories.shape[1], 8, 2
     x = F.embedding(histories, model.items.weight) * width**0.5
+    relative = model.config.positions == "relative"
     bias = torch.full((heads, length, length), -torch.inf, dtype=torch.float64)
     for i, j in torch.tril_indices(length, length).T:
-        bias[:, i, j] = model.positions.weight[i - j] if model.relative else 0
-    if not model.relative:
+        bias[:, i, j] = model.positions.weight[i - j] if relative else 0
+    if not relative:
         x = x + model.positions.weight[8 - length :]
     for block in model.blocks:
         normed = F.layer_norm(x, (width,), block.attention_norm.weight, block.attention_norm.bias)
@@ -65,8 +66,8 @@ def test_states_equal_a_computation_with_torch_attention(model):
         for row, history in enumerate(histories):
             start = int((history == 0).sum())  # real positions only: causal attention needs no other mask
             query, key, value = (t[row, start:].view(-1, heads, width // heads).transpose(0, 1) for t in qkv)
-            real = length - start
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[:, :real, :real])
+            own = bias[:, : length - start, : length - start]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=own)
             rows.append(F.pad(mixed.transpose(0, 1).reshape(-1, width), (0, 0, start, 0)))
         x = x + F.linear(torch.stack(rows), block.project.weight, block.project.bias)
         normed = F.layer_norm(x, (width,), block.feed_norm.weight, block.feed_norm.bias)

@@ -61,9 +61,8 @@ def train(
         if len(rows) - best["epoch"] >= PATIENCE:
             break
         _, seconds, cpu = spent(lambda: epoch(model))
-        score, _, evaluation = spent(lambda: valid(model))
-        row = {"epoch": len(rows) + 1, "seconds": seconds, "cpu_seconds": cpu, "evaluation_cpu_seconds": evaluation}
-        rows.append(row | {"valid": score, "test": test(model), "peak": peak_memory()} | counts(model))
+        row = {"epoch": len(rows) + 1, "seconds": seconds, "cpu_seconds": cpu}
+        rows.append(row | {"valid": valid(model), "test": test(model), "peak": peak_memory()} | counts(model))
         save(model, state.with_suffix(".part"))
         log.with_suffix(".part").write_text("".join(json.dumps(r) + "\n" for r in rows))
         os.replace(log.with_suffix(".part"), log)

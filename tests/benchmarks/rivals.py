@@ -18,6 +18,7 @@ import time
 import venv
 from collections.abc import Iterator
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
     sequences, split, items = prepare()
     strata = fit_strata(split.train_end, Stratification())
     schedule = {"epochs": epochs, "validate_every": epochs}
-    settings = {"backbone": {"name": "sasrec", "positions": positions}, "schedule": schedule}
-    config = BackboneTraining.model_validate({"seed": seed, **settings})
+    settings = {"seed": seed, "backbone": {"name": "sasrec", "positions": positions}, "schedule": schedule}
+    config = BackboneTraining.model_validate(settings)
     started = time.process_time()
     backbone = train_backbone(sequences, split, strata, items, config, None)
     spent = time.process_time() - started
@@ -124,7 +125,7 @@ def figures() -> Iterator[Figure]:
     yield Figure("raw file to sequences, ours", "CPU s", [spent.cpu_seconds for spent in prepared])
     for name in REQUIREMENTS:
         rows, at = run_rival(name, os.environ.get("RIVAL_MINUTES", "20")), {"rival": name}
-        best, highest = (max(rows, key=lambda row, of=of: row[of]) for of in ("valid", "test"))
+        best, highest = max(rows, key=itemgetter("valid")), max(rows, key=itemgetter("test"))
         until = sum(row["cpu_seconds"] for row in rows[: int(best["epoch"])])
         yield Figure("epochs trained", "", [len(rows)], at)
         yield Figure("test NDCG@10, rival's best", "", [best["test"]], at | {"epoch": best["epoch"]})

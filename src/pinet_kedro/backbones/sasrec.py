@@ -25,6 +25,8 @@ class SASRec(Backbone):
     of a training window is read as the newest one is when recommending.
     """
 
+    config: SASRecConfig
+
     def __init__(self, config: SASRecConfig, n_items: int) -> None:
         super().__init__()
         if config.width % config.heads:
@@ -32,8 +34,9 @@ class SASRec(Backbone):
         self.config = config
         self.n_items = n_items
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
-        self.relative = config.positions == "relative"
-        self.positions = nn.Embedding(config.max_length, config.heads if self.relative else config.width)
+        self.positions = nn.Embedding(
+            config.max_length, config.heads if config.positions == "relative" else config.width
+        )
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
@@ -58,16 +61,16 @@ class SASRec(Backbone):
         """States after the newest n positions alone, or after all: the last block has no need of the others'."""
         length = items.shape[1]
         x = self.items(items) * self.config.width**0.5
-        if not self.relative:
-            x = x + self.positions.weight[-length:]
-        x = self.dropout(x)
         causal = x.new_full((length, length), -torch.inf).triu(1)
         # Finite: all that a padding query could see is padding, and a row without any key is NaN in softmax.
         padding = x.new_zeros(items.shape).masked_fill_(items == 0, _UNSEEN)
         bias = (causal + padding[:, None])[:, None]
-        if self.relative:
+        if self.config.positions == "relative":
             place = torch.arange(length, device=items.device)
             bias = bias + self.positions((place[:, None] - place).clamp(min=0)).permute(2, 0, 1)
+        else:
+            x = x + self.positions.weight[-length:]
+        x = self.dropout(x)
         for block in self.blocks[:-1]:
             x = block(x, bias)
         return self.norm(self.blocks[-1](x, bias, newest))
