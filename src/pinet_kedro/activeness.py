@@ -64,6 +64,10 @@ class ReportingStrata(Configuration):
         named = {f"q{q + 1}": quintile == q for q in range(len(self.quintiles))}
         return {"all": np.ones(len(activeness), bool), "head": head, "tail": ~head, **named}
 
+    def absent(self, activeness: Int[np.ndarray, " U"]) -> list[str]:
+        """Names of the groups that none of these users is in."""
+        return [name for name, mask in self.groups(activeness).items() if not mask.any()]
+
 
 def _cuts(activeness: Int[np.ndarray, " U"], shares: list[float]) -> tuple[int, ...]:
     """Rising numbers of events that leave as near as possible to each share of the users below them.

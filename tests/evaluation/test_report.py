@@ -161,7 +161,7 @@ def test_undefined_gains_are_said_and_do_not_crash(evaluation):
         for group in groups.values():
             group["ndcg_at_10"] = UNDEFINED
     text = page(evaluation, {"gains_figure": gains_figure(evaluation)}).text
-    assert "the gain of tail and head users is undefined" in text
+    assert "the base has no hit among tail users" in text
     assert not improved(evaluation)
     assert "not measured" in aggregation_effect(evaluation)
     assert any("undefined" in line for line in summary_lines(evaluation))

@@ -40,6 +40,8 @@ def benchmark_table(
         gains = {group: _gains(scores, mask, reference) for group, mask in groups.items()}
         for (backbone, model), mine in scores.items():
             for group, mask in groups.items():
+                if not mask.any():
+                    continue
                 means = mine.loc[:, mask].mean(axis=1)
                 row = {
                     "metric": metric, "backbone": backbone, "model": model, "group": group,

@@ -354,21 +354,21 @@ def finish(figure: Figure, statement: str, height: int) -> Figure:
 def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
     """Gain over the reference of every method and backbone, head against tail, with 95 % intervals; of one metric."""
     shown = table[table["group"].isin(("tail", "head")) & table["gain"].notna()]
+    shown = shown.assign(label=shown["model"].astype(str) + ", " + shown["backbone"].astype(str))
+    labels = list(dict.fromkeys(shown["label"]))  # head or tail may be missing where it has no test users
     figure = Figure()
     for group, offset in (("tail", 0.15), ("head", -0.15)):
-        rows = shown[shown["group"] == group].reset_index(drop=True)
+        rows = shown[shown["group"] == group]
         color, symbol = GROUP_STYLE[group]
         figure.add_scatter(
-            x=rows["gain"], y=-np.arange(len(rows)) + offset, mode="markers", name=GROUP_LABELS[group],
-            marker={"color": color, "symbol": symbol, "size": 9},
+            x=rows["gain"], y=[offset - labels.index(label) for label in rows["label"]], mode="markers",
+            name=GROUP_LABELS[group], marker={"color": color, "symbol": symbol, "size": 9},
             error_x={"type": "data", "symmetric": False, "array": rows["high"] - rows["gain"],
                      "arrayminus": rows["gain"] - rows["low"], "color": color},
             customdata=rows[["backbone", "model", "low", "high"]],
             hovertemplate="%{customdata[1]} on %{customdata[0]}: %{x:+.1%} "
             f"[%{{customdata[2]:+.1%}}, %{{customdata[3]:+.1%}}]<extra>{GROUP_LABELS[group]}</extra>",
         )  # fmt: skip
-    names = shown[shown["group"] == "tail"]
-    labels = [f"{model}, {backbone}" for model, backbone in zip(names["model"], names["backbone"], strict=True)]
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels)
     figure.update_xaxes(title=f"gain over the reference in {_metric(table)}", tickformat="+.0%")
@@ -379,7 +379,8 @@ def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
     """One metric of head users against that of tail users, one point for each method and backbone."""
     wide = table.pivot_table(index=["backbone", "model"], columns="group", values="value", sort=False).reset_index()
     figure = Figure()
-    for backbone, rows in wide.groupby("backbone", sort=False):
+    both = {"tail", "head"} <= set(wide.columns)  # a group without test users has no place in the table
+    for backbone, rows in wide.groupby("backbone", sort=False) if both else ():
         figure.add_scatter(
             x=rows["tail"], y=rows["head"], mode="markers+text", name=str(backbone), text=rows["model"],
             textposition="top center", marker={"size": 10},

@@ -97,10 +97,14 @@ def verdict(evaluation: dict[str, Any]) -> str:
     """One or two sentences on what is shown about PIN against the base, and what is not."""
     tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
     if tail is None or head is None:
-        missing = " and ".join(name for name, values in (("tail", tail), ("head", head)) if values is None)
-        return (
-            f"Not shown: the gain of {missing} users is undefined (no test users, or the base never succeeds on them)."
-        )
+        missing = [
+            f"no {name} user has a test target"
+            if _metric(evaluation, "base", name) is None
+            else f"the base has no hit among {name} users, so their gain is undefined"
+            for name, values in (("tail", tail), ("head", head))
+            if values is None
+        ]
+        return f"Not shown to improve: {', and '.join(missing)}."
     if improved(evaluation):
         if head[1] > 0:
             return (

@@ -82,8 +82,14 @@ def split_sequences(sequences: Sequences, config: Splitting) -> Split:
         return before[sequences.offsets[1:]] - before[sequences.offsets[:-1]]
 
     train_end, test_at = events_before(valid_cut), events_before(test_cut)
-    return Split(
+    split = Split(
         train_end=train_end,
         valid_at=np.where((train_end < test_at) & (train_end > 0), train_end, -1),
         test_at=np.where((test_at < lengths) & (test_at > 0), test_at, -1),
     )
+    if not (split.test_at > 0).any():
+        raise InputError(
+            f"splitting.rule = global_time leaves no test target: no user has events both before and after {test_cut}, "
+            "the second cut. Raise splitting.test_share, or use splitting.rule = leave_one_out."
+        )
+    return split

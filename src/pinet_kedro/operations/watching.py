@@ -33,7 +33,8 @@ class Watch:
             interval = 0.1 if sys.stderr.isatty() else 10
             self._bar = tqdm(total=report.epochs, desc=f"training {self.name}", unit="epoch", mininterval=interval)
         if report.valid_ndcg:
-            self._latest = {f"{group} NDCG": f"{report.valid_ndcg[group]:.4f}" for group in ("head", "tail")}
+            known = [group for group in ("head", "tail") if group in report.valid_ndcg]  # one may have no targets
+            self._latest = {f"{group} NDCG": f"{report.valid_ndcg[group]:.4f}" for group in known}
         self._bar.set_postfix({"loss": f"{report.loss:.3f}", **self._latest}, refresh=False)
         self._bar.update()
 

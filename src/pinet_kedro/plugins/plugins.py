@@ -13,11 +13,11 @@ from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, Space, StateSpace
 
 
-def build_space(config: PluginTraining, evidence: Evidence) -> Space:
-    """The kind of plugin that a configuration asks for, on evidence like this."""
+def build_space(config: PluginTraining, terms: int, width: int) -> Space:
+    """The configured kind of plugin, for this number of frozen scorers and this width of the backbone's states."""
     if config.kind == "logit_space":
-        return LogitSpace(len(evidence.terms), config.backbone)
-    return StateSpace(evidence.vectors.shape[1], config.rank, config.seed)
+        return LogitSpace(terms, config.backbone)
+    return StateSpace(width, config.rank, config.seed)
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,5 @@ class Plugins:
 
     def logits(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
         """Logits of the whole catalogue, every user by the plugin of its stratum."""
-        return build_space(self.config, evidence).logits(self.theta[torch.from_numpy(stratum)], evidence)
+        space = build_space(self.config, len(evidence.terms), evidence.vectors.shape[1])
+        return space.logits(self.theta[torch.from_numpy(stratum)], evidence)

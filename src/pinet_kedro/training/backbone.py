@@ -34,8 +34,9 @@ from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known after an epoch: mean training loss, validation NDCG@10 by group (not every epoch), the strata's
-    mean weights in the aggregation (empty for joint training and for a rule that has none) and the seconds it took.
+    """What is known after an epoch: mean training loss, validation NDCG@10 of all, head and tail (not every epoch; a
+    group without validation targets is absent), the strata's mean weights in the aggregation (empty for joint training
+    and for a rule that has none) and the seconds it took.
 
     `model` is the very one in training, with the weights that the next step starts from: to be looked at, not changed.
     """
@@ -272,10 +273,7 @@ class _Training:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         self.updates.settle()
-        users = np.flatnonzero(self.split.valid_at > 0)
-        limit = self.config.schedule.validation_users
-        if len(users) > limit:
-            users = np.sort(np.random.default_rng(0).choice(users, limit, replace=False))
+        users = validation_users(self.split, self.config.schedule.validation_users)
         activeness = self.split.train_end[users]
         scorer = BackboneScorer(self.average.eval())
         try:
@@ -288,6 +286,12 @@ class _Training:
         if "all" in ndcg and (self.best is None or ndcg["all"] > self.best.valid_ndcg):
             self.best = Checkpoint(epoch, ndcg["all"], copy.deepcopy(self.average))
         return ndcg
+
+
+def validation_users(split: Split, limit: int) -> Int[np.ndarray, " U"]:
+    """Users with a validation target, of more than `limit` always the same sample: those of the validation curve."""
+    users = np.flatnonzero(split.valid_at > 0)
+    return np.sort(np.random.default_rng(0).choice(users, limit, replace=False)) if len(users) > limit else users
 
 
 class _Shuffled:

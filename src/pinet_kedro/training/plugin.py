@@ -1,12 +1,13 @@
 """Fitting the plugins: what all users share first, then each stratum shrunk towards it."""
 
+import logging
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone
-from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
@@ -14,6 +15,8 @@ from pinet_kedro.plugins.plugins import Plugins, build_space
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Space
 from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
+
+log = logging.getLogger(__name__)
 
 
 def fit_plugins(
@@ -30,16 +33,19 @@ def fit_plugins(
     (ridge / n) · ‖θ − θ₀‖², by L-BFGS. First one fit shared by all n users (θ₀ leaves the backbone as it is; the
     logit space, with a few parameters, needs no ridge there), then one for the n users of each stratum with the shared
     θ as θ₀. Every stratum takes the one of none, shared and own with the lowest cross-validated loss (the simpler one
-    on a tie).
+    on a tie). With fewer validation targets than folds nothing can be fitted: every stratum takes none.
     """
-    targets = int((split.valid_at > 0).sum())
-    if targets < config.folds:
-        raise InputError(
-            f"{targets} users have a validation target, fewer than plugin_training.folds = {config.folds}: too few to "
-            "fit plugins on. Hold out more (splitting.valid_share) or use splitting.rule = leave_one_out."
-        )
-    cases = collect_cases(backbone, sequences, split, np.flatnonzero(split.valid_at > 0), scorers, config)
-    space = build_space(config, cases.evidence)
+    space = build_space(config, len(scorers.names), backbone.item_vectors().shape[1])
+    users = np.flatnonzero(split.valid_at > 0)
+    if len(users) < config.folds:
+        log.warning(
+            "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. Hold out more "
+            "(splitting.valid_share) or use splitting.rule = leave_one_out.", len(users), config.folds,
+        )  # fmt: skip
+        strata_count = len(strata.training)
+        none = Plugins(config, space.start().repeat(strata_count, 1), ("none",) * strata_count, scorers)
+        return none, none
+    cases = collect_cases(backbone, sequences, split, users, scorers, config)
     stratum = strata.training.assign(split.train_end[cases.users])
     groups = [np.flatnonzero(stratum == a) for a in range(len(strata.training))]
     everyone = np.arange(len(cases.users))

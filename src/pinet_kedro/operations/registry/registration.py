@@ -72,7 +72,7 @@ def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
 def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
     pin, gains = evaluation["models"]["pin"], evaluation["comparisons"]["pin_vs_base"]
     tags = {"data.sha256": evaluation["data"]["sha256"]}
-    for group in ("head", "tail"):
+    for group in (group for group in ("head", "tail") if group in pin):  # one may have no test targets
         tags[f"{group}.ndcg_at_10"] = f"{pin[group]['ndcg_at_10']:.6f}"
         gain = gains[group]["ndcg_at_10"]["relative"]
         tags[f"{group}.gain_over_base"] = "undefined" if gain is None else f"{gain:+.6f}"

@@ -81,7 +81,8 @@ def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.Da
     if not kept:
         why = f"none of the partitions that {told} was trained on is kept here"
         return Drift(model=champion.version, window=size(window), missing=(why,))
-    then = {group: float(champion.tags[f"{group}.ndcg_at_10"]) for group in ("head", "tail")}
+    tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
+    then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
     return measure_drift(champion.recommender, champion.version, gather(accepted, kept), window, then)
 
 

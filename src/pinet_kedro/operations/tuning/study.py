@@ -28,6 +28,7 @@ from pinet_kedro.operations.tuning.queue import (
 from pinet_kedro.operations.tuning.sampling import SLOT
 from pinet_kedro.operations.tuning.trial import BASE, GROUPS, SECONDS, curve_of, train_base
 from pinet_kedro.operations.tuning.worker import Workers, work
+from pinet_kedro.training.backbone import validation_users
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -146,7 +147,7 @@ def _text(value: Any) -> str | None:
 
 
 def _check(plan: Plan) -> None:
-    users = np.flatnonzero(plan.data.split.valid_at > 0)
+    users = validation_users(plan.data.split, plan.training.schedule.validation_users)
     groups = plan.data.strata.groups(np.asarray(plan.data.split.train_end)[users])
     for group in GROUPS:
         if not groups[group].any():

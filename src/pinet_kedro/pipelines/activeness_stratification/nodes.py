@@ -1,5 +1,7 @@
 """Adapters of `interactions` and `activeness` to the catalog."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,8 @@ from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.pipelines.types import Figure
+
+log = logging.getLogger(__name__)
 
 
 def index_events(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
@@ -22,6 +26,9 @@ def stratify(
 
     activeness = np.asarray(split.train_end)
     strata = fit_strata(activeness, config)
+    for kind, at in (("validation", split.valid_at), ("test", split.test_at)):
+        if absent := strata.absent(activeness[np.asarray(at) > 0]):
+            log.warning("No user of %s has a %s target: these groups are not measured there.", ", ".join(absent), kind)
     users = pd.DataFrame(
         {
             "user_id": user_ids.astype("string"),

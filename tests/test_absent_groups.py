@@ -1,0 +1,143 @@
+"""Groups of users without targets: everything else is trained and measured, and what is not measured is named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.benchmark import benchmark_table
+from pinet_kedro.evaluation.comparison import compare
+from pinet_kedro.evaluation.figures import (
+    benchmark_forest_figure,
+    benchmark_pareto_figure,
+    gains_figure,
+    learning_curves_figure,
+    quintiles_figure,
+)
+from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.evaluation.report import base_gap, render_report, summary_lines
+from pinet_kedro.evaluation.translation import PopularityScorer
+from pinet_kedro.evaluation.trial import hold_trial
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.operations.promotion.config import Gates
+from pinet_kedro.operations.promotion.decision import Gate
+from pinet_kedro.operations.promotion.fresh_process import Answer
+from pinet_kedro.operations.promotion.gates import judge
+from pinet_kedro.operations.registry.registration import _tags
+from pinet_kedro.operations.watching import watch_training
+from pinet_kedro.pipelines.activeness_stratification.nodes import stratify
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.training.backbone import train_backbone
+from pinet_kedro.training.plugin import fit_plugins
+from pinet_kedro.training.scorers import build_scorers
+
+CLEANING = pd.DataFrame({"rule": ["k-core"], "why": ["rare"], "rows": [0], "users": [0], "items": [0]})
+
+
+def without(world, group, *parts):
+    """The world's split, in which no user of this group has a target of these parts."""
+    mask = world.strata.groups(np.asarray(world.split.train_end))[group]
+    return replace(world.split, **{part: np.where(mask, -1, getattr(world.split, part)) for part in parts})
+
+
+@pytest.mark.parametrize(("absent", "left"), [("head", {"all", "tail"}), ("tail", {"all", "head"}), ("all", set())])
+def test_a_curve_holds_the_groups_that_have_validation_targets(planted_world, small_training, absent, left):
+    w = planted_world
+    split = without(w, absent, "valid_at")
+    schedule = small_training.schedule.model_copy(update={"epochs": 1})
+    config = small_training.model_copy(update={"schedule": schedule})
+    with watch_training("base") as watch:
+        train_backbone(w.sequences, split, w.strata, w.n_items, config, None, watch, keep_best=True)
+    curve = watch.curve()
+    measured = {c.removeprefix("valid_ndcg_at_10_") for c in curve.columns if c.startswith("valid_")}
+    assert measured == left
+    assert learning_curves_figure(curve).data
+
+
+@pytest.mark.parametrize("kind", ["logit_space", "state_space"])
+@pytest.mark.parametrize("targets", [0, 4])
+def test_with_fewer_targets_than_folds_no_plugin_is_fitted(planted_world, joint_backbone, caplog, kind, targets):
+    w = planted_world
+    valid_at = np.where(np.arange(w.sequences.n_users) < targets, w.split.valid_at, -1)
+    split = replace(w.split, valid_at=valid_at)
+    config = PluginTraining(kind=kind, factors=None)
+    scorers = build_scorers(w.sequences, split, w.popularity, config)
+    own, shared = fit_plugins(joint_backbone, w.sequences, split, w.strata, scorers, config)
+    assert set(own.choice) == set(shared.choice) == {"none"}
+    assert f"validation targets: {targets}, plugin_training.folds: 5" in caplog.text
+    plain = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
+    history = [w.item_ids[:3].tolist()]
+    assert replace(plain, plugins=own).recommend(history, k=5) == plain.recommend(history, k=5)
+
+
+@pytest.mark.parametrize("absent", ["head", "tail"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_world, joint_backbone, absent):
+    w = planted_world
+    split = without(w, absent, "test_at")
+    other = "tail" if absent == "head" else "head"
+    models = {"base": PopularityScorer(w.popularity), "pin": BackboneScorer(joint_backbone)}
+    ranks = rank_models(models, w.sequences, split)
+    data = {"sha256": "0", "dropped_rows": {}}
+    evaluation = compare(ranks, np.asarray(split.train_end), w.strata) | {
+        "protocol": {}, "data": data, "versions": {},
+    }  # fmt: skip
+    said = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])
+    assert f"no {absent} user has a test target" in said
+    assert "nan" not in said
+    figures = {"gains": gains_figure(evaluation), "quintiles": quintiles_figure(evaluation)}
+    page = render_report(evaluation, figures, CLEANING, {}, {})
+    assert f"no {absent} user has a test target" in page
+    assert ">nan<" not in page
+    tags = _tags(evaluation)
+    assert f"{other}.ndcg_at_10" in tags
+    assert f"{absent}.ndcg_at_10" not in tags
+
+
+@pytest.mark.parametrize("absent", ["head", "tail"])
+def test_the_gate_of_a_group_without_targets_says_so(planted_world, joint_backbone, absent):
+    w = planted_world
+    split = without(w, absent, "test_at")
+    popular = PopularityScorer(w.popularity)
+    trial = hold_trial(BackboneScorer(joint_backbone), popular, w.sequences, split, w.strata, w.item_ids)
+    valid = Gate(name="validation", passed=True, measured="passed", asked="passed")
+    gates = {gate.name: gate for gate in judge(Gates(), trial, Answer(None, 1.0, 1.0), valid, {}, w.strata)}
+    assert gates[f"{absent} gain"].measured == "not measured: no users"
+    assert not gates[f"{absent} gain"].passed
+    assert gates["tail gain" if absent == "head" else "head gain"].passed
+
+
+@pytest.mark.parametrize("absent", ["head", "tail"])
+def test_a_benchmark_shows_the_groups_that_have_targets(planted_world, joint_backbone, absent):
+    w = planted_world
+    split = without(w, absent, "test_at")
+    models = {"base": PopularityScorer(w.popularity), "other": BackboneScorer(joint_backbone)}
+    ranks = rank_models(models, w.sequences, split).assign(backbone="sasrec", seed=1)
+    table = benchmark_table(ranks, np.asarray(split.train_end), w.strata, "base")
+    assert absent not in set(table["group"])
+    assert table["value"].notna().all()
+    forest = benchmark_forest_figure(table)
+    assert list(forest.layout.yaxis.ticktext) == ["other, sasrec"]
+    benchmark_pareto_figure(table)
+
+
+def test_groups_without_targets_are_named_before_any_training(planted_world, caplog):
+    from pinet_kedro.activeness import Stratification
+
+    w = planted_world
+    users, items = pd.Index([f"u{u}" for u in range(w.sequences.n_users)]), pd.Index(w.item_ids)
+    stratify(w.sequences, without(w, "head", "valid_at"), users, items, Stratification())
+    assert "No user of head, q5 has a validation target" in caplog.text
+    assert "test target" not in caplog.text
+
+
+def test_a_split_without_any_test_target_is_refused():
+    early, late = np.arange(0, 10), np.arange(100, 110)  # nobody who was there before comes back
+    times = np.concatenate([early, late])
+    sequences = Sequences(np.tile(np.arange(1, 6, dtype=np.int32), 4), times, np.arange(0, 21, 5))
+    with pytest.raises(InputError, match=r"no test target.*splitting.test_share"):
+        split_sequences(sequences, Splitting(rule="global_time", valid_share=0.1, test_share=0.49))
