@@ -23,14 +23,18 @@ class AgrSum(Aggregator):
 
 
 class AgrRand(Aggregator):
-    """The sum of the rows where all agree in sign, random numbers from torch's global generator elsewhere."""
+    """The sum of the rows where all agree in sign, random numbers from `rng` elsewhere (None: torch's own)."""
+
+    def __init__(self, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self._rng = rng
 
     @torch.no_grad()
     def forward(self, matrix: Float[Tensor, "G P"], /) -> Float[Tensor, " P"]:
         agreed = _agreed(matrix)
         total = matrix.sum(0)
         scale = torch.where(agreed, total, 0.0).abs().sum() / agreed.sum().clamp(min=1)
-        return torch.where(agreed, total, scale * torch.randn_like(total))
+        return torch.where(agreed, total, scale * torch.empty_like(total).normal_(generator=self._rng))
 
 
 def _agreed(matrix: Float[Tensor, "G P"]) -> Tensor:

@@ -5,11 +5,17 @@ import torch
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 
 
-def visit_strata(gradients: GroupGradients, losses: Losses, weights: list[float], inner_rate: float) -> list[float]:
+def visit_strata(
+    gradients: GroupGradients,
+    losses: Losses,
+    weights: list[float],
+    inner_rate: float,
+    rng: torch.Generator | None = None,
+) -> list[float]:
     """The losses' values, each where its stratum was visited; (θ − θ_G)/α is handed to the optimiser as gradient.
 
-    From θ_0 = θ the G strata are visited in an order π that torch's global generator draws, with the inner rate α and
-    the strata's weights p:
+    From θ_0 = θ the G strata are visited in an order π that `rng` (of the CPU; None: torch's own generator) draws, with
+    the inner rate α and the strata's weights p:
 
         θ_k = θ_{k−1} − α p_π(k) ∇L_π(k)(θ_{k−1}),    (θ − θ_G)/α = Σ_k p_π(k) ∇L_π(k)(θ_{k−1}).
 
@@ -25,7 +31,7 @@ def visit_strata(gradients: GroupGradients, losses: Losses, weights: list[float]
     start = [p.clone() for p in moved]
     total = [torch.zeros_like(p) for p in start]
     values = [0.0] * len(visits)
-    for a in torch.randperm(len(visits)).tolist():
+    for a in torch.randperm(len(visits), generator=rng).tolist():
         loss, weight = visits[a]
         value = loss()
         values[a] = value.item()

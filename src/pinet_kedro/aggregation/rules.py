@@ -27,6 +27,7 @@ from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator
 from pinet_kedro.aggregation.reptile import visit_strata
+from pinet_kedro.randomness import DrawsFrom, Generators
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,11 @@ class Grounds:
     rows: int = 1
 
 
-def build_rule(config: AggregationConfig | None, grounds: Grounds) -> Rule:
-    """The rule of a configuration; None is joint training, by the shares of interactions alone."""
+def build_rule(config: AggregationConfig | None, grounds: Grounds, rng: Generators) -> Rule:
+    """The rule of a configuration; None is joint training, by the shares of interactions alone.
+
+    Rules that draw random numbers take them from `rng`.
+    """
     if config is None:
         return Rule(lambda share: share)
     if isinstance(config, BackdoorConfig | DeconfoundedConfig):
@@ -86,16 +90,17 @@ def build_rule(config: AggregationConfig | None, grounds: Grounds) -> Rule:
     if isinstance(config, GroupDROConfig):
         return Rule(priors.balanced, partial(_group_dro, GroupDROWeighting(config.step_size)))
     if isinstance(config, ReptileConfig):
-        return Rule(_prior_of_rows(config.rows), accumulate=partial(visit_strata, inner_rate=config.inner_rate))
+        visit = partial(visit_strata, inner_rate=config.inner_rate, rng=rng["cpu"])
+        return Rule(_prior_of_rows(config.rows), accumulate=visit)
     aggregator: Aggregator
     if isinstance(config, AgrSumConfig):
         aggregator = AgrSum()
     elif isinstance(config, AgrRandConfig):
-        aggregator = AgrRand()
+        aggregator = AgrRand(rng.of_device)
     else:
         aggregator = build_aggregator(config.name, config.options, len(grounds.users))
     recorder = WeightRecorder(aggregator)
-    return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder))
+    return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder, rng))
 
 
 def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
@@ -126,10 +131,13 @@ def _group_dro(weighting: GroupDROWeighting, step: Step) -> tuple[Tensor, Tensor
     return weights @ step.matrix, weights
 
 
-def _of_rows(aggregator: Aggregator, recorder: WeightRecorder, step: Step) -> tuple[Tensor, Tensor | None]:
+def _of_rows(
+    aggregator: Aggregator, recorder: WeightRecorder, rng: Generators, step: Step
+) -> tuple[Tensor, Tensor | None]:
     """The aggregation of the rows G·p_a·g_a, and its weights of the g_a as shares of their absolute sum."""
     scale = len(step.prior) * step.prior
-    gradient = aggregator(step.matrix * scale[:, None])
+    with DrawsFrom(rng):
+        gradient = aggregator(step.matrix * scale[:, None])
     if recorder.last is None:
         return gradient, None
     weights = recorder.last * scale

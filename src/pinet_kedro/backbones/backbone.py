@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.losses.loss import Loss
+from pinet_kedro.randomness import DrawsFrom, Generators
 
 
 class Backbone(nn.Module, ABC):
@@ -17,6 +19,8 @@ class Backbone(nn.Module, ABC):
 
     A backbone whose logit of item j after a state h is h · vectors[j - 1] writes `states` and `item_vectors` and is
     done. One whose logit is more than that (`din.DIN`) writes `loss` and `read` as well.
+
+    Dropout in training mode draws from the `rng` that it is given; None is torch's own, which all threads share.
     """
 
     config: BackboneConfig
@@ -25,16 +29,23 @@ class Backbone(nn.Module, ABC):
     pads = True  # whether padding costs time: users of like length are then better computed together
 
     @abstractmethod
-    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
         """State after every position of left-padded histories; what it says at padding is meaningless."""
 
     @abstractmethod
     def item_vectors(self) -> Float[Tensor, "I D"]:
         """Output vectors of items 1..I: moving a state by δ moves the logit of item j by δ · vectors[j - 1]."""
 
-    def loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], loss: Loss, drawn: Any) -> Float[Tensor, ""]:
+    def loss(
+        self,
+        inputs: Int[Tensor, "B L"],
+        targets: Int[Tensor, " N"],
+        loss: Loss,
+        drawn: Any,
+        rng: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
         """Mean loss of the items that follow the N real positions of left-padded histories."""
-        return loss(self.states(inputs)[inputs != 0], self.item_vectors(), targets, drawn)
+        return loss(self.states(inputs, rng)[inputs != 0], self.item_vectors(), targets, drawn)
 
     def newest_states(self, histories: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """State after the newest event of left-padded histories."""
@@ -66,11 +77,12 @@ class Backbone(nn.Module, ABC):
                 module.weight = weight
 
 
-def build_backbone(config: BackboneConfig, n_items: int) -> Backbone:
-    """A freshly initialised backbone; weights are drawn from torch's current generator."""
+def build_backbone(config: BackboneConfig, n_items: int, rng: Generators | None = None) -> Backbone:
+    """A freshly initialised backbone on the CPU; weights are drawn from `rng` (None: torch's own generator)."""
     from pinet_kedro.backbones.din import DIN
     from pinet_kedro.backbones.gru4rec import GRU4Rec
     from pinet_kedro.backbones.sasrec import SASRec
 
     classes: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "din": DIN}
-    return classes[config.name](config, n_items)  # type: ignore[call-arg]
+    with nullcontext() if rng is None else DrawsFrom(rng):
+        return classes[config.name](config, n_items)  # type: ignore[call-arg]

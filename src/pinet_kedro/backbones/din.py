@@ -63,19 +63,25 @@ class DIN(Backbone):
     def item_vectors(self) -> Float[Tensor, "I D"]:
         return self.items.weight[1:]
 
-    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
         """What a candidate of no preference (q = 0) sees: Σ_l softmax_l(r_{t−l}) v_l, the heads side by side."""
-        _, values = self._history(items)
+        _, values = self._history(items, rng)
         weights = self._recency(items.shape[1])[:, None] * (items != 0)[:, None]
         return ((weights @ values) / _positive(weights.sum(-1, keepdim=True))).permute(1, 2, 0, 3).flatten(2)
 
     def loss(
-        self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], loss: Loss, drawn: Candidates | Negatives
+        self,
+        inputs: Int[Tensor, "B L"],
+        targets: Int[Tensor, " N"],
+        loss: Loss,
+        drawn: Candidates | Negatives,
+        rng: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """As `Backbone.loss`: a softmax scores its candidates for all positions, a binary loss each position's own."""
         if isinstance(drawn, Negatives):
             assert isinstance(loss, BinaryCrossEntropy)
-            return self._binary_loss(inputs, torch.cat([targets[:, None], drawn.items.to(targets.device)], 1), loss)
+            picked = torch.cat([targets[:, None], drawn.items.to(targets.device)], 1)
+            return self._binary_loss(inputs, picked, loss, rng)
         assert isinstance(loss, FullSoftmax)
         focal, candidates = loss.focal, drawn
         real = inputs != 0
@@ -93,11 +99,15 @@ class DIN(Backbone):
 
         scored = self._candidates(candidates.items)
         blocks = list(_blocks(real, lambda longest: self.config.heads * longest * len(scored[-1])))
-        total = _SumOverBlocks.apply(block_loss, blocks, *self._history(inputs), *scored, self._recency(real.shape[1]))
-        return total / len(targets)
+        history, recency = self._history(inputs, rng), self._recency(real.shape[1])
+        return _SumOverBlocks.apply(block_loss, blocks, *history, *scored, recency) / len(targets)
 
     def _binary_loss(
-        self, inputs: Int[Tensor, "B L"], picked: Int[Tensor, "N m"], loss: BinaryCrossEntropy
+        self,
+        inputs: Int[Tensor, "B L"],
+        picked: Int[Tensor, "N m"],
+        loss: BinaryCrossEntropy,
+        rng: torch.Generator | None,
     ) -> Float[Tensor, ""]:
         """Mean loss of every position's target (column 0) and negatives."""
         real, scores = inputs != 0, picked.shape[1]
@@ -128,8 +138,8 @@ class DIN(Backbone):
 
         blocks = list(_blocks(real, numbers))
         scored = self._candidates(items)
-        total = _SumOverBlocks.apply(block_loss, blocks, *self._history(inputs), *scored, self._recency(real.shape[1]))
-        return total / len(picked)
+        history, recency = self._history(inputs, rng), self._recency(real.shape[1])
+        return _SumOverBlocks.apply(block_loss, blocks, *history, *scored, recency) / len(picked)
 
     def read(self, histories: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B I"]]:
         real = histories != 0
@@ -142,8 +152,10 @@ class DIN(Backbone):
             scores[users] = _Attention.apply(*block, queries, outputs, recency[..., newest])[:, 0] + bias
         return self.newest_states(histories), scores
 
-    def _history(self, items: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "H B L d"], Float[Tensor, "H B L d"]]:
-        x = self.dropout(self.norm(self.items(items)))
+    def _history(
+        self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "H B L d"], Float[Tensor, "H B L d"]]:
+        x = self.dropout(self.norm(self.items(items)), rng)
         return self._heads(self.key(x)), self._heads(self.value(x))
 
     def _candidates(

@@ -35,8 +35,8 @@ class GRU4Rec(Backbone):
     def item_vectors(self) -> Float[Tensor, "I D"]:
         return self.items.weight[1:]
 
-    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
         rows, columns, steps = pack(items != 0)
-        hidden = packed_gru(self.gru, self.dropout(self.items(items[rows, columns])), steps)
-        states = self.head(self.dropout(hidden))
+        hidden = packed_gru(self.gru, self.dropout(self.items(items[rows, columns]), rng), steps, rng)
+        states = self.head(self.dropout(hidden, rng))
         return states.new_zeros(*items.shape, self.config.width).index_put((rows, columns), states)

@@ -22,13 +22,17 @@ def pack(real: Bool[Tensor, "B L"]) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"
     return order[at], real.shape[1] - lengths[at] + step, torch.bincount(step, minlength=1).tolist()
 
 
-def packed_gru(gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int]) -> Float[Tensor, "N H"]:
-    """States of the last layer of a GRU that starts at 0, at every packed position."""
-    if x.is_cuda and len(x):  # cuDNN has no loop in Python
+def packed_gru(
+    gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int], rng: torch.Generator | None = None
+) -> Float[Tensor, "N H"]:
+    """States of the last layer of a GRU that starts at 0, at every packed position; dropout draws from `rng`."""
+    dropped = gru.dropout if gru.training else 0.0
+    # cuDNN has no loop in Python; but its dropout between layers takes no generator.
+    if x.is_cuda and len(x) and (gru.num_layers == 1 or dropped == 0):
         return gru(PackedSequence(x, torch.tensor(steps)))[0].data
     for layer in range(gru.num_layers):
-        if layer:
-            x = F.dropout(x, gru.dropout, gru.training)
+        if layer and dropped:  # as F.dropout, number by number
+            x = x * torch.empty_like(x).bernoulli_(1 - dropped, generator=rng).div_(1 - dropped)
         names = (f"{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         x = _Recursion.apply(x, *(getattr(gru, name) for name in names), steps)
     return x

@@ -49,15 +49,17 @@ class SASRec(Backbone):
     def item_vectors(self) -> Float[Tensor, "I D"]:
         return self.items.weight[1:]
 
-    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        return self._states(items)
+    def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
+        return self._states(items, rng=rng)
 
     def newest_states(self, histories: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         parts = histories.split(_USERS_READ)
         padding = (int((part != 0).any(0).int().argmax()) for part in parts)  # of the longest
         return torch.cat([self._states(part[:, n:], newest=1)[:, 0] for part, n in zip(parts, padding, strict=True)])
 
-    def _states(self, items: Int[Tensor, "B L"], newest: int | None = None) -> Float[Tensor, "B n D"]:
+    def _states(
+        self, items: Int[Tensor, "B L"], newest: int | None = None, rng: torch.Generator | None = None
+    ) -> Float[Tensor, "B n D"]:
         """States after the newest n positions alone, or after all: the last block has no need of the others'."""
         length = items.shape[1]
         x = self.items(items) * self.config.width**0.5
@@ -70,10 +72,10 @@ class SASRec(Backbone):
             bias = bias + self.positions((place[:, None] - place).clamp(min=0)).permute(2, 0, 1)
         else:
             x = x + self.positions.weight[-length:]
-        x = self.dropout(x)
+        x = self.dropout(x, rng)
         for block in self.blocks[:-1]:
-            x = block(x, bias)
-        return self.norm(self.blocks[-1](x, bias, newest))
+            x = block(x, bias, rng=rng)
+        return self.norm(self.blocks[-1](x, bias, newest, rng))
 
 
 class _Block(nn.Module):
@@ -90,7 +92,11 @@ class _Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B L D"], bias: Float[Tensor, "B #H L L"], newest: int | None = None
+        self,
+        x: Float[Tensor, "B L D"],
+        bias: Float[Tensor, "B #H L L"],
+        newest: int | None = None,
+        rng: torch.Generator | None = None,
     ) -> Float[Tensor, "B n D"]:
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -98,9 +104,9 @@ class _Block(nn.Module):
             x, query, bias = x[:, -newest:], query[:, :, -newest:], bias[:, :, -newest:]
         if self.training:  # torch's fused attention falls back to these steps, and draws its own numbers
             logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
-            mixed = self.dropout(logits.softmax(-1)) @ value
+            mixed = self.dropout(logits.softmax(-1), rng) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(x.shape)))
-        hidden = self.dropout(F.gelu(self.expand(self.feed_norm(x))))
-        return x + self.dropout(self.contract(hidden))
+        x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(x.shape)), rng)
+        hidden = self.dropout(F.gelu(self.expand(self.feed_norm(x))), rng)
+        return x + self.dropout(self.contract(hidden), rng)

@@ -25,6 +25,7 @@ from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.loss import build_loss
+from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
@@ -101,16 +102,14 @@ def train_backbone(
     Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
     but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
 
-    Raises `DivergedError` when a loss or a validation score is NaN or infinite. Torch's global generator is forked and
-    seeded: dropout takes no generator of its own.
+    Raises `DivergedError` when a loss or a validation score is NaN or infinite. All random numbers come from generators
+    of this training's own: what other threads draw meanwhile makes no difference.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device(config.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
-        training = _Training(sequences, split, strata, n_items, config, aggregation, device, start)
-        return training.run(on_epoch, keep_best)
+    training = _Training(sequences, split, strata, n_items, config, aggregation, device, start)
+    return training.run(on_epoch, keep_best)
 
 
 class _Training:
@@ -127,8 +126,8 @@ class _Training:
     ) -> None:
         self.sequences, self.split, self.strata, self.config, self.device = sequences, split, strata, config, device
         self.batches = Batches(sequences, split, config)
-        self.rng = np.random.default_rng(config.seed)
-        self.model = build_backbone(config.backbone, n_items) if start is None else copy.deepcopy(start)
+        self.rng, self.generators = np.random.default_rng(config.seed), Generators(config.seed, device)
+        self.model = copy.deepcopy(start) if start else build_backbone(config.backbone, n_items, self.generators)
         self.model.to(device)
         self.average = copy.deepcopy(self.model)
         self.loss = build_loss(config.loss, split.item_counts(sequences, n_items))
@@ -162,7 +161,7 @@ class _Training:
             embeddings=len(self.tables),
             rows=n_items + 1,
         )
-        self.rule = build_rule(aggregation, grounds)
+        self.rule = build_rule(aggregation, grounds, self.generators)
         self.best: Checkpoint | None = None
 
     def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
@@ -262,7 +261,7 @@ class _Training:
 
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
         inputs, targets, drawn = self.touched.named(inputs, targets, drawn)
-        return self.model.loss(inputs, targets, self.loss, drawn)
+        return self.model.loss(inputs, targets, self.loss, drawn, self.generators.of_device)
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(

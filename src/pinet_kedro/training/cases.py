@@ -88,16 +88,15 @@ def collect_cases(
     users = users[np.argsort(split.valid_at[users], kind="stable")]  # a chunk is padded to its longest history
     length = max(backbone.config.max_length if backbone else 0, scorers.history_length)
     parts: list[tuple[Evidence, Tensor]] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        block = block_users(len(scorers.popularity.counts))
-        for start in range(0, len(users), block):
-            user = users[start : start + block]
-            at = split.valid_at[user]
-            histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), length))))
-            everything = gather_evidence(backbone, scorers, histories)
-            target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
-            parts.append(_candidates(everything, seen_items(sequences, user, at), target, config))
+    rng = torch.Generator().manual_seed(config.seed)
+    block = block_users(len(scorers.popularity.counts))
+    for start in range(0, len(users), block):
+        user = users[start : start + block]
+        at = split.valid_at[user]
+        histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), length))))
+        everything = gather_evidence(backbone, scorers, histories)
+        target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
+        parts.append(_candidates(everything, seen_items(sequences, user, at), target, config, rng))
     some = [part for part, _ in parts]
     evidence = Evidence(
         scores=torch.cat([part.scores for part in some]),
@@ -110,7 +109,11 @@ def collect_cases(
 
 
 def _candidates(
-    everything: Evidence, seen: tuple[Tensor, Tensor], target: Tensor, config: PluginTraining
+    everything: Evidence,
+    seen: tuple[Tensor, Tensor],
+    target: Tensor,
+    config: PluginTraining,
+    rng: torch.Generator,
 ) -> tuple[Evidence, Tensor]:
     users, n_items = everything.scores.shape
     free = torch.ones(users, n_items, dtype=torch.bool)
@@ -122,8 +125,8 @@ def _candidates(
     appeal, hard = appeal.masked_fill(~free, -torch.inf).topk(hard_count, dim=1)
     free.scatter_(1, hard, False)
     rest = free.sum(1, keepdim=True)
-    place = torch.randint(n_items, (users, 1)) + torch.arange(min(config.random_candidates, n_items))
-    random = torch.randperm(n_items)[place % n_items]
+    place = torch.randint(n_items, (users, 1), generator=rng) + torch.arange(min(config.random_candidates, n_items))
+    random = torch.randperm(n_items, generator=rng)[place % n_items]
     of_rest = free.gather(1, random)
     drawn = of_rest.sum(1, keepdim=True)
     columns = torch.cat([target, hard, random], dim=1)

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.group_gradients import GroupGradients
@@ -15,6 +14,7 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.loss import build_loss
+from pinet_kedro.randomness import Generators
 from pinet_kedro.training.backbone import EpochReport, OnEpoch, train_backbone
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
@@ -92,19 +92,17 @@ class NoiseMeter:
         parts = {"body": sum(p.numel() for p in body), "items": sum(p.numel() for p in items)}
         moments = GradientMoments(len(groups), parts, self.noise.blocks)
         mode = model.training
-        device = torch.device(self.training.device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.noise.seed)
-            model.train(self.noise.dropout)
-            for block in np.repeat(np.arange(self.noise.blocks), self.noise.rounds).tolist():
-                chosen = [rng.choice(group, count) for group, count in zip(groups, drawn, strict=True)]
-                read = [batches.gather(users, batches.ends(users, rng)) for users in chosen]
-                counts = [len(targets) for _, targets in read]
-                candidates = loss.candidates(np.concatenate([t.cpu().numpy() for _, t in read]), rng)
-                each = zip(read, candidates.split(counts), strict=True)
-                losses = (partial(model.loss, inputs, targets, loss, part) for (inputs, targets), part in each)
-                moments.add(block, gradients.compute(losses)[0])
-            model.train(mode)
+        dropout = Generators(self.noise.seed, self.training.device).of_device
+        model.train(self.noise.dropout)
+        for block in np.repeat(np.arange(self.noise.blocks), self.noise.rounds).tolist():
+            chosen = [rng.choice(group, count) for group, count in zip(groups, drawn, strict=True)]
+            read = [batches.gather(users, batches.ends(users, rng)) for users in chosen]
+            counts = [len(targets) for _, targets in read]
+            candidates = loss.candidates(np.concatenate([t.cpu().numpy() for _, t in read]), rng)
+            each = zip(read, candidates.split(counts), strict=True)
+            losses = (partial(model.loss, inputs, targets, loss, part, dropout) for (inputs, targets), part in each)
+            moments.add(block, gradients.compute(losses)[0])
+        model.train(mode)
         return moments
 
     def _strata_table(self, estimate: NoiseEstimate, about: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
+from pinet_kedro.randomness import DrawsFrom, Generators
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.transfer_config import UserBranchConfig
 
@@ -49,9 +50,7 @@ def fit_user_branch(
     alone, and there is no curriculum; w is chosen, 0 included. Any backbone will do: moving a state by δ moves the
     logit of item j by δ · v_j (`Backbone.item_vectors`). DIN's state is only what a candidate without preference sees.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        branch = _fit(backbone, sequences, split, strata, config, np.random.default_rng(seed))
+    branch = _fit(backbone, sequences, split, strata, config, seed)
     users = np.flatnonzero((strata.head_tail.assign(split.train_end) == 0) & (split.valid_at > 0))
     tried = [UserBranchScorer(backbone, branch, weight) for weight in sorted({0.0, *config.weights})]
     if len(users) == 0:
@@ -69,10 +68,12 @@ def _fit(
     split: Split,
     strata: ReportingStrata,
     config: UserBranchConfig,
-    rng: np.random.Generator,
+    seed: int,
 ) -> nn.Module:
+    rng = np.random.default_rng(seed)
     width, longest = backbone.config.width, backbone.config.max_length
-    branch = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, width))
+    with DrawsFrom(Generators(seed)):
+        branch = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, width))
     optimiser = torch.optim.Adam(branch.parameters(), lr=config.learning_rate)
     head = np.flatnonzero(strata.head_tail.assign(split.train_end) == 1)
     device = backbone.item_vectors().device

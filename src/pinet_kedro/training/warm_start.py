@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
+from pinet_kedro.randomness import Generators
 
 
 def carry_over(old: Backbone, old_ids: Sequence[str], new_ids: Sequence[str], seed: int) -> Backbone:
@@ -15,9 +16,8 @@ def carry_over(old: Backbone, old_ids: Sequence[str], new_ids: Sequence[str], se
     row = {item: j for j, item in enumerate(old_ids)}
     known = [(j, row[item]) for j, item in enumerate(new_ids) if item in row]
     to, source = (torch.tensor([pair[side] for pair in known], dtype=torch.long) for side in (0, 1))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        new = build_backbone(old.config, len(new_ids))
+    new = build_backbone(old.config, len(new_ids), Generators(seed))
+    with torch.no_grad():
         (body, tables), (old_body, old_tables) = new.body_and_items(), old.body_and_items()
         for mine, theirs in zip(body, old_body, strict=True):
             mine.copy_(theirs)
