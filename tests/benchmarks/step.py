@@ -81,8 +81,8 @@ class Steps:
                 self.training._step(1, step)
 
 
-def padded_gru(gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int]) -> Float[Tensor, "N H"]:
-    """As `packed_gru`, with all histories as long as the longest."""
+def padded_gru(gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int], rng: Any = None) -> Float[Tensor, "N H"]:
+    """As `packed_gru`, with all histories as long as the longest; there is no layer to draw dropout after."""
     packed = PackedSequence(x, torch.tensor(steps))
     whole, lengths = pad_packed_sequence(packed)
     return pack_padded_sequence(gru(whole)[0], lengths).data
