@@ -13,7 +13,7 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import Split, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
@@ -56,7 +56,7 @@ def build_world(planted: float) -> World:
     log = SyntheticLog(users=300, items=60, min_events=6, max_events=60, planted=planted, followers=2)
     events, _ = clean_events(generate_interactions(log), Cleaning())
     sequences, _, item_ids = build_sequences(events)
-    split = split_sequences(sequences, Splitting())
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
     strata = fit_strata(split.train_end, Stratification())
     popularity = count_popularity(sequences, split, len(item_ids))
     return World(events, sequences, split, strata, item_ids.to_numpy(object), popularity)

@@ -45,7 +45,7 @@ class BackboneScorer:
         return states.cpu(), scores.cpu()
 
     @torch.no_grad()
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
         """Logits of items 1..I."""
         return self.read(histories)[1]
 
@@ -55,7 +55,8 @@ class Recommender:
     """A frozen backbone, with the plugins of the strata or without, and what routing and fall-back need.
 
     With plugins it is the paper's PIN; without, a plain sequential recommender. `item_ids[j - 1]` is the raw id of
-    item j.
+    item j. `exclude_seen` is the policy that it was evaluated under and is served with: whether items of a history are
+    left out of what is offered.
     """
 
     backbone: Backbone
@@ -63,6 +64,7 @@ class Recommender:
     popularity: Popularity
     item_ids: np.ndarray
     plugins: Plugins | None = None
+    exclude_seen: bool = True
 
     @property
     def n_items(self) -> int:
@@ -93,9 +95,12 @@ class Recommender:
 
     @torch.no_grad()
     def scores(
-        self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"], evidence: Evidence | None = None
+        self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"], evidence: Evidence | None = None
     ) -> Float[Tensor, "B I"]:
-        """Logits of items 1..I after left-padded histories; users are routed by their number of training events.
+        """Logits of items 1..I after left-padded histories.
+
+        A user is routed to a plugin by `lengths`, the number of known events at the time of the question, also of
+        those before the window that is read: all that is known of a user who asks a server.
 
         `evidence` is that of a model that shares it, gathered for these histories. An empty history gets popularity
         with recency, log(pop_j + 1) + log((rec_j + 1)/(pop_j + 2)).
@@ -104,7 +109,7 @@ class Recommender:
         if self.plugins is None:
             scores = found.scores if evidence is None else found.scores.clone()
         else:
-            scores = self.plugins.logits(found, self.strata.training.assign(activeness))
+            scores = self.plugins.logits(found, self.strata.training.assign(lengths))
         empty = (histories == 0).all(1)
         if empty.any():
             fallback = self.popularity.log_popularity + self.popularity.log_recency
@@ -114,7 +119,7 @@ class Recommender:
     def best(
         self,
         histories: Int[Tensor, "B L"],
-        activeness: Int[np.ndarray, " B"],
+        lengths: Int[np.ndarray, " B"],
         k: int,
         hidden: tuple[Int[Tensor, " H"], Int[Tensor, " H"]],
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
@@ -128,7 +133,7 @@ class Recommender:
         block, found = block_users(self.n_items), []
         for start in range(0, len(histories), block):
             part, inside = slice(start, start + block), (rows >= start) & (rows < start + block)
-            scores = self.scores(histories[part], activeness[part])
+            scores = self.scores(histories[part], lengths[part])
             scores[rows[inside] - start, columns[inside]] = -torch.inf
             found.append(scores.topk(min(k, self.n_items), dim=1))
         best, of_columns = map(torch.cat, zip(*found, strict=True))
@@ -140,30 +145,30 @@ class Recommender:
         self,
         histories: list[list[str]],
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: list[list[str]] | None = None,
     ) -> list[tuple[list[str], list[float], str]]:
         """For every history of raw item ids, oldest first: the best k raw item ids, their scores, and the user's
-        stratum ('head' or 'tail'). `exclude` has, for every history, items that are not offered; ids that the model
-        does not know are skipped."""
+        stratum ('head' or 'tail'). `exclude_seen` is the model's policy unless it is given. `exclude` has, for every
+        history, items that are not offered; ids that the model does not know are skipped."""
         if not histories:
             return []
         known = [self._numbers(history) for history in histories]
-        activeness = np.array([len(history) for history in known], np.int64)
-        length = min(max(activeness.max(), 1), self.history_length)
+        lengths = np.array([len(history) for history in known], np.int64)
+        length = min(max(lengths.max(), 1), self.history_length)
         padded = np.zeros((len(known), length), np.int64)
         for row, history in zip(padded, known, strict=True):
             newest = history[-length:]
             row[length - len(newest) :] = newest
         hidden = [self._numbers(items) for items in exclude] if exclude else [[] for _ in known]
-        if exclude_seen:
+        if self.exclude_seen if exclude_seen is None else exclude_seen:
             hidden = [seen + more for seen, more in zip(known, hidden, strict=True)]
         rows = np.repeat(np.arange(len(hidden)), [len(items) for items in hidden])
         columns = np.array([item - 1 for items in hidden for item in items], np.int64)
         best, found = self.best(
-            torch.from_numpy(padded), activeness, k, (torch.from_numpy(rows), torch.from_numpy(columns))
+            torch.from_numpy(padded), lengths, k, (torch.from_numpy(rows), torch.from_numpy(columns))
         )
-        head = self.strata.head_tail.assign(activeness)
+        head = self.strata.head_tail.assign(lengths)
         answers = []
         for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
             left = np.isfinite(score)
@@ -181,6 +186,7 @@ class Recommender:
         description: dict[str, Any] = {
             "backbone": self.backbone.config.model_dump(mode="json"),
             "strata": self.strata.model_dump(mode="json"),
+            "exclude_seen": self.exclude_seen,
             "plugins": None,
         }
         if self.plugins is not None:
@@ -219,6 +225,7 @@ class Recommender:
             popularity=popularity,
             item_ids=item_ids,
             plugins=plugins,
+            exclude_seen=description.get("exclude_seen", True),  # versions without the field were served so
         )
 
 

@@ -17,7 +17,6 @@ from pinet_kedro.aggregation.config import (
 )
 from pinet_kedro.aggregation.group_gradients import GroupGradients
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.binary import Negatives
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.training import touched
@@ -236,7 +235,7 @@ def test_full_strength_is_the_user_balanced_loss_where_strata_hold_one_length(pl
     w = planted_world
     ends = np.where(w.users % 3 == 0, 2, 3)
     assert (ends <= w.split.train_end).all()
-    split = Split(ends, w.split.valid_at, w.split.test_at)
+    split = replace(w.split, train_end=ends)
     strata = w.strata.model_copy(update={"training": Strata(thresholds=(3,))})
     world = replace(w, split=split, strata=strata)
     config = small_training.model_copy(

@@ -130,7 +130,7 @@ def recommender(request, planted_world, trained):
 
 
 def ndcg(world, scorer):
-    ranks = target_ranks(scorer, world.sequences, world.users, world.split.test_at, world.split.train_end)
+    ranks = target_ranks(scorer, world.sequences, world.users, world.split.test_at, world.split.exclude_seen)
     return user_metrics(ranks)["ndcg_at_10"].mean()
 
 
@@ -196,7 +196,7 @@ def test_models_that_share_their_evidence_are_ranked_as_each_alone(planted_world
     ranked = rank_models(models, w.sequences, w.split)
     assert ranked["model"].drop_duplicates().tolist() == list(models)
     for name, model in models.items():
-        expected = target_ranks(model, w.sequences, w.users, w.split.test_at, w.split.train_end)
+        expected = target_ranks(model, w.sequences, w.users, w.split.test_at, w.split.exclude_seen)
         found = ranked[ranked["model"] == name]
         np.testing.assert_array_equal(found["rank"], expected.rank)
         np.testing.assert_array_equal(found["candidates"], expected.candidates)

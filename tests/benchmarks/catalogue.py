@@ -93,7 +93,7 @@ class Ranking:
         self.recommender = Recommender(model, groups, popularity, np.arange(items), plugins)
 
     def rank(self) -> None:
-        target_ranks(self.recommender, self.sequences, self.users, self.split.test_at, self.split.train_end)
+        target_ranks(self.recommender, self.sequences, self.users, self.split.test_at, self.split.exclude_seen)
 
     def recommend(self) -> None:
         ends = self.sequences.lengths

@@ -27,7 +27,7 @@ from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.memory import build_memory
@@ -78,14 +78,14 @@ def counts() -> Iterator[tuple[str, float]]:
     sequences, split = log_of("tail")
     users = np.arange(500)
     model = BackboneScorer(build_backbone(SASRecConfig(), 5000).eval())
-    rank = lambda: target_ranks(model, sequences, users, split.test_at[:500], split.train_end[:500])  # noqa: E731
+    rank = lambda: target_ranks(model, sequences, users, split.test_at[:500], exclude_seen=True)  # noqa: E731
     yield from named("ranking 500 users of 5,000 items", torch_counts(rank))
     events = generate_interactions(SyntheticLog(users=2000, items=1000))
     yield from named("cleaning 100,000 events", numpy_peak(lambda: clean_events(events, Cleaning())))
     clean, _ = clean_events(events, Cleaning())
     yield from named("sequences of these", numpy_peak(lambda: build_sequences(clean)))
     built, _, items = build_sequences(clean)
-    parts = split_sequences(built, Splitting())
+    parts = split_sequences(built, Splitting(), ExcludeSeen(True))
     memory = numpy_peak(lambda: build_memory(built, parts, len(items), MemoryConfig()))
     yield from named("memory of their transitions", memory)
 

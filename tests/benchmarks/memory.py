@@ -24,7 +24,7 @@ from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import block_users, target_ranks
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import generate_interactions
 from pinet_kedro.operations.datasets import ArraysDataset
 from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
@@ -54,7 +54,7 @@ def store_log(events: int, folder: Path) -> tuple[int, int]:
 def build(folder: Path, n_items: int, neighbours: int) -> tuple[float, int, float]:
     """Seconds of the build, entries, and seconds of recall for 1,000 users."""
     sequences: Sequences = stored(folder).load()
-    split = split_sequences(sequences, Splitting())
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(True))
     started = time.perf_counter()
     memory = build_memory(sequences, split, n_items, MemoryConfig(neighbours=neighbours))
     built = time.perf_counter()
@@ -70,7 +70,7 @@ def ndcg(log: Path, columns: Columns, unit: str, neighbours: tuple[int, ...]) ->
     """NDCG@10 of all users by neighbours kept, and the memory's entries."""
     events, _ = clean_events(read_interactions(log, columns, unit), Cleaning())
     sequences, _, items = build_sequences(events)
-    split = split_sequences(sequences, Splitting())
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(True))
     strata = fit_strata(split.train_end, Stratification())
     popularity = count_popularity(sequences, split, len(items))
     backbone = build_backbone(SASRecConfig(width=8, blocks=1, heads=1, max_length=10), len(items)).eval()
@@ -81,7 +81,7 @@ def ndcg(log: Path, columns: Columns, unit: str, neighbours: tuple[int, ...]) ->
         scorers = build_scorers(sequences, split, popularity, config)
         plugins, _ = fit_plugins(backbone, sequences, split, strata, scorers, config)
         model = Recommender(backbone, strata, popularity, items.to_numpy(object), plugins)
-        ranks = target_ranks(model, sequences, np.arange(sequences.n_users), split.test_at, split.train_end)
+        ranks = target_ranks(model, sequences, np.arange(sequences.n_users), split.test_at, split.exclude_seen)
         found.append((float(user_metrics(ranks)["ndcg_at_10"].mean()), scorers.memory.matrix.nnz))
     return found
 

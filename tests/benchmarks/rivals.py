@@ -33,7 +33,7 @@ from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import Split, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
@@ -54,7 +54,7 @@ def prepare() -> tuple[Sequences, Split, int]:
     columns = Columns(user="user_id:token", item="item_id:token", timestamp="timestamp:float")
     events, _ = clean_events(read_interactions(RAW, columns, "s"), Cleaning())
     sequences, _, items = build_sequences(events)
-    return sequences, split_sequences(sequences, Splitting()), len(items)
+    return sequences, split_sequences(sequences, Splitting(), ExcludeSeen(True)), len(items)
 
 
 def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
@@ -68,7 +68,7 @@ def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
     backbone = train_backbone(sequences, split, strata, items, config, None)
     spent = time.process_time() - started
     users = np.arange(sequences.n_users)
-    ranks = target_ranks(BackboneScorer(backbone), sequences, users, split.test_at, split.train_end)
+    ranks = target_ranks(BackboneScorer(backbone), sequences, users, split.test_at, split.exclude_seen)
     table = metrics_by_group(ranks, {"all": np.ones(len(users), bool)})
     return {
         "test": table["all"]["ndcg_at_10"],
@@ -81,7 +81,7 @@ def rankings() -> list[float]:
     """CPU seconds of ranking all users' validation targets, as often as a rival does."""
     sequences, split, items = prepare()
     scorer = BackboneScorer(build_backbone(BackboneTraining().backbone, items).eval())
-    asked = (np.arange(sequences.n_users), split.valid_at, split.train_end)
+    asked = (np.arange(sequences.n_users), split.valid_at, split.exclude_seen)
     [seconds] = alternately(RANKINGS, lambda: target_ranks(scorer, sequences, *asked))
     return seconds
 

@@ -1,5 +1,7 @@
 """Drift of new events against a model's training data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,8 +60,13 @@ def test_a_draw_from_the_same_events_shifts_no_more_than_chance_and_a_new_fashio
 
 def test_the_model_is_ranked_on_the_first_new_event_of_users_with_a_history(model, halves):
     old, new = halves
-    drift = measure_drift(model, "3", old, new, THEN)
-    assert drift.targets == len(set(old["user_id"]) & set(new["user_id"]))
+    drift = measure_drift(replace(model, exclude_seen=False), "3", old, new, THEN)
+    back = set(old["user_id"]) & set(new["user_id"])
+    assert drift.targets == len(back)
+    first = new.drop_duplicates("user_id").query("user_id in @back")
+    had = first.merge(old[["user_id", "item_id"]].drop_duplicates(), on=["user_id", "item_id"])
+    assert 0 < len(had) < len(back)
+    assert measure_drift(model, "3", old, new, THEN).targets == len(back) - len(had)
     assert drift.groups["all"]["users"] == drift.targets
     assert drift.groups["all"]["challenger"] > 1.5 * drift.groups["all"]["reference"]  # it has learnt the chain
     assert drift.then == THEN

@@ -26,7 +26,7 @@ class TableScorer:
         self.table = np.random.default_rng(seed).integers(0, 6, (ITEMS + 1, ITEMS)).astype(np.float32)
         self.histories = []
 
-    def scores(self, histories, activeness):
+    def scores(self, histories, lengths):
         self.histories.extend(histories.tolist())
         return torch.from_numpy(self.table[histories[:, -1].numpy()].copy())
 
@@ -39,13 +39,13 @@ def sequences_of(histories):
     )
 
 
-def ranks_of(scorer, histories, target_at):
+def ranks_of(scorer, histories, target_at, exclude_seen=True):
     users = np.arange(len(histories))
-    return target_ranks(scorer, sequences_of(histories), users, np.asarray(target_at), np.asarray(target_at))
+    return target_ranks(scorer, sequences_of(histories), users, np.asarray(target_at), exclude_seen)
 
 
-def naive_rank(scores, history, target):
-    candidates = [j for j in range(1, ITEMS + 1) if j == target or j not in history]
+def naive_rank(scores, not_offered, target):
+    candidates = [j for j in range(1, ITEMS + 1) if j not in not_offered]
     rank = 1.0
     for j in candidates:
         if j != target and scores[j - 1] >= scores[target - 1]:
@@ -53,16 +53,21 @@ def naive_rank(scores, history, target):
     return rank, len(candidates)
 
 
+@pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("block", [1, 7, 1024])
-def test_ranks_equal_a_loop(monkeypatch, block):
+def test_ranks_equal_a_loop(monkeypatch, block, exclude_seen):
     monkeypatch.setattr(recommender, "_BLOCK_USERS", block)
     rng = np.random.default_rng(1)
     histories = [rng.integers(1, ITEMS + 1, rng.integers(2, 10)) for _ in range(200)]
-    target_at = [rng.integers(1, len(h)) for h in histories]
+    asked = [(history, rng.integers(1, len(history))) for history in histories]
+    if exclude_seen:
+        asked = [(history, at) for history, at in asked if history[at] not in history[:at]]
+    histories, target_at = zip(*asked, strict=True)
     scorer = TableScorer()
-    got = ranks_of(scorer, histories, target_at)
-    for u, (history, at) in enumerate(zip(histories, target_at, strict=True)):
-        expected = naive_rank(scorer.table[history[at - 1]], set(history[:at].tolist()), history[at])
+    got = ranks_of(scorer, histories, target_at, exclude_seen)
+    for u, (history, at) in enumerate(asked):
+        not_offered = set(history[:at].tolist()) if exclude_seen else set()
+        expected = naive_rank(scorer.table[history[at - 1]], not_offered, history[at])
         assert (got.rank[u], got.candidates[u]) == expected
 
 
@@ -70,7 +75,7 @@ def test_users_of_a_part_are_ranked_in_the_order_asked_for():
     histories = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
     scorer = TableScorer()
     whole = ranks_of(scorer, histories, [2, 1, 3])
-    part = target_ranks(scorer, sequences_of(histories), np.array([2, 0]), np.array([3, 2]), np.array([3, 2]))
+    part = target_ranks(scorer, sequences_of(histories), np.array([2, 0]), np.array([3, 2]), exclude_seen=True)
     np.testing.assert_array_equal(part.rank, whole.rank[[2, 0]])
 
 
@@ -81,7 +86,7 @@ def test_scorer_sees_only_what_stands_before_the_target():
 
 
 class ConstantScorer(TableScorer):
-    def scores(self, histories, activeness):
+    def scores(self, histories, lengths):
         return torch.ones(len(histories), ITEMS)
 
 
@@ -91,10 +96,15 @@ def test_ties_count_half():
     assert got.rank.tolist() == [6.0]  # the middle of 11
 
 
-def test_repeated_target_stays_a_candidate_and_other_seen_items_do_not():
-    got = ranks_of(ConstantScorer(), [[3, 4, 5, 3]], [3])
-    assert got.candidates.tolist() == [10]
-    assert got.rank.tolist() == [5.5]
+def test_a_repeated_target_is_ranked_among_all_items_where_seen_ones_are_offered():
+    got = ranks_of(ConstantScorer(), [[3, 4, 5, 3]], [3], exclude_seen=False)
+    assert got.candidates.tolist() == [ITEMS]
+    assert got.rank.tolist() == [6.5]
+
+
+def test_a_target_that_would_never_be_offered_has_no_rank():
+    with pytest.raises(ValueError, match="which exclude_seen never offers"):
+        ranks_of(ConstantScorer(), [[1, 2], [3, 4, 5, 3]], [1, 3])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

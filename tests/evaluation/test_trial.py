@@ -13,7 +13,7 @@ from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.evaluation.translation import PopularityScorer, Translated, translate
 from pinet_kedro.evaluation.trial import hold_trial
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.recommender import Recommender
@@ -35,7 +35,7 @@ def with_catalogue(model, item_ids, seed=0):
 
 def ask(scorer, w):
     users = w.users
-    return target_ranks(scorer, w.sequences, users, w.split.test_at, w.split.train_end)
+    return target_ranks(scorer, w.sequences, users, w.split.test_at, w.split.exclude_seen)
 
 
 def test_the_same_items_in_another_order_change_no_rank(planted_world, model):
@@ -69,9 +69,9 @@ def test_unknown_events_are_skipped_and_do_not_count_for_routing(planted_world, 
     asked = []
 
     class Recording(Recommender):
-        def scores(self, histories, activeness):
-            asked.append((histories.tolist(), activeness.tolist()))
-            return super().scores(histories, activeness)
+        def scores(self, histories, lengths):
+            asked.append((histories.tolist(), lengths.tolist()))
+            return super().scores(histories, lengths)
 
     w = planted_world
     knows_five = with_catalogue(model, w.item_ids[:5])
@@ -94,14 +94,14 @@ def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(mod
     """In a catalogue of a dozen items, tied with the other unknown ones, it would be among the first ten."""
     events = generate_interactions(SyntheticLog(users=60, items=12, min_events=3, max_events=5))
     sequences, _, ids = build_sequences(events)
-    split = split_sequences(sequences, Splitting())
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
     item_ids = ids.to_numpy(object)
     other = with_catalogue(model, item_ids[:5])
     held = hold_trial(other, model, sequences, split, model.strata, item_ids)
     known = sequences.items[sequences.offsets[:-1] + split.test_at] <= 5
     translated = Translated(other, item_ids, 5)
     users = np.arange(sequences.n_users)
-    ndcg = user_metrics(target_ranks(translated, sequences, users, split.test_at, split.train_end))["ndcg_at_10"]
+    ndcg = user_metrics(target_ranks(translated, sequences, users, split.test_at, split.exclude_seen))["ndcg_at_10"]
     assert (ndcg[~known] > 0).any()
     assert held.unknown_targets[0] == (~known).sum()
     assert held.groups["all"]["users"] == len(users)

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+
+EXCLUDE = ExcludeSeen(True)
 
 
 def sequences_of(histories):
@@ -19,7 +22,7 @@ def sequences_of(histories):
 
 
 def test_leave_one_out_holds_out_the_last_two():
-    split = split_sequences(sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]]), Splitting())
+    split = split_sequences(sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]]), Splitting(), EXCLUDE)
     assert split.train_end.tolist() == [1, 3]
     assert split.valid_at.tolist() == [1, 3]
     assert split.test_at.tolist() == [2, 4]
@@ -27,13 +30,13 @@ def test_leave_one_out_holds_out_the_last_two():
 
 def test_training_events_are_those_before_the_targets():
     sequences = sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]])
-    trained = split_sequences(sequences, Splitting()).in_training(sequences)
+    trained = split_sequences(sequences, Splitting(), EXCLUDE).in_training(sequences)
     assert trained.tolist() == [True, False, False, True, True, True, False, False]
 
 
 def test_split_of_some_users_has_nothing_of_the_others():
     sequences = sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]])
-    split = split_sequences(sequences, Splitting()).only(np.array([False, True]))
+    split = split_sequences(sequences, Splitting(), EXCLUDE).only(np.array([False, True]))
     assert split.train_end.tolist() == [0, 3]
     assert split.valid_at.tolist() == [-1, 3]
     assert split.test_at.tolist() == [-1, 4]
@@ -42,7 +45,7 @@ def test_split_of_some_users_has_nothing_of_the_others():
 
 def test_leave_one_out_of_two_events_is_an_input_error():
     with pytest.raises(InputError, match="needs 3 events a user"):
-        split_sequences(sequences_of([[1, 2, 3], [1, 2]]), Splitting())
+        split_sequences(sequences_of([[1, 2, 3], [1, 2]]), Splitting(), EXCLUDE)
 
 
 def test_global_time_takes_the_first_event_after_each_cut():
@@ -56,7 +59,7 @@ def test_global_time_takes_the_first_event_after_each_cut():
     ]
     assert sorted(np.concatenate(histories)) == list(range(20))
     rule = Splitting(rule="global_time", valid_share=0.2, test_share=0.2)
-    split = split_sequences(sequences_of(histories), rule)
+    split = split_sequences(sequences_of(histories), rule, EXCLUDE)
     assert split.train_end.tolist() == [3, 4, 2, 3, 0]
     assert split.valid_at.tolist() == [3, -1, 2, -1, -1]
     assert split.test_at.tolist() == [5, -1, -1, 3, -1]
@@ -64,7 +67,9 @@ def test_global_time_takes_the_first_event_after_each_cut():
 
 def test_target_without_history_is_no_target():
     histories = [[12, 16], [*range(12), 13, 14, 15, 17, 18, 19]]
-    split = split_sequences(sequences_of(histories), Splitting(rule="global_time", valid_share=0.2, test_share=0.2))
+    split = split_sequences(
+        sequences_of(histories), Splitting(rule="global_time", valid_share=0.2, test_share=0.2), ExcludeSeen(False)
+    )
     assert split.train_end[0] == 0
     assert split.valid_at[0] == -1  # the event at 12 has nothing before it
     assert split.test_at[0] == 1  # the event at 16 has
@@ -75,7 +80,9 @@ def test_targets_have_a_history_and_never_precede_what_trains(seed):
     rng = np.random.default_rng(seed)
     histories = [np.sort(rng.integers(0, 200, rng.integers(1, 15))) for _ in range(80)]
     sequences = sequences_of(histories)
-    split = split_sequences(sequences, Splitting(rule="global_time", valid_share=0.2, test_share=0.1))
+    split = split_sequences(
+        sequences, Splitting(rule="global_time", valid_share=0.2, test_share=0.1), ExcludeSeen(False)
+    )
     trained = sequences.timestamps[split.in_training(sequences)].max()
     valid, test = (np.flatnonzero(at >= 0) for at in (split.valid_at, split.test_at))
     assert len(valid) > 5
@@ -93,4 +100,48 @@ def test_targets_have_a_history_and_never_precede_what_trains(seed):
 
 def test_log_without_time_is_an_input_error():
     with pytest.raises(InputError, match="no two distinct cuts"):
-        split_sequences(sequences_of([[5, 5, 5], [5, 5]]), Splitting(rule="global_time"))
+        split_sequences(sequences_of([[5, 5, 5], [5, 5]]), Splitting(rule="global_time"), EXCLUDE)
+
+
+def repeating(items):
+    """Sequences of lists of items, an event a second."""
+    sequences = sequences_of([range(len(history)) for history in items])
+    return Sequences(np.concatenate(items).astype(np.int32), sequences.timestamps, sequences.offsets)
+
+
+def test_a_target_that_would_never_be_offered_is_no_target_and_is_counted():
+    sequences = repeating([[1, 2, 3, 4], [1, 2, 3, 1], [1, 2, 2, 3], [5, 5, 5, 5]])
+    split = split_sequences(sequences, Splitting(), EXCLUDE)
+    assert split.train_end.tolist() == [2, 2, 2, 2]
+    assert split.valid_at.tolist() == [2, 2, -1, -1]
+    assert split.test_at.tolist() == [3, -1, 3, -1]
+    assert (split.exclude_seen, split.repeated_valid, split.repeated_test) == (True, 2, 2)
+
+
+def test_where_seen_items_are_offered_every_target_stays():
+    sequences = repeating([[1, 2, 3, 4], [5, 5, 5, 5]])
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
+    assert split.valid_at.tolist() == [2, 2]
+    assert split.test_at.tolist() == [3, 3]
+    assert (split.exclude_seen, split.repeated_valid, split.repeated_test) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("rule", ["leave_one_out", "global_time"])
+def test_what_is_left_out_are_exactly_the_repeats(rule):
+    rng = np.random.default_rng(3)
+    histories = [rng.integers(1, 6, rng.integers(4, 12)) for _ in range(100)]
+    sequences = repeating(histories)
+    rule = Splitting(rule=rule, valid_share=0.2, test_share=0.3)
+    every, kept = (split_sequences(sequences, rule, ExcludeSeen(policy)) for policy in (False, True))
+    for name in ("valid", "test"):
+        before, after = getattr(every, f"{name}_at"), getattr(kept, f"{name}_at")
+        repeats = [at >= 0 and history[at] in history[:at] for history, at in zip(histories, before, strict=True)]
+        assert any(repeats)
+        np.testing.assert_array_equal(after, np.where(repeats, -1, before))
+        assert getattr(kept, f"repeated_{name}") == sum(repeats)
+
+
+@pytest.mark.parametrize("value", ["no", 1, None, {}])
+def test_the_policy_is_true_or_false(value):
+    with pytest.raises(ValidationError):
+        ExcludeSeen.model_validate(value)

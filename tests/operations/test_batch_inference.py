@@ -1,5 +1,7 @@
 """Recommendations for every user against those of one user at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -40,7 +42,7 @@ def recommend(model, newer, **settings):
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen):
-    table, _ = recommend(model, newer, k=5, exclude_seen=exclude_seen)
+    table, _ = recommend(replace(model, exclude_seen=exclude_seen), newer, k=5)
     sequences, ids = newer
     assert table["user_id"].tolist() == [f"u{i}" for i in range(sequences.n_users)]
     histories = [ids[part - 1].tolist() for part in np.split(sequences.items, sequences.offsets[1:-1])]
@@ -86,7 +88,6 @@ def test_whoever_has_seen_everything_gets_an_empty_list(model, planted_world):
 
 def test_a_score_that_is_not_a_number_stops_it(model, newer):
     import copy
-    from dataclasses import replace
 
     spoilt = copy.deepcopy(model.backbone)
     spoilt.items.weight.data[5] = float("nan")

@@ -43,12 +43,12 @@ def run(folder, prepared, config, plugins=PluginTraining(folds=2)):  # noqa: B00
 def prepared():
     from pinet_kedro.activeness import Stratification, fit_strata
     from pinet_kedro.interactions.events import Cleaning, clean_events
-    from pinet_kedro.interactions.split import Splitting, split_sequences
+    from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
     from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 
     events, _ = clean_events(generate_interactions(SyntheticLog(users=60, items=30)), Cleaning())
     sequences, _, item_ids = build_sequences(events)
-    split = split_sequences(sequences, Splitting())
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
     strata = fit_strata(split.train_end, Stratification())
     return sequences, split, strata, pd.DataFrame({"item_id": item_ids})
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.operations.promotion.decision import Decision
 from pinet_kedro.operations.retraining.champion import KEY, SPLIT, START, Champion, version_of
 from pinet_kedro.operations.retraining.config import Retraining
@@ -26,7 +26,7 @@ def planned(planted_world, joint_backbone, small_training):
     def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, **settings):
         model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
         champion = Champion("3", model, {}, until, tags or {}) if crowned else None
-        split = split_sequences(w.sequences, splitting)
+        split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
         return plan(champion, w.sequences, split, items, training, splitting, Retraining(**settings))
 
     return start
@@ -77,7 +77,7 @@ def test_a_champion_that_left_out_last_events_goes_on_leaving_out_last_events(pl
 
 def test_a_backbone_learns_until_the_first_cut(planted_world):
     sequences = planted_world.sequences
-    split = split_sequences(sequences, BY_TIME)
+    split = split_sequences(sequences, BY_TIME, ExcludeSeen(False))
     share = (sequences.timestamps <= trained_until(sequences, split)).mean()
     assert share == pytest.approx(0.8, abs=0.01)
 

@@ -127,11 +127,11 @@ def test_a_data_folder_that_cannot_be_written_is_found_out_first(project):
 def test_a_history_too_short_for_the_split_is_refused():
     from pinet_kedro.errors import InputError
     from pinet_kedro.interactions.sequences import build_sequences
-    from pinet_kedro.interactions.split import Splitting, split_sequences
+    from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 
     events = pd.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [1, 2]})
     with pytest.raises(InputError, match="needs 3 events"):
-        split_sequences(build_sequences(events)[0], Splitting())
+        split_sequences(build_sequences(events)[0], Splitting(), ExcludeSeen(False))
 
 
 def test_own_data_pass_in_one_command(project):

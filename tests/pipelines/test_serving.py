@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,6 +47,29 @@ def test_an_answer_is_typed_and_carries_the_version(server, items):
     assert row["scores"] == sorted(row["scores"], reverse=True)
     assert set(row["items"]) <= set(items) - set(items[:3])
     assert (row["stratum"], row["model_version"], row["user_id"]) == ("tail", "1", "u1")
+
+
+def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, project, items):
+    """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads."""
+    data = project.folder / "data"
+    ids = np.array(["", *items], object)
+    flat, offsets = (np.load(data / f"03_primary/sequences/{name}.npy") for name in ("items", "offsets"))
+    at = np.load(data / "03_primary/split/test_at.npy")
+    ranks = pd.read_parquet(data / "07_model_output/ranks.parquet").query("model == 'pin'")
+    assert 0 < len(ranks) < (at > 0).size  # some users' next item is one that is never offered again
+    runs = [ids[flat[offsets[user] :][: at[user] + 1]] for user in ranks["user"]]
+    asked = [{"history": run[:-1].tolist(), "k": len(items)} for run in runs]
+    over_http = server.rows({"inputs": asked[:100]}) + server.rows({"inputs": asked[100:]})
+    loaded = mlflow.pyfunc.load_model(
+        mlflow.artifacts.download_artifacts("models:/pinet/1", tracking_uri=client_of(project.folder).tracking_uri)
+    )
+    for answers in (over_http, loaded.predict(asked)):
+        places = []
+        for answer, run in zip(answers, runs, strict=True):
+            scores = np.asarray(answer["scores"])
+            own = scores[answer["items"].index(run[-1])]
+            places.append(1 + (scores > own).sum() + 0.5 * ((scores == own).sum() - 1))
+        np.testing.assert_array_equal(places, ranks["rank"])
 
 
 def test_params_are_defaults_for_all_rows(server, items):

@@ -9,7 +9,7 @@ import torch
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
 from pinet_kedro.plugins.factors import fit_factors
 from pinet_kedro.plugins.memory import build_memory
@@ -143,7 +143,7 @@ def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
 
 def test_memory_of_no_events_is_empty():
     nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
-    memory = build_memory(nothing, split_sequences(nothing, Splitting()), ITEMS, MemoryConfig())
+    memory = build_memory(nothing, split_sequences(nothing, Splitting(), ExcludeSeen(False)), ITEMS, MemoryConfig())
     assert memory.matrix.shape == (ITEMS, ITEMS)
     assert memory.matrix.nnz == 0
 

@@ -18,10 +18,10 @@ def test_nobody_is_ranked_by_plugins_that_saw_the_own_target(planted_world, join
         assert len(np.flatnonzero(split.valid_at > 0)) < len(w.users)
         return build_scorers(sequences, split, *others)
 
-    def rank(scorer, sequences, users, target_at, activeness):
+    def rank(scorer, sequences, users, target_at, exclude_seen):
         np.testing.assert_array_equal(target_at, w.split.valid_at[users])
         ranked.append(users)
-        return target_ranks(scorer, sequences, users, target_at, activeness)
+        return target_ranks(scorer, sequences, users, target_at, exclude_seen)
 
     fit_plugins, build_scorers, target_ranks = cross_fit.fit_plugins, cross_fit.build_scorers, cross_fit.target_ranks
     for name, spy in (("fit_plugins", fit), ("build_scorers", build), ("target_ranks", rank)):

@@ -1,6 +1,7 @@
 """Training learns what is planted and nothing else; a trained model is stored and served as it was evaluated."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.evaluation.translation import PopularityScorer
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
@@ -34,7 +34,7 @@ def train(world, config, aggregation, **changes):
 
 def ndcg(world, scorer):
     at = world.split.test_at
-    ranks = target_ranks(scorer, world.sequences, world.users, at, world.split.train_end)
+    ranks = target_ranks(scorer, world.sequences, world.users, at, world.split.exclude_seen)
     return user_metrics(ranks)["ndcg_at_10"].mean()
 
 
@@ -170,7 +170,7 @@ def with_short_histories(world, events):
     """The split where a fifth of the users have so many training events, and who they are."""
     few = world.users % 5 == 0
     train_end = np.where(few, events, world.split.train_end)
-    return Split(train_end, world.split.valid_at, world.split.test_at), few
+    return replace(world.split, train_end=train_end), few
 
 
 @in_both_modes
@@ -208,9 +208,7 @@ def test_stratum_that_cannot_train_weighs_nothing_and_stops_nothing(planted_worl
 
 
 def test_no_user_with_two_training_events_is_an_error(planted_world, small_training):
-    split = Split(
-        np.ones_like(planted_world.split.train_end), planted_world.split.valid_at, planted_world.split.test_at
-    )
+    split = replace(planted_world.split, train_end=np.ones_like(planted_world.split.train_end))
     with pytest.raises(ValueError, match="no user has two training events"):
         train(planted_world, small_training, None, split=split)
 

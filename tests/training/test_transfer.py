@@ -41,8 +41,8 @@ def scores(world, scorer, users=slice(None)):
 
 
 def valid_ndcg(world, scorer, users):
-    at, activeness = world.split.valid_at[users], world.split.train_end[users]
-    return user_metrics(target_ranks(scorer, world.sequences, users, at, activeness))["ndcg_at_10"].mean()
+    ranks = target_ranks(scorer, world.sequences, users, world.split.valid_at[users], world.split.exclude_seen)
+    return user_metrics(ranks)["ndcg_at_10"].mean()
 
 
 def with_other_items(world, users):
@@ -59,7 +59,7 @@ class Constant:
     def __init__(self, value):
         self.value = value
 
-    def scores(self, histories, activeness):
+    def scores(self, histories, lengths):
         return torch.full((len(histories), 4), self.value) + torch.from_numpy(activeness)[:, None]
 
 

@@ -15,6 +15,10 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 
 REFERENCE = "base"
+_POLICY = {
+    True: "items in the history excluded, and no targets where they are the next event",
+    False: "items in the history ranked like all others",
+}
 
 
 def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
 def data_hash(sequences: Sequences, items: pd.DataFrame, split: Split | None = None) -> str:
     """sha256 of the indexed log: histories, times, and the raw ids of the items; and of how it is split, if given."""
     digest = hashlib.sha256()
-    held_out = (split.train_end, split.valid_at, split.test_at) if split else ()
+    held_out = (split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen)) if split else ()
     for array in (sequences.items, sequences.timestamps, sequences.offsets, *held_out):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update("\n".join(items["item_id"]).encode())
@@ -78,6 +82,8 @@ def describe_data(sequences: Sequences, split: Split, items: pd.DataFrame, clean
         "training_events": int(np.sum(split.train_end)),
         "validation_targets": int(np.sum(split.valid_at > 0)),
         "test_targets": int(np.sum(split.test_at > 0)),
+        "validation_targets_seen_before": split.repeated_valid,
+        "test_targets_seen_before": split.repeated_test,
         "dropped_rows": {str(rule): int(rows) for rule, rows in zip(cleaning["rule"], cleaning["rows"], strict=True)},
     }
 
@@ -86,7 +92,8 @@ def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> di
     """How the numbers came about, in words and settings."""
     return {
         "split": parameters["splitting"]["rule"],
-        "ranking": "whole catalogue, items in the history excluded, ties count half",
+        "ranking": f"whole catalogue, {_POLICY[parameters['exclude_seen']]}, ties count half",
+        "routing": "to the plugin of the stratum of the history's length, the events that are known when asked",
         "activeness": "events in the training part of the history",
         "head": f"{strata.head_tail.labels()[1]} (nearest to the top {parameters['stratification']['head_share']:.0%})",
         "quintiles": "; ".join(strata.quintiles.labels()),

@@ -8,7 +8,7 @@ from pinet_kedro.evaluation.metrics import CUT_OFF
 
 
 class Coverage:
-    """Coverage@10, a `watch` of `target_ranks`: items that are among the first ten unseen ones of at least one user."""
+    """Coverage@10, a `watch` of `target_ranks`: items among the first ten that some user is offered."""
 
     def __init__(self, n_items: int) -> None:
         """`n_items` = I, the catalogue; a scorer may score more, which take their places and do not count."""

@@ -14,7 +14,7 @@ from pinet_kedro.configuration import Configuration
 from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.evaluation.trial import hold_trial
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 
@@ -77,7 +77,8 @@ def measure_drift(
     """Drift of the raw events `window` against the raw events `reference` that the model was trained on.
 
     The model is ranked on the first new event of every user that is newer than all of `reference` and has a history;
-    popularity in `reference` is what it is compared with. A target that the model does not know is a miss.
+    popularity in `reference` is what it is compared with. A target that the model does not know is a miss, one that its
+    policy on seen items would never offer is none.
     """
     groups, targets = _rank(model, reference, window)
     nothing = "no user with a history has an event that is newer than the training data: nothing to rank"
@@ -162,7 +163,10 @@ def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> 
         train_end=seen,
         valid_at=np.full(sequences.n_users, -1),
         test_at=np.where((seen > 0) & (seen < sequences.lengths), seen, -1),
+        exclude_seen=False,
     )
+    if model.exclude_seen:
+        split = without_repeats(sequences, split)
     targets = int((split.test_at > 0).sum())
     if targets == 0:
         return {}, 0

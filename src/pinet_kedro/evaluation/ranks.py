@@ -28,8 +28,8 @@ class Scorer(Protocol):
         """I, the size of the catalogue."""
         ...
 
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
-        """Logits of items 1..I after left-padded histories of users with so many training events."""
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
+        """Logits of items 1..I after left-padded histories, of which so many events are known in all."""
         ...
 
 
@@ -46,26 +46,27 @@ def target_ranks(
     sequences: Sequences,
     users: Int[np.ndarray, " U"],
     target_at: Int[np.ndarray, " U"],
-    activeness: Int[np.ndarray, " U"],
+    exclude_seen: bool,
     watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
 ) -> Ranks:
     """Ranks of the events at position `target_at` of these users, the events before it being the history.
 
-    rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue without the items in the history
-    (the target itself always stays). Raises `FloatingPointError` on a score that is not finite: NaN compares false
-    and would rank first. `watch` sees the scores of every block of users, those of items in the history being -inf.
+    rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue, with `exclude_seen` without the items
+    in the history, as they are served. Raises `ValueError` on a target that would then never be offered
+    (`split_sequences` makes none), `FloatingPointError` on a score that is not finite: NaN compares false and would
+    rank first. `watch` sees the scores of every block of users, those of items that are not offered being -inf.
     """
-    [ranks] = _rank([scorer], sequences, users, target_at, activeness, watch)
+    [ranks] = _rank([scorer], sequences, users, target_at, exclude_seen, watch)
     return ranks
 
 
 def rank_models(models: Mapping[str, Scorer], sequences: Sequences, split: Split) -> pd.DataFrame:
     """Rank of every test target under every model, one row each: `model, user, rank, candidates`."""
     users = np.flatnonzero(split.test_at > 0)
-    at, activeness = split.test_at[users], split.train_end[users]
     ranked: dict[str, Ranks] = {}
     for names in _families(models):
-        ranked |= zip(names, _rank([models[n] for n in names], sequences, users, at, activeness), strict=True)
+        family = [models[name] for name in names]
+        ranked |= zip(names, _rank(family, sequences, users, split.test_at[users], split.exclude_seen), strict=True)
     tables = [
         pd.DataFrame({"model": name, "user": users, "rank": ranked[name].rank, "candidates": ranked[name].candidates})
         for name in models
@@ -96,7 +97,7 @@ def _rank(
     sequences: Sequences,
     users: Int[np.ndarray, " U"],
     target_at: Int[np.ndarray, " U"],
-    activeness: Int[np.ndarray, " U"],
+    exclude_seen: bool,
     watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
 ) -> list[Ranks]:
     """`target_ranks` of one model, or of several that share their evidence."""
@@ -110,15 +111,17 @@ def _rank(
         user, at = users[part], target_at[part]
         histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), history_length))))
         target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
-        seen = seen_items(sequences, user, at)
-        for row, scores in enumerate(_scores(family, histories, activeness[part])):
+        seen = seen_items(sequences, user, at) if exclude_seen else None
+        for row, scores in enumerate(_scores(family, histories, at)):
             if not torch.isfinite(scores.sum()):
                 raise FloatingPointError(f"{type(family[row]).__name__} gave a score that is not finite")
+            if seen is not None:
+                scores[seen] = -torch.inf
             score = scores.gather(1, target)
-            scores[seen] = -torch.inf
+            if torch.isinf(score).any():
+                raise ValueError("a target is among the items of its history, which exclude_seen never offers")
             if watch is not None:
                 watch(scores)
-            scores.scatter_(1, target, score)
             # Counted by numpy: torch makes 64-bit numbers of the truth values first, at seven times the cost.
             values, value = scores.numpy(), score.numpy()
             better, equal = _count(values > value), _count(values == value) - 1
@@ -127,13 +130,13 @@ def _rank(
     return [Ranks(*pair) for pair in zip(ranks, candidates, strict=True)]
 
 
-def _scores(family: list[Scorer], histories: Tensor, activeness: np.ndarray) -> Iterator[Tensor]:
+def _scores(family: list[Scorer], histories: Tensor, lengths: np.ndarray) -> Iterator[Tensor]:
     models = [scorer for scorer in family if isinstance(scorer, Recommender)]
     if len(models) < 2:
-        yield from (scorer.scores(histories, activeness) for scorer in family)
+        yield from (scorer.scores(histories, lengths) for scorer in family)
         return
     evidence = max(models, key=lambda model: model.plugins is not None).evidence(histories)
-    yield from (model.scores(histories, activeness, evidence) for model in models)
+    yield from (model.scores(histories, lengths, evidence) for model in models)
 
 
 def _count(true: Bool[np.ndarray, "B I"]) -> Int[np.ndarray, " B"]:

@@ -24,7 +24,7 @@ class PopularityScorer:
     def n_items(self) -> int:
         return len(self.popularity.counts)
 
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
         return torch.from_numpy(self.popularity.log_popularity).repeat(len(histories), 1)
 
 
@@ -66,13 +66,13 @@ class Translated:
     def n_items(self) -> int:
         return len(self.item_ids) + len(self._alone)
 
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I+J"]:
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I+J"]:
         given = histories.numpy()
         own = self._own[given]
         skipped = ((given != 0) & (own == 0)).sum(1)
         own = np.take_along_axis(own, np.argsort(own != 0, axis=1, kind="stable"), axis=1)
         newest = torch.from_numpy(own[:, -self.model.history_length :])
-        scores = self.model.scores(newest, np.maximum(activeness - skipped, 0))
+        scores = self.model.scores(newest, np.maximum(lengths - skipped, 0))
         lowest = scores.min(1, keepdim=True).values - 1
         theirs = torch.where(torch.from_numpy(self.known), scores[:, np.maximum(self._own[1:] - 1, 0)], lowest)
         return torch.cat([theirs, scores[:, self._alone]], dim=1)

@@ -1,15 +1,18 @@
 """Which events of a history train, validate and test."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int
-from pydantic import Field
+from pydantic import Field, RootModel, StrictBool
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
+
+log = logging.getLogger(__name__)
 
 
 class Splitting(Configuration):
@@ -20,21 +23,33 @@ class Splitting(Configuration):
     test_share: float = Field(0.1, gt=0, lt=0.5, description="global_time: share of all events after the second cut")
 
 
+class ExcludeSeen(RootModel[StrictBool]):
+    """The parameter `exclude_seen`: whether a user is never offered an item that is in the user's history."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Positions in each user's history (int64, U each); -1 where a user has no such target.
 
     Training uses events `[0, train_end)`. The validation target is the event at `valid_at`, with the events before
     it as history; the test target likewise.
+
+    `exclude_seen` is the policy that the targets were chosen for, and that everything which ranks them follows: with
+    True the items of the history are not offered, so a target among them is none (`repeated_valid` and `repeated_test`
+    count those left out); with False they are candidates like all others.
     """
 
     train_end: Int[np.ndarray, " U"]
     valid_at: Int[np.ndarray, " U"]
     test_at: Int[np.ndarray, " U"]
+    exclude_seen: bool = True
+    repeated_valid: int = 0
+    repeated_test: int = 0
 
     def only(self, users: Bool[np.ndarray, " U"]) -> "Split":
-        """The split for these users alone: of the others nothing is learnt, and nothing is asked."""
-        return Split(
+        """The split restricted to these users; all others are left out of training and evaluation."""
+        return replace(
+            self,
             train_end=np.where(users, self.train_end, 0),
             valid_at=np.where(users, self.valid_at, -1),
             test_at=np.where(users, self.test_at, -1),
@@ -55,11 +70,46 @@ class Split:
         return np.bincount(sequences.items[self.in_training(sequences)], minlength=n_items + 1)[1:]
 
 
-def split_sequences(sequences: Sequences, config: Splitting) -> Split:
+def split_sequences(sequences: Sequences, config: Splitting, exclude_seen: ExcludeSeen) -> Split:
     """Leave-one-out: last event test, the one before validation. Global in time: a user's first event after each cut.
 
-    A target whose history would be empty is no target: nothing personal can be predicted there.
+    A target whose history would be empty is no target: nothing personal can be predicted there. Nor is one that the
+    policy `exclude_seen` would never offer.
     """
+    split = _split(sequences, config)
+    if not exclude_seen.root:
+        return replace(split, exclude_seen=False)
+    split = without_repeats(sequences, split)
+    if split.repeated_valid or split.repeated_test:
+        log.info(
+            "No targets, since exclude_seen never offers them: %s validation and %s test events with an item that the "
+            "user has had before", f"{split.repeated_valid:,}", f"{split.repeated_test:,}",
+        )  # fmt: skip
+    return split
+
+
+def without_repeats(sequences: Sequences, split: Split) -> Split:
+    """The split without targets whose item is in the history before them, and their numbers."""
+    valid, test = (_repeated(sequences, at) for at in (split.valid_at, split.test_at))
+    return replace(
+        split,
+        valid_at=np.where(valid, -1, split.valid_at),
+        test_at=np.where(test, -1, split.test_at),
+        exclude_seen=True,
+        repeated_valid=int(valid.sum()),
+        repeated_test=int(test.sum()),
+    )
+
+
+def _repeated(sequences: Sequences, at: Int[np.ndarray, " U"]) -> Bool[np.ndarray, " U"]:
+    """Whether the item at this position (-1: none) of a user's history is also before it."""
+    lengths = sequences.lengths
+    target = np.where(at >= 0, sequences.items[sequences.offsets[:-1] + np.maximum(at, 0)], 0)
+    again = (sequences.items == np.repeat(target, lengths)) & (sequences.positions() < np.repeat(at, lengths))
+    return np.bincount(np.repeat(np.arange(len(at)), lengths)[again], minlength=len(at)) > 0
+
+
+def _split(sequences: Sequences, config: Splitting) -> Split:
     lengths = sequences.lengths
     if config.rule == "leave_one_out":
         if lengths.min(initial=3) < 3:

@@ -233,7 +233,7 @@ class _Folder(AbstractDataset[Any, Any]):
 
 
 class ArraysDataset(_Folder):
-    """A dataclass of numpy arrays, one `.npy` file each, memory-mapped when read."""
+    """A dataclass of numpy arrays and single numbers, one `.npy` file each, memory-mapped when read."""
 
     def __init__(self, filepath: str, dataclass: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(filepath, metadata)
@@ -242,12 +242,10 @@ class ArraysDataset(_Folder):
     def load(self) -> Any:
         self._restore()
         kind = load_obj(self._dataclass)
-        return kind(
-            **{
-                f.name: np.load(self._filepath / f"{f.name}.npy", mmap_mode="r", allow_pickle=False)
-                for f in fields(kind)
-            }
-        )
+        arrays = {
+            f.name: np.load(self._filepath / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(kind)
+        }
+        return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
 
     def _write(self, data: Any, folder: Path) -> None:
         for f in fields(data):

@@ -43,7 +43,9 @@ class PluginTraining(Configuration):
 
     kind: Literal["logit_space", "state_space"] = "logit_space"
     backbone: bool = Field(True, description="logit_space: false leaves the backbone's scores out, an ablation")
-    hard_candidates: int = Field(200, ge=1, description="highest-scored unseen items a user, all of them in the loss")
+    hard_candidates: int = Field(
+        200, ge=1, description="highest-scored items on offer to a user, all of them in the loss"
+    )
     random_candidates: int = Field(300, ge=1, description="drawn from the rest of the catalogue, weighted up to it")
     ridge: float = Field(20.0, ge=0, description="pull towards what all strata share: ridge / users · ‖θ − θ_shared‖²")
     folds: int = Field(5, ge=2, description="cross-validation that decides between no, the shared and an own plugin")

@@ -276,7 +276,7 @@ class _Training:
         activeness = self.split.train_end[users]
         scorer = BackboneScorer(self.average.eval())
         try:
-            ranks = target_ranks(scorer, self.sequences, users, self.split.valid_at[users], activeness)
+            ranks = target_ranks(scorer, self.sequences, users, self.split.valid_at[users], self.split.exclude_seen)
         except FloatingPointError as error:
             raise self._diverged(f"a validation score is not finite after epoch {epoch}") from error
         groups = self.strata.groups(activeness)

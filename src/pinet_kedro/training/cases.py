@@ -79,11 +79,11 @@ def collect_cases(
 ) -> Cases:
     """Evidence on the candidates of these users' validation targets, the users with short histories first.
 
-    Hard candidates are the unseen items that the backbone and the scorers' terms together rate highest (their sum, each
-    divided by its deviation over the user's catalogue); they and the target weigh 1. Random ones are drawn from the
-    catalogue: each user gets a stretch of one shuffled catalogue that begins at a place of its own. Those that are of
-    the rest (neither hard, nor seen, nor the target) weigh (rest / drawn), which makes the sum over candidates an
-    unbiased estimate of the sum over the catalogue; the others weigh nothing.
+    Hard candidates are the items on offer (with `split.exclude_seen` none of the history) that the backbone and the
+    scorers' terms together rate highest (their sum, each divided by its deviation over the user's catalogue); they and
+    the target weigh 1. Random ones are drawn from the catalogue: each user gets a stretch of one shuffled catalogue
+    that begins at a place of its own. Those of the rest (on offer, neither hard nor the target) weigh (rest / drawn),
+    which makes the sum over candidates an unbiased estimate of the sum over what is on offer; the others weigh nothing.
     """
     users = users[np.argsort(split.valid_at[users], kind="stable")]  # a chunk is padded to its longest history
     length = max(backbone.config.max_length if backbone else 0, scorers.history_length)
@@ -96,7 +96,8 @@ def collect_cases(
         histories = torch.from_numpy(sequences.windows(user, at, int(min(at.max(), length))))
         everything = gather_evidence(backbone, scorers, histories)
         target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
-        parts.append(_candidates(everything, seen_items(sequences, user, at), target, config, rng))
+        seen = seen_items(sequences, user, at) if split.exclude_seen else None
+        parts.append(_candidates(everything, seen, target, config, rng))
     some = [part for part, _ in parts]
     evidence = Evidence(
         scores=torch.cat([part.scores for part in some]),
@@ -110,14 +111,15 @@ def collect_cases(
 
 def _candidates(
     everything: Evidence,
-    seen: tuple[Tensor, Tensor],
+    seen: tuple[Tensor, Tensor] | None,
     target: Tensor,
     config: PluginTraining,
     rng: torch.Generator,
 ) -> tuple[Evidence, Tensor]:
     users, n_items = everything.scores.shape
     free = torch.ones(users, n_items, dtype=torch.bool)
-    free[seen] = False
+    if seen is not None:
+        free[seen] = False
     free.scatter_(1, target, False)
     personal = [everything.scores, *(term for term in everything.terms if term.dim() == 2)]
     appeal = torch.stack([x / _deviation(x).clamp(min=1e-6) for x in personal]).sum(0)

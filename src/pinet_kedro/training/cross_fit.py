@@ -46,6 +46,6 @@ def cross_fitted_ranks(
         scorers = build_scorers(sequences, others, popularity, config)
         own, _ = fit_plugins(backbone, sequences, others, strata, scorers, config)
         pin = replace(alone, plugins=own)
-        ranks = target_ranks(pin, sequences, held, split.valid_at[held], split.train_end[held])
+        ranks = target_ranks(pin, sequences, held, split.valid_at[held], split.exclude_seen)
         rank[fold == f], candidates[fold == f] = ranks.rank, ranks.candidates
     return Ranks(rank, candidates)

@@ -46,7 +46,7 @@ def fit_plugins(
         none = Plugins(config, space.start().repeat(strata_count, 1), ("none",) * strata_count, scorers)
         return none, none
     cases = collect_cases(backbone, sequences, split, users, scorers, config)
-    stratum = strata.training.assign(split.train_end[cases.users])
+    stratum = strata.training.assign(split.valid_at[cases.users])  # as `Recommender.scores` routes them
     groups = [np.flatnonzero(stratum == a) for a in range(len(strata.training))]
     everyone = np.arange(len(cases.users))
     shared, own = _fit_all(space, cases, everyone, groups, config.ridge)

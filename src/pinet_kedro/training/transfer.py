@@ -23,7 +23,7 @@ from pinet_kedro.training.user_branch import fit_user_branch
 
 @dataclass(frozen=True)
 class HeadTailScorer:
-    """Scores of `tail` for tail users and of `head` for head users, by their number of training events."""
+    """Scores of `tail` for tail users and of `head` for head users, by their number of known events."""
 
     head_tail: Strata
     tail: Scorer
@@ -38,15 +38,15 @@ class HeadTailScorer:
         return self.tail.n_items
 
     @torch.no_grad()
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
         """Logits of items 1..I."""
         out = torch.empty(len(histories), self.n_items)
-        group = self.head_tail.assign(activeness)
+        group = self.head_tail.assign(lengths)
         for g, scorer in enumerate((self.tail, self.head)):
             users = np.flatnonzero(group == g)
             if len(users):
                 rows = torch.from_numpy(users)
-                out[rows] = scorer.scores(histories[rows], activeness[users])
+                out[rows] = scorer.scores(histories[rows], lengths[users])
         return out
 
 

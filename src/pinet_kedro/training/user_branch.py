@@ -26,7 +26,7 @@ class UserBranchScorer:
         self.history_length, self.n_items = self.base.history_length, self.base.n_items
 
     @torch.no_grad()
-    def scores(self, histories: Int[Tensor, "B L"], activeness: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
+    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
         """Logits of items 1..I."""
         states, scores = self.base.read(histories)
         return scores + self.weight * self.branch(states) @ self.base.backbone.item_vectors().cpu().T
@@ -57,7 +57,7 @@ def fit_user_branch(
         return tried[0]
     ndcg = []
     for scorer in tried:
-        ranks = target_ranks(scorer, sequences, users, split.valid_at[users], split.train_end[users])
+        ranks = target_ranks(scorer, sequences, users, split.valid_at[users], split.exclude_seen)
         ndcg.append(user_metrics(ranks)["ndcg_at_10"].mean())
     return tried[int(np.argmax(ndcg))]
 

@@ -207,7 +207,8 @@ class Bench:
             )  # fmt: skip
             self.curve(cell).save(learning_curve(reports))
             popularity = count_popularity(self.sequences, self.split, len(self.items))
-            store.save(Recommender(backbone, self.strata, popularity, self.items["item_id"].to_numpy(object)))
+            item_ids = self.items["item_id"].to_numpy(object)
+            store.save(Recommender(backbone, self.strata, popularity, item_ids, exclude_seen=self.split.exclude_seen))
         return store.load()
 
 

@@ -46,8 +46,9 @@ def prepare_recommendations(
 class Recommendations:
     """One row a user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`.
 
-    A user's whole history counts. Items that the model does not know are skipped, and a user who has no other gets
-    popularity with recency. `summary` is complete once the batches have been iterated over.
+    A user's whole history counts; whether its items are offered is the model's policy. Items that the model does not
+    know are skipped, and a user who has no other gets popularity with recency.
+    `summary` is complete once the batches have been iterated over.
     """
 
     schema = SCHEMA
@@ -68,7 +69,7 @@ class Recommendations:
         self._number = np.concatenate([[0], known + 1])
         self._raw_ids = pa.array(model.item_ids.astype(str), pa.string())
         self.summary: dict[str, Any] = {
-            "model_version": version, "k": config.k, "exclude_seen": config.exclude_seen, "users": 0,
+            "model_version": version, "k": config.k, "exclude_seen": model.exclude_seen, "users": 0,
             "users_without_history": 0, "unknown_items": int((known < 0).sum()), "skipped_events": 0,
         }  # fmt: skip
 
@@ -92,7 +93,7 @@ class Recommendations:
             torch.from_numpy(histories.windows(users, ends, length)),
             ends,
             self._config.k,
-            seen_items(histories, users, ends) if self._config.exclude_seen else (nothing, nothing),
+            seen_items(histories, users, ends) if self._model.exclude_seen else (nothing, nothing),
         )
         left = torch.isfinite(best)
         offsets = pa.array(np.concatenate([[0], np.cumsum(left.sum(1).numpy())]), pa.int32())

@@ -10,6 +10,5 @@ class BatchInference(Configuration):
 
     version: str = Field("champion", description="an alias or a version's number")
     k: int = Field(10, ge=1, description="items a user")
-    exclude_seen: bool = Field(True, description="whether items of a user's history are left out")
     block_users: int = Field(64, ge=1, description="users scored at a time: what fits a cache is fastest")
     threads: int | None = Field(1, ge=1, description="torch threads; null: torch decides")

@@ -164,7 +164,9 @@ class Together:
     async def _answers(self, some: list["_Waiting"]) -> list[tuple[int, bytes]]:
         if len(some) > 1:
             rows = [row for waiting in some for row in waiting.rows()]
-            status, body = await self._ask(some[0].scope, {"inputs": rows, "params": {"exclude_seen": some[0].seen()}})
+            seen = some[0].seen()
+            params = {} if seen is None else {"exclude_seen": seen}
+            status, body = await self._ask(some[0].scope, {"inputs": rows, "params": params})
             if status == 200:
                 found = iter(json.loads(body)["predictions"])  # one a row, in their order
                 return [
@@ -209,9 +211,9 @@ class _Waiting:
         k = (self.request.get("params") or {}).get("k")
         return [row if k is None or row.get("k") is not None else row | {"k": k} for row in self.request["inputs"]]
 
-    def seen(self) -> bool:
-        """Whether seen items are excluded."""
-        return (self.request.get("params") or {}).get("exclude_seen", True)
+    def seen(self) -> bool | None:
+        """Whether seen items are excluded; None: as the version's policy says."""
+        return (self.request.get("params") or {}).get("exclude_seen")
 
 
 def _as_inputs(body: dict[str, Any]) -> dict[str, Any]:

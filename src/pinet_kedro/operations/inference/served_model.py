@@ -56,7 +56,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         answers = self.recommender.recommend(
             [request.history for request in model_input],
             k=max(wanted, default=1),
-            exclude_seen=bool(params.get("exclude_seen", True)),
+            exclude_seen=params.get("exclude_seen"),
             exclude=[request.exclude or [] for request in model_input],
         )
         return [

@@ -40,7 +40,7 @@ from pinet_kedro.operations.registry.aliases import (
     repair,
 )  # fmt: skip
 from pinet_kedro.operations.registry.config import Tracking
-from pinet_kedro.operations.registry.versions import UnreadableVersionError, load_version
+from pinet_kedro.operations.registry.versions import load_version
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 
@@ -195,7 +195,7 @@ def _hold_trial(newest: Newest, registry: Tracking, version: str, champion: str 
         else:
             reference = load_version(champion, registry)
         return hold_trial(challenger, reference, newest.sequences, newest.split, newest.strata, item_ids)
-    except (UnreadableVersionError, FloatingPointError) as error:
+    except (InputError, FloatingPointError) as error:
         return f"not measured: {error}"
 
 
@@ -208,6 +208,8 @@ def _notes(newest: Newest, trial: Trial | None, against: str, tags: dict[str, st
             "test targets"
         )
     if trial is not None:
+        if not trial.as_served:
+            notes.append(f"{against} is served with another policy on seen items than the one that both are judged by")
         for name, missed in zip(("the challenger", against), trial.unknown_targets, strict=True):
             if missed:
                 notes.append(f"{missed:,} test targets are items that {name} does not know: misses for it")

@@ -33,7 +33,7 @@ def register_model(
     import mlflow
 
     # The signature comes from the type hints of `served_model.py`, and that of the parameters from these values.
-    example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": True})
+    example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
     tracking.connect(config)
     package = Path(pinet_kedro.__file__).parent
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=tracking.run_id()) as run:

@@ -159,8 +159,7 @@ def _validated(plan: Plan, bench: Bench, candidate: Candidate, cell: Cell, users
             model.backbone, data.sequences, data.split, data.strata, data.items, candidate.plugins
         )
     else:
-        at, activeness = data.split.valid_at[users], data.split.train_end[users]
-        ranks = target_ranks(model, data.sequences, users, at, activeness)
+        ranks = target_ranks(model, data.sequences, users, data.split.valid_at[users], data.split.exclude_seen)
     return pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates})
 
 

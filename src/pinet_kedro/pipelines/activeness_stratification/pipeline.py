@@ -11,7 +11,12 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(index_events, "clean_events", ["sequences", "user_ids", "item_ids"], name="index_events"),
-            node(split_sequences, ["sequences", "params:splitting"], "split", name="split_sequences"),
+            node(
+                split_sequences,
+                ["sequences", "params:splitting", "params:exclude_seen"],
+                "split",
+                name="split_sequences",
+            ),
             node(
                 stratify,
                 ["sequences", "split", "user_ids", "item_ids", "params:stratification"],

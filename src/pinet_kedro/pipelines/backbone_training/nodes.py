@@ -60,7 +60,8 @@ def _train(
 
     def recommender(backbone: Backbone) -> TrainedModel:
         popularity = count_popularity(sequences, split, len(items))
-        return TrainedModel(backbone, strata, popularity, items["item_id"].to_numpy(object))
+        item_ids = items["item_id"].to_numpy(object)
+        return TrainedModel(backbone, strata, popularity, item_ids, exclude_seen=split.exclude_seen)
 
     config, first = (config, None) if start is None else (start.config, start.backbone)
     with watch_training(name) as watch, keep_best(name, recommender):
