@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.coverage import Coverage
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
@@ -22,7 +23,7 @@ from pinet_kedro.recommender import Recommender
 @pytest.fixture(scope="module")
 def model(planted_world, joint_backbone):
     w = planted_world
-    return Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
+    return Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
 
 
 def with_catalogue(model, item_ids, seed=0):
@@ -30,7 +31,8 @@ def with_catalogue(model, item_ids, seed=0):
     counts = np.random.default_rng(seed).permutation(len(item_ids))
     torch.manual_seed(seed)
     backbone = build_backbone(model.backbone.config, len(item_ids)).eval()
-    return Recommender(backbone, model.strata, Popularity(counts, np.zeros_like(counts)), np.array(item_ids, object))
+    popularity = Popularity(counts, np.zeros_like(counts))
+    return Recommender(backbone, model.strata, popularity, np.array(item_ids, object), exclude_seen=model.exclude_seen)
 
 
 def ask(scorer, w):
@@ -152,3 +154,11 @@ def test_popularity_covers_little_and_a_trained_model_more(planted_world, model)
     w = planted_world
     held = hold_trial(model, PopularityScorer(w.popularity), w.sequences, w.split, w.strata, w.item_ids)
     assert held.reference_coverage < held.coverage <= 1
+
+
+def test_a_challenger_of_another_policy_on_seen_items_is_not_judged(planted_world, model):
+    w, other = planted_world, replace(model, exclude_seen=True)
+    with pytest.raises(InputError, match=r"served with exclude_seen = true, but the targets in data/ .* = false"):
+        hold_trial(other, model, w.sequences, w.split, w.strata, w.item_ids)
+    assert not hold_trial(model, other, w.sequences, w.split, w.strata, w.item_ids).as_served
+    assert hold_trial(model, model, w.sequences, w.split, w.strata, w.item_ids).as_served

@@ -45,11 +45,12 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     untrained = build_backbone(joint_backbone.config, w.n_items).eval()
     smaller = build_backbone(joint_backbone.config, w.n_items - 1).eval()
     fewer = type(w.popularity)(w.popularity.counts[:-1], w.popularity.recent[:-1])
+    recommender = functools.partial(Recommender, exclude_seen=w.split.exclude_seen)
     models = [
-        Recommender(untrained, w.strata, w.popularity, w.item_ids),
-        Recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
-        Recommender(smaller, w.strata, fewer, w.item_ids[:-1]),
-        Recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
+        recommender(untrained, w.strata, w.popularity, w.item_ids),
+        recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
+        recommender(smaller, w.strata, fewer, w.item_ids[:-1]),
+        recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
     ]
     figures = {group: {"ndcg_at_10": 0.1} for group in ("head", "tail")}
     gains = {group: {"ndcg_at_10": {"relative": None}} for group in ("head", "tail")}

@@ -24,7 +24,7 @@ def planned(planted_world, joint_backbone, small_training):
     items = pd.DataFrame({"item_id": pd.Series(w.item_ids, dtype="string")})
 
     def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, **settings):
-        model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
+        model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
         champion = Champion("3", model, {}, until, tags or {}) if crowned else None
         split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
         return plan(champion, w.sequences, split, items, training, splitting, Retraining(**settings))
@@ -105,7 +105,7 @@ def test_a_version_is_taken_over_only_where_it_started_from_the_same_champion(tm
 
 def test_drift_is_not_measured_where_its_reference_is_not_known(planted_world, joint_backbone):
     w = planted_world
-    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
     intake = Intake(arrivals=(Arrival(id="a", accepted=True),), partitions={"a": "1"})
     accepted = {"a": lambda: w.events}
     by_hand = measure(Champion("3", model, None, None, {}), accepted, intake)
