@@ -1,6 +1,7 @@
 """Plugins: spaces that start as the backbone, memory against loops, fits that gain where there is something to gain."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
@@ -208,28 +210,26 @@ def test_no_backbone_means_that_its_scores_do_not_count(planted_world, untrained
 
 
 def held_out(world, model_logits, at):
-    """Mean −log softmax of the events at these positions over the unseen catalogue, and their logits."""
-    histories = torch.from_numpy(world.sequences.windows(world.users, at, 10))
-    scores = model_logits(histories).clone()
-    target = torch.from_numpy(world.sequences.items[world.sequences.offsets[:-1] + at].astype(np.int64) - 1)[:, None]
-    wanted = scores.gather(1, target)
-    for u in world.users:
-        seen = world.sequences.items[world.sequences.offsets[u] : world.sequences.offsets[u] + at[u]] - 1
-        scores[u, seen] = -torch.inf
-    scores.scatter_(1, target, wanted)
-    return float((scores.logsumexp(1) - wanted[:, 0]).mean())
+    """Mean −log softmax of the events at these positions over what is on offer."""
+    users = np.flatnonzero(at > 0)
+    at = at[users]
+    scores = model_logits(torch.from_numpy(world.sequences.windows(users, at, 10)), at).clone()
+    target = torch.from_numpy(world.sequences.items[world.sequences.offsets[users] + at].astype(np.int64) - 1)[:, None]
+    if world.split.exclude_seen:
+        scores[seen_items(world.sequences, users, at)] = -torch.inf
+    return float((scores.logsumexp(1) - scores.gather(1, target)[:, 0]).mean())
 
 
 def loss_with(world, backbone, plugins, at):
-    def logits(histories):
+    def logits(histories, lengths):
         everything = gather_evidence(backbone, plugins.scorers, histories)
-        return plugins.logits(everything, world.strata.training.assign(world.split.train_end)).detach()
+        return plugins.logits(everything, world.strata.training.assign(lengths)).detach()
 
     return held_out(world, logits, at)
 
 
 def loss_without(world, backbone, at):
-    return held_out(world, lambda h: backbone.states(h)[:, -1].detach() @ backbone.item_vectors().detach().T, at)
+    return held_out(world, lambda h, _: backbone.states(h)[:, -1].detach() @ backbone.item_vectors().detach().T, at)
 
 
 def fit(world, backbone, /, **settings):
@@ -247,13 +247,16 @@ def untrained(planted_world, small_training):
     return build_backbone(small_training.backbone, planted_world.n_items).eval()
 
 
-@pytest.mark.parametrize("kind", ["logit_space", "state_space"])
-def test_fit_improves_the_validation_loss(planted_world, joint_backbone, kind):
-    by_stratum, shared = fit(planted_world, joint_backbone, kind=kind)
-    at = planted_world.split.valid_at
-    before = loss_without(planted_world, joint_backbone, at)
-    assert loss_with(planted_world, joint_backbone, shared, at) < before - 1e-3
-    assert loss_with(planted_world, joint_backbone, by_stratum, at) < before - 1e-3
+@pytest.mark.parametrize(
+    ("kind", "exclude_seen"), [("logit_space", True), ("logit_space", False), ("state_space", True)]
+)
+def test_fit_improves_the_validation_loss(planted_world, joint_backbone, kind, exclude_seen):
+    split = split_sequences(planted_world.sequences, Splitting(), ExcludeSeen(exclude_seen))
+    w = replace(planted_world, split=split)
+    by_stratum, shared = fit(w, joint_backbone, kind=kind)
+    before = loss_without(w, joint_backbone, split.valid_at)
+    assert loss_with(w, joint_backbone, shared, split.valid_at) < before - 1e-3
+    assert loss_with(w, joint_backbone, by_stratum, split.valid_at) < before - 1e-3
 
 
 def test_memory_alone_carries_over_to_test_targets(planted_world, untrained):
@@ -344,13 +347,15 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
     assert ((found.mean(0) - truth).abs() < 4 * error).all()
 
 
-def test_catalogue_smaller_than_the_candidates_asked_for_is_taken_whole():
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_catalogue_smaller_than_the_candidates_asked_for_is_taken_whole(exclude_seen):
     everything = evidence(3, 9)
-    seen = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3]))
+    seen = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3])) if exclude_seen else None
     some, log_weight = collecting._candidates(everything, seen, torch.tensor([[0], [0], [8]]), PluginTraining())
     total = (log_weight + some.scores).exp().sum(1)
     free = torch.ones(3, 9, dtype=torch.bool)
-    free[seen] = False
+    if seen:
+        free[seen] = False
     torch.testing.assert_close(total, everything.scores.exp().where(free, 0.0).sum(1))
 
 
