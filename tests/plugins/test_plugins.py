@@ -331,11 +331,11 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
     free = torch.ones(users, items, dtype=torch.bool)
     free[seen] = False
     truth = everything.scores.exp().where(free, 0.0).sum(1)
-    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     estimates = []
     for _ in range(800):
         config = PluginTraining(hard_candidates=5, random_candidates=8)
-        some, log_weight = collecting._candidates(everything, seen, target, config)
+        some, log_weight = collecting._candidates(everything, seen, target, config, rng)
         assert (some.columns[:, 0] == target[:, 0]).all()
         assert (log_weight[:, :6] == 0).all()
         for columns, counts in zip(some.columns, log_weight > -torch.inf, strict=True):
@@ -351,7 +351,8 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
 def test_catalogue_smaller_than_the_candidates_asked_for_is_taken_whole(exclude_seen):
     everything = evidence(3, 9)
     seen = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3])) if exclude_seen else None
-    some, log_weight = collecting._candidates(everything, seen, torch.tensor([[0], [0], [8]]), PluginTraining())
+    targets, rng = torch.tensor([[0], [0], [8]]), torch.Generator().manual_seed(0)
+    some, log_weight = collecting._candidates(everything, seen, targets, PluginTraining(), rng)
     total = (log_weight + some.scores).exp().sum(1)
     free = torch.ones(3, 9, dtype=torch.bool)
     if seen:

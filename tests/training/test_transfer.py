@@ -60,7 +60,7 @@ class Constant:
         self.value = value
 
     def scores(self, histories, lengths):
-        return torch.full((len(histories), 4), self.value) + torch.from_numpy(activeness)[:, None]
+        return torch.full((len(histories), 4), self.value) + torch.from_numpy(lengths)[:, None]
 
 
 def test_users_are_routed_by_their_activeness(planted_world):
