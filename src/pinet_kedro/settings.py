@@ -7,6 +7,7 @@ from omegaconf.resolvers import oc
 
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
 from pinet_kedro.operations.retraining.hook import RetrainingGuard
+from pinet_kedro.operations.run_lock import RunLock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -17,7 +18,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-HOOKS = (InputGuard(), RetrainingGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
+HOOKS = (RunLock(), InputGuard(), RetrainingGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

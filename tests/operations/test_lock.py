@@ -35,7 +35,7 @@ def holder(here):
 
 
 def test_the_second_is_told_who_holds_it_and_since_when(holder):
-    said = rf"'work' is at work already, by process {holder.pid} on .*since 20\d\d-"
+    said = rf"The lock 'work' of this project is held by process {holder.pid} on .*since 20\d\d-.*Wait for it to end"
     with pytest.raises(LockedError, match=said), hold("work"):
         pass
     assert issubclass(LockedError, InputError)
@@ -69,3 +69,63 @@ def test_an_error_inside_releases_the_lock():
         raise ZeroDivisionError
     with hold("work"):
         pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\x00", b"[1, 2]", b"{}", b'{"pid": 1}', b"[" * 10_000, b"x" * 10_000_000, b"null", b'"held"'],
+    ids=lambda content: repr(content[:12]),
+)
+def test_strange_content_neither_blocks_nor_breaks(here, caplog, content):
+    path = here / "data/locks/work.lock"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with hold("work"):
+        assert f'"pid": {os.getpid()}' in path.read_text()
+        path.write_bytes(content)  # somebody else's
+        with pytest.raises(LockedError, match="held by another process"), hold("work"):
+            pass
+    assert "was left by" not in caplog.text
+
+
+def test_a_holder_cannot_write_to_the_terminal(here):
+    path = here / "data/locks/work.lock"
+    with hold("work"):
+        path.write_text('{"pid": 1, "host": "\\u001b[2J", "command": ["x"], "since": null}')
+        with pytest.raises(LockedError) as error, hold("work"):
+            pass
+    assert str(error.value).isprintable()
+
+
+def test_a_lock_that_cannot_be_opened_is_a_sentence(here):
+    (here / "data").mkdir()
+    (here / "data/locks").write_text("")
+    with (
+        pytest.raises(InputError, match=r"The lock .*work\.lock.* cannot be opened: .*remove what is in its place"),
+        hold("work"),
+    ):
+        pass
+
+
+def test_a_forked_child_does_not_hold_its_parents_lock_on():
+    child = """
+import os, sys, time
+from pinet_kedro.operations.lock import hold
+with hold("work"):
+    if os.fork() == 0:
+        print("forked", flush=True)
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, start_new_session=True) as parent:
+        try:
+            assert parent.stdout.readline() == b"forked\n"
+            with pytest.raises(LockedError), hold("work"):
+                pass
+            parent.kill()
+            os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)  # its group lives on
+            with hold("work"):
+                pass
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)

@@ -21,6 +21,12 @@ def start(project):
     raise AssertionError(said)
 
 
+def written(project):
+    """When each file of the data stages was written."""
+    folders = [project.folder / "data" / name for name in ("02_intermediate", "03_primary", "04_feature")]
+    return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
+
+
 def statuses(project):
     with sqlite3.connect(project.folder / "mlflow.db") as database:
         return [row for (row,) in database.execute("select status from runs order by start_time")]
@@ -35,10 +41,25 @@ def test_a_run_that_is_told_to_end_is_recorded_as_killed(project):
     assert statuses(project) == ["KILLED"]
 
 
-def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_going(project):
+def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_going(
+    project, new_project, tmp_path_factory
+):
+    other = new_project(tmp_path_factory.mktemp("other"))  # of the same tracking database
     process = start(project)
     try:
-        assert project.run("--pipeline=data_validation", "--env=test").exit_code == 0
+        uri = f"--params=tracking.uri=sqlite:///{project.folder / 'mlflow.db'}"
+        assert other.run("--pipeline=data_validation", "--env=test", uri).exit_code == 0
+        assert statuses(project) == ["RUNNING", "FINISHED"]
+
+        before = written(project)
+        refused = project.run("--pipeline=tuning", "--env=test")
+        assert refused.exit_code == 1
+        assert f"held by process {process.pid} on" in refused.output
+        assert "--pipeline=full --env=test" in refused.output
+        assert "since 20" in refused.output
+        assert "--params=tuning.workers=N" in refused.output
+        assert "Traceback" not in refused.output
+        assert written(project) == before  # nothing is recorded of a run that is refused either
         assert statuses(project) == ["RUNNING", "FINISHED"]
     finally:
         process.kill()

@@ -74,7 +74,7 @@ def test_what_cannot_be_done_is_a_sentence(trained, command, code, words):
 def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(trained):
     command = [sys.executable, "-m", "pinet_kedro", "promote", "--env=test"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    lock = trained.folder / "data/locks/promotion.lock"
+    lock = trained.folder / "data/locks/run.lock"
     with subprocess.Popen(command, cwd=trained.folder, env=environment, stdout=subprocess.PIPE) as first:
         until = time.monotonic() + 60
         while not (lock.exists() and lock.read_text()) and time.monotonic() < until:
@@ -82,7 +82,7 @@ def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(tr
         second = trained.invoke("promote", "--env=test")
         said = first.communicate()[0].decode()
     assert second.exit_code == 1, second.output
-    assert f"'promotion' is at work already, by process {first.pid}" in second.output
+    assert f"held by process {first.pid} on" in second.output
     assert "Traceback" not in second.output
     assert first.returncode == 0, said
     assert aliases(trained)["champion"] == aliases(trained)["challenger"]

@@ -168,10 +168,10 @@ def test_an_empty_folder_is_nothing_new_either(project):
 def test_a_second_run_is_told_who_holds_the_lock(second, monkeypatch):
     project, _, _ = second
     monkeypatch.chdir(project.folder)
-    with hold("retraining"):
+    with hold("run"):
         result = project.run(*RETRAIN)
     assert result.exit_code == 1
-    assert f"'retraining' is at work already, by process {os.getpid()}" in result.output
+    assert f"held by process {os.getpid()} on" in result.output
     assert project_folder() == project.folder
 
 

@@ -1,4 +1,4 @@
-"""One process at a time on one project; the others are told who it is and since when."""
+"""One process at a time on one project; another one reads who is at work and since when."""
 
 import fcntl
 import json
@@ -20,36 +20,61 @@ log = logging.getLogger(__name__)
 
 _LOCKS = "data/locks"
 _POLL_S = 0.05
+_SIGNED = ("pid", "host", "command", "since")
+_MOST_BYTES = 4096  # of what a holder has signed with
 
 
 class LockedError(InputError):
     """Another process is at the same work."""
 
 
+_open: set[Any] = set()
+
+
+def _let_go() -> None:
+    """A forked child shares its parent's locks, and would hold them on when the parent has been killed."""
+    for file in _open:
+        file.close()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
-def hold(name: str, wait_s: float = 0.0) -> Iterator[None]:
+def hold(name: str, wait_s: float = 0.0, advice: str = "Wait for it to end, or end it.") -> Iterator[None]:
     """Holds the project's lock of this name while the block runs; waits at most `wait_s` seconds for it.
 
     It is a lock of the operating system on `data/locks/<name>.lock`, which ends with its process, `kill -9` included:
     a stale one cannot block. The file says who holds it (`pid, host, command, since`); what an ended process left there
-    is logged and overwritten. Raises `LockedError`, which names the holder. (Not filelock's: that empties the file.)
+    is logged and overwritten, whatever else stands there is overwritten. Raises `LockedError`, which names the holder
+    and ends with `advice`. (Not filelock's: that empties the file.)
     """
     path = project_folder() / _LOCKS / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Never unlinked: whoever had opened the old file would hold a lock on nothing.
-    with path.open("a+", encoding="utf-8") as file:
-        _acquire(file, path, name, wait_s)
-        if left := _read(path):
-            log.warning("The lock '%s' was left by %s, which ended without releasing it; it is taken over.",
-                        name, _who(left))  # fmt: skip
-        _write(file, json.dumps(_me()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Never unlinked: whoever had opened the old file would hold a lock on nothing.
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"The lock {path}, without which nothing is written, cannot be opened: {error.strerror}. Make its folder "
+            "writable, or remove what is in its place."
+        ) from error
+    with file:
+        _acquire(file, path, name, wait_s, advice)
+        _open.add(file)
         try:
+            if left := _read(path):
+                log.warning("The lock '%s' was left by %s, which ended without releasing it; it is taken over.",
+                            name, _who(left))  # fmt: skip
+            _write(file, json.dumps(_me()))
             yield
         finally:
+            _open.discard(file)
             _write(file, "")
 
 
-def _acquire(file: Any, path: Path, name: str, wait_s: float) -> None:
+def _acquire(file: Any, path: Path, name: str, wait_s: float, advice: str) -> None:
     until = time.monotonic() + wait_s
     while True:
         try:
@@ -58,10 +83,13 @@ def _acquire(file: Any, path: Path, name: str, wait_s: float) -> None:
             if time.monotonic() >= until:
                 holder = _read(path)
                 who = _who(holder) if holder else "another process"
-                raise LockedError(
-                    f"'{name}' is at work already, by {who}. Wait for it to end, or end it (lock: {path})."
-                ) from None
+                raise LockedError(f"The lock '{name}' of this project is held by {who}. {advice} ({path})") from None
             time.sleep(_POLL_S)
+        except OSError as error:
+            raise InputError(
+                f"The file system of {path} knows no locks ({error.strerror}), and without one two runs could write to "
+                "data/ at once. Put the project on one that does."
+            ) from error
 
 
 def _me() -> dict[str, Any]:
@@ -70,15 +98,20 @@ def _me() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200], "since": since}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The holder; empty where nobody has signed, or is just signing."""
+def _read(path: Path) -> dict[str, str]:
+    """The holder; empty where nobody has signed, is just signing, or somebody else has written to the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8") or "{}")
-    except ValueError:
+        with path.open("rb") as file:
+            found = json.loads(file.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(found, dict) or not found.keys() >= set(_SIGNED):
+        return {}
+    # What is shown on a terminal holds no control characters.
+    return {key: "".join(filter(str.isprintable, str(found[key])))[:200] for key in _SIGNED}
 
 
-def _who(holder: dict[str, Any]) -> str:
+def _who(holder: dict[str, str]) -> str:
     return f"process {holder['pid']} on {holder['host']} ({holder['command']}) since {holder['since']}"
 
 

@@ -16,7 +16,6 @@ from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.evaluation.trial import Trial, hold_trial
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.promotion.config import Promotion
 from pinet_kedro.operations.promotion.decision import (
     INTERRUPTED,
@@ -66,46 +65,45 @@ class Newest:
 def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
     """The decision on one version. The aliases have moved as it says, and the version carries it as tags.
 
-    One promotion at a time runs in a project (`LockedError`). A champion that somebody else moves in the meantime
-    makes it a refusal. Raises `InputError` where there is no such version, or nothing to judge it by.
+    A champion that somebody else moves in the meantime makes it a refusal. Raises `InputError` where there is no such
+    version, or nothing to judge it by.
     """
-    with hold("promotion"):
-        client = tracking.connect(registry)
-        notes = [said] if (said := repair(client, registry.model)) else []
-        aliases = read_aliases(client, registry.model)
-        version = _version(client, registry.model, config.version, aliases)
-        champion = aliases.get(CHAMPION)
-        told: dict[str, Any] = {
-            "model": registry.model,
-            "version": version,
-            "against": f"version {champion}" if champion else "popularity",
-            "champion_before": champion,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "run_id": tracking.run_id(),
-        }
-        if version == champion:
-            already = f"version {version} is the champion already: train and register another one"
-            return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **told)
-        tags = client.get_model_version(registry.model, version).tags
-        gates, trial = _evaluate(newest, config, registry, version, champion, tags)
-        reasons = tuple(f"{gate.name}: {gate.measured} (asked: {gate.asked})" for gate in gates if not gate.passed)
-        decision = Decision(
-            promoted=not reasons or config.force is not None,
-            gates=gates,
-            reasons=reasons,
-            forced=config.force,
-            notes=(*notes, *_notes(newest, trial, told["against"], tags)),
-            groups={} if trial is None else trial.groups,
-            data={
-                "sha256": data_hash(newest.sequences, newest.items),
-                "users": newest.sequences.n_users,
-                "items": len(newest.items),
-                "events": len(newest.sequences.items),
-                "test_targets": int((np.asarray(newest.split.test_at) > 0).sum()),
-            },
-            **told,
-        )
-        return _carry_out(client, decision)
+    client = tracking.connect(registry)
+    notes = [said] if (said := repair(client, registry.model)) else []
+    aliases = read_aliases(client, registry.model)
+    version = _version(client, registry.model, config.version, aliases)
+    champion = aliases.get(CHAMPION)
+    told: dict[str, Any] = {
+        "model": registry.model,
+        "version": version,
+        "against": f"version {champion}" if champion else "popularity",
+        "champion_before": champion,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run_id": tracking.run_id(),
+    }
+    if version == champion:
+        already = f"version {version} is the champion already: train and register another one"
+        return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **told)
+    tags = client.get_model_version(registry.model, version).tags
+    gates, trial = _evaluate(newest, config, registry, version, champion, tags)
+    reasons = tuple(f"{gate.name}: {gate.measured} (asked: {gate.asked})" for gate in gates if not gate.passed)
+    decision = Decision(
+        promoted=not reasons or config.force is not None,
+        gates=gates,
+        reasons=reasons,
+        forced=config.force,
+        notes=(*notes, *_notes(newest, trial, told["against"], tags)),
+        groups={} if trial is None else trial.groups,
+        data={
+            "sha256": data_hash(newest.sequences, newest.items),
+            "users": newest.sequences.n_users,
+            "items": len(newest.items),
+            "events": len(newest.sequences.items),
+            "test_targets": int((np.asarray(newest.split.test_at) > 0).sum()),
+        },
+        **told,
+    )
+    return _carry_out(client, decision)
 
 
 def roll_back(registry: Tracking, reason: str) -> tuple[str, str]:

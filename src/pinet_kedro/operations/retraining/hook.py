@@ -1,7 +1,6 @@
-"""Around `kedro run --pipeline=retraining`: one at a time, and nothing at all where nothing is new."""
+"""Before `kedro run --pipeline=retraining`: nothing at all is done where nothing is new."""
 
 import logging
-from contextlib import ExitStack
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -18,25 +17,13 @@ PIPELINE = "retraining"
 
 
 class RetrainingGuard:
-    """Holds the project's lock while a round runs, and ends it before it starts where there is no work."""
-
-    def __init__(self) -> None:
-        self._held = ExitStack()
+    """Ends a round before it starts where there is no work."""
 
     @hook_impl(tryfirst=True)  # before a run is tracked, and before torch or mlflow are imported
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         """Raises `NothingToDo` where no partition is new."""
-        if PIPELINE not in (run_params["pipeline_names"] or ()):
-            return
-        from pinet_kedro.operations.lock import hold
-
-        self._held.close()  # of a run in this process that another hook has refused
-        self._held.enter_context(hold(PIPELINE))
-        try:
+        if PIPELINE in (run_params["pipeline_names"] or ()):
             self._look(catalog)
-        except BaseException:
-            self._held.close()
-            raise
 
     def _look(self, catalog: CatalogProtocol) -> None:
         delivery: Delivery = catalog.load("new_interactions")
@@ -57,13 +44,3 @@ class RetrainingGuard:
                 f"The run that was interrupted had trained on {len(delivery.new)} new partitions and made version "
                 f"{version} the champion. They count as taken now; nothing else is new."
             )
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Releases the lock."""
-        self._held.close()
-
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """Releases the lock."""
-        self._held.close()

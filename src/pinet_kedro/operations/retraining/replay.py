@@ -16,6 +16,7 @@ import pandas as pd
 
 from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.operations.datasets import ParquetDataset, TextDataset
+from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.project import project_folder
 
 log = logging.getLogger("pinet_kedro")
@@ -45,6 +46,11 @@ def replay(config: Replay) -> pd.DataFrame:
     this one's configuration but with its own data, registry and lock, and retraining is run there by a process of its
     own, as a scheduler would. A period that fails says so, and its events come in with the next one.
     """
+    with hold("replay"):
+        return _replay(config)
+
+
+def _replay(config: Replay) -> pd.DataFrame:
     events, columns = _load(config.env)
     periods = list(cut(events, config.every))[: config.limit]
     sandbox = _sandbox()

@@ -22,7 +22,6 @@ from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.operations.benchmark.bench import Bench, Cell
 from pinet_kedro.operations.datasets import ParquetDataset
-from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.provenance import plain
 from pinet_kedro.operations.tuning.plan import Plan
 from pinet_kedro.operations.tuning.study import Record
@@ -35,7 +34,6 @@ log = logging.getLogger("pinet_kedro")
 
 BASE, SHIPPED = "base", "shipped"
 _VARIANT = "plugins"
-_LOCK_S = 24 * 3600
 
 
 class Choice(Configuration):
@@ -71,20 +69,19 @@ def hold_finals(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.Da
     bench = Bench(plan.data.sequences, plan.data.split, plan.data.strata, plan.data.items, plan.data.hash,
                   plan.results / "finalists")  # fmt: skip
     candidates = _candidates(plan, record, trials)
-    with hold("tuning_finalists", wait_s=_LOCK_S):
-        log.info("Training %s in full on seeds %s", ", ".join(c.label for c in candidates), _seeds(plan))
-        cells = {candidate.label: _cells(plan, candidate) for candidate in candidates}
-        ranks = [bench.run([cell for some in cells.values() for cell in some], plan.config.workers)]
-        valid = _on_validation(plan, bench, candidates, cells)
-        chosen, why = _choose(plan, candidates, valid)
-        if not chosen.joint and chosen.trial is not None:
-            # The base under the chosen settings, which were tuned for another: what is left is the aggregation's.
-            twin = Candidate(f"{BASE} as {chosen.label}", chosen.training, chosen.plugins, joint=True)
-            cells[twin.label] = _cells(plan, twin)
-            ranks.append(bench.run(cells[twin.label], plan.config.workers))
-            candidates.append(twin)
-            more = _on_validation(plan, bench, [twin], cells)
-            valid = pd.concat([valid, more], ignore_index=True)
+    log.info("Training %s in full on seeds %s", ", ".join(c.label for c in candidates), _seeds(plan))
+    cells = {candidate.label: _cells(plan, candidate) for candidate in candidates}
+    ranks = [bench.run([cell for some in cells.values() for cell in some], plan.config.workers)]
+    valid = _on_validation(plan, bench, candidates, cells)
+    chosen, why = _choose(plan, candidates, valid)
+    if not chosen.joint and chosen.trial is not None:
+        # The base under the chosen settings, which were tuned for another: what is left is the aggregation's.
+        twin = Candidate(f"{BASE} as {chosen.label}", chosen.training, chosen.plugins, joint=True)
+        cells[twin.label] = _cells(plan, twin)
+        ranks.append(bench.run(cells[twin.label], plan.config.workers))
+        candidates.append(twin)
+        more = _on_validation(plan, bench, [twin], cells)
+        valid = pd.concat([valid, more], ignore_index=True)
     table = _table(plan, bench, candidates, cells, trials, valid, pd.concat(ranks, ignore_index=True))
     return table, _described(chosen, why)
 

@@ -12,7 +12,6 @@ from pydantic import Field
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.page import number
-from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.tuning.plan import Plan
 from pinet_kedro.operations.tuning.queue import (
@@ -159,11 +158,10 @@ def _check(plan: Plan) -> None:
 
 
 def _base(plan: Plan, study: "Study") -> None:
-    """Trains the base once for the study, whoever comes first."""
-    with hold(f"tuning_{plan.name}_base", wait_s=plan.config.stale_minutes * 60):
-        if BASE not in study.user_attrs:
-            log.info("Training the base of the study, %d epochs", plan.epochs)
-            study.set_user_attr(BASE, train_base(plan))
+    """Trains the base once for the study."""
+    if BASE not in study.user_attrs:
+        log.info("Training the base of the study, %d epochs", plan.epochs)
+        study.set_user_attr(BASE, train_base(plan))
 
 
 def _left(plan: Plan, study: "Study") -> bool:
