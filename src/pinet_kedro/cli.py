@@ -13,15 +13,18 @@ from typing import Any
 
 import click
 from kedro import KedroDeprecationWarning
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 from omegaconf.errors import InterpolationResolutionError
 
+from pinet_kedro import __version__
 from pinet_kedro.errors import REFUSED_EXIT, InputError, NothingToDo
 
 
-@click.group(name="pinet_kedro")
+@click.group(name="pinet_kedro", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", "-V", prog_name="pinet-kedro")
 def cli() -> None:
     """Commands of this project."""
 
@@ -33,6 +36,11 @@ def _cause(error: BaseException) -> BaseException:
         if isinstance(link, InterpolationResolutionError) and (name := re.search(r"variable '(\w+)' not", str(link))):
             return InputError(
                 f"The environment variable {name[1]} is not set; the configuration takes a value from it."
+            )
+        if isinstance(link, MissingConfigException):
+            return InputError(
+                f"There is no configuration here ({link}). Go to the folder that holds conf/, or unpack the archive of "
+                "conf/ that `kedro package` has made beside the wheel."
             )
         if isinstance(link, InputError | DataValidationError):
             return link

@@ -1,14 +1,17 @@
 """Kedro's settings: how configuration merges, and what watches a run."""
 
 import os
+from pathlib import Path
 
 from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
 from pinet_kedro.operations.retraining.hook import RetrainingGuard
 from pinet_kedro.operations.run_lock import RunLock
 
+os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "true")  # its hooks on commands are not among those disabled below
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -19,7 +22,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 HOOKS = (RunLock(), InputGuard(), RetrainingGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+# Beside an installed wheel there is no project for kedro-viz to write to, and it would warn of that.
+_IN_PROJECT = find_kedro_project(Path.cwd()) is not None
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",) if _IN_PROJECT else ("kedro-telemetry", "kedro-viz")
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
