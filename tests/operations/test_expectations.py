@@ -156,11 +156,6 @@ def test_a_rule_of_any_other_type_sees_the_values_themselves(folder):
     assert "1 of 1 rules" in refusal(ExpectationGate(RAW), read(changed("uid", "x")))
 
 
-def test_a_suite_without_rules_lets_data_pass(folder):
-    (folder / RAW).write_text('{"events": {"name": "raw events", "expectations": []}}')
-    ExpectationGate(RAW).validate(read(log()))
-
-
 def test_everything_that_is_wrong_is_told_at_once_and_at_bounded_length():
     events = changed("uid", None, slice(0, 900)).drop(columns="time").assign(stars=-1, sku="i" * 5000)
     more = pd.DataFrame(1, index=events.index, columns=[f"more{i}" for i in range(300)])

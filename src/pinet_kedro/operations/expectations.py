@@ -20,13 +20,12 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import DatasetError
-from kedro.validation.exceptions import DataValidationError
 
 from pinet_kedro.activeness import Stratification, fit_strata
-from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.codes import encode
 from pinet_kedro.operations.datasets import TextDataset
 from pinet_kedro.operations.project import project_folder
+from pinet_kedro.operations.suites import SuiteError, ValidationFailedError, columns_of, read_suites
 
 log = logging.getLogger(__name__)
 # Great Expectations raises what matters; its modules set log levels of their own, so a level here would not do.
@@ -41,6 +40,7 @@ _PAGE_ROWS = 20  # … and on its page
 _RULES = 10  # broken rules shown in a message
 _NAMES = 25  # columns of the file shown
 _OF_TYPE = "expect_column_values_to_be_of_type"
+_EXISTS = "expect_column_to_exist"
 _ON_CODES = {
     "expect_column_to_exist",
     "expect_table_row_count_to_be_between",
@@ -50,13 +50,6 @@ _ON_CODES = {
     "expect_compound_columns_to_be_unique",
 }
 _NEAR = 0.5  # least similarity of a column's name that is worth suggesting
-
-
-class ValidationFailedError(DataValidationError, InputError):
-    """Data that break a rule. Kedro itself would cut the message at 500 characters."""
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def data_docs_index(data_docs: str | Path = DATA_DOCS) -> Path:
@@ -78,8 +71,9 @@ class ExpectationGate:
         results: list[Any] = []
         problems: list[str] = []
         with warnings.catch_warnings(action="ignore"):
-            for table, suite in self._suites().items():
+            for table, suite in read_suites(self._suite).items():
                 frame = _TABLES[table](data)
+                self._check_columns(suite, table, frame, origin)
                 try:
                     results.append(_check(suite, frame, origin))
                 # Whatever a suite edited by hand can provoke; the errors of Great Expectations share no narrower base.
@@ -90,20 +84,25 @@ class ExpectationGate:
                     break  # a table that is made of a broken one would only repeat the complaint
             subject = suite.get("meta", {}).get("subject", "{file}").replace("{file}", origin.file)
             message = self._message(subject, results, problems)
+            if not any(result.results for result in results):
+                raise SuiteError(f"{self._suite}: none of its rules is about {origin.file}; nothing is checked.")
             docs = self._write_docs(results, message)
         if problems:
             raise ValidationFailedError(f"{message}\n{docs}")
         return data
 
-    def _suites(self) -> dict[str, dict[str, Any]]:
-        path = project_folder() / self._suite
-        try:
-            suites = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValidationFailedError(f"{path} is no readable file of expectations: {_short(error, 300)}") from error
-        if not isinstance(suites, dict) or not suites or set(suites) - set(_TABLES):
-            raise ValidationFailedError(f"{path} must hold suites for some of the tables {', '.join(_TABLES)}.")
-        return suites
+    def _check_columns(self, suite: dict[str, Any], table: str, frame: pd.DataFrame, origin: "_Origin") -> None:
+        """Refuses a rule on a column that is not there, where no other rule reports that it is missing."""
+        rules = [rule for rule in suite["expectations"] if _is_meant(rule, origin)]
+        exist = {c for rule in rules if rule["type"] == _EXISTS for c in columns_of(rule["kwargs"])}
+        for rule in rules:
+            for column in columns_of(rule["kwargs"]):
+                if column not in exist and column not in frame.columns:
+                    raise SuiteError(
+                        f"{self._suite}, {table}: {rule['type']} is about a column '{column}', and there is none. The "
+                        f"columns are {', '.join(map(str, frame.columns))}; a rule on an optional one says so with "
+                        f'"meta": {{"only_for": "{column}"}}.'
+                    )
 
     def _message(self, subject: str, results: list[Any], problems: list[str]) -> str:
         rules = sum(len(result.results) for result in results)
@@ -185,17 +184,18 @@ _TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }  # fmt: skip
 
 
-def _columns(kwargs: dict[str, Any]) -> list[str]:
-    return kwargs.get("column_list") or ([kwargs["column"]] if "column" in kwargs else [])
+def _is_meant(rule: dict[str, Any], origin: _Origin) -> bool:
+    """Whether a rule is about data of this kind, with these columns."""
+    only_for = (rule.get("meta") or {}).get("only_for")
+    return only_for is None or only_for in origin.kinds | set(origin.names)
 
 
 def _applies(rule: dict[str, Any], frame: pd.DataFrame, origin: _Origin) -> bool:
     """Whether a rule has something to say: of a missing column or an empty table only that is reported."""
-    only_for = (rule.get("meta") or {}).get("only_for")
-    if only_for is not None and only_for not in origin.kinds | set(origin.names):
+    if not _is_meant(rule, origin):
         return False
-    columns = _columns(rule["kwargs"])
-    if rule["type"] == "expect_column_to_exist" or not columns:
+    columns = columns_of(rule["kwargs"])
+    if rule["type"] == _EXISTS or not columns:
         return True
     return not frame.empty and set(columns) <= set(frame.columns)
 
@@ -224,6 +224,8 @@ def _check(suite: dict[str, Any], frame: pd.DataFrame, origin: _Origin) -> Any:
         )
         results.append(found)
     result = _together(results)
+    if len(result.results) != len(rules):
+        raise RuntimeError(f"{len(result.results)} of {len(rules)} rules were checked")
     for rule in result.results:
         for key in {"unexpected_list", "unexpected_index_list"} & set(rule.result):
             rule.result[key] = rule.result[key][:_PAGE_ROWS]
@@ -246,7 +248,7 @@ def _in_quick_types(frame: pd.DataFrame, rules: list[_Rule]) -> dict[str, tuple[
     tables = {"codes": (_coded(frame), []), "types": (frame.head(1), []), "rows": (frame, [])}
     for rule in rules:
         typed = all(
-            not pd.api.types.is_object_dtype(frame[column]) for column in _columns(rule["kwargs"]) if column in frame
+            not pd.api.types.is_object_dtype(frame[column]) for column in columns_of(rule["kwargs"]) if column in frame
         )
         kind = "codes" if rule["type"] in _ON_CODES else "types" if rule["type"] == _OF_TYPE and typed else "rows"
         tables[kind][1].append(rule)
@@ -288,7 +290,7 @@ def _error(rule: Any) -> str | None:
 
 def _broken(result: Any, suite: dict[str, Any]) -> list[Any]:
     """Results of the broken rules, in the order of the suite."""
-    broken = [(rule, _error(rule), set(_columns(rule.expectation_config.kwargs))) for rule in result.results]
+    broken = [(rule, _error(rule), set(columns_of(rule.expectation_config.kwargs))) for rule in result.results]
     broken = [entry for entry in broken if not entry[0].success]
     # A column of the wrong type makes other rules fail to evaluate; that is one complaint, not several.
     told = {column for _, error, columns in broken if not error for column in columns}
@@ -300,7 +302,7 @@ def _broken(result: Any, suite: dict[str, Any]) -> list[Any]:
 def _problem(rule: Any, table: str, frame: pd.DataFrame, origin: _Origin, suite: str) -> str:
     """One broken rule in words: column, rule, how many rows and the first of them, the way out."""
     config, found = rule.expectation_config, rule.result
-    columns = _columns(config.kwargs)
+    columns = columns_of(config.kwargs)
     lines = [config.description or config.type.replace("_", " ")]
     if columns:
         names = [origin.name(column) for column in columns]

@@ -18,6 +18,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.scheduling.config import Schedule
+from pinet_kedro.operations.suites import check_gates
 
 log = logging.getLogger("pinet_kedro")
 
@@ -55,7 +56,7 @@ class InputGuard:
 
     @hook_impl(tryfirst=True)  # before a run is tracked
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """A folder that cannot be written to is found out before the first node, not after the last."""
+        """A folder that cannot be written to, or a gate that checks nothing, is found out before the first node."""
         for name in pipeline.all_outputs():
             path = _path(catalog, name)
             if path is None:
@@ -68,6 +69,7 @@ class InputGuard:
                     f"{path} cannot be written: {folder} is {'read-only' if folder.is_dir() else 'not a folder'}. "
                     f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
                 )
+        check_gates(pipeline, catalog)
 
 
 class AirflowConfiguration:

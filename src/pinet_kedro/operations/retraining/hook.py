@@ -9,7 +9,9 @@ from kedro.io import CatalogProtocol
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.operations.provenance import plain
 from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.retraining.config import Retraining
 from pinet_kedro.operations.retraining.partitions import Delivery, work_key
+from pinet_kedro.operations.suites import read_suites
 
 log = logging.getLogger("pinet_kedro")
 
@@ -30,12 +32,13 @@ class RetrainingGuard:
         if not delivery.new:
             taken = f"all {len(delivery.taken)} partitions have been taken before"
             raise NothingToDo(f"Nothing new: {taken if delivery.taken else f'there is no file in {delivery.folder}'}.")
+        parameters = catalog.load("parameters")
+        read_suites(Retraining.model_validate(plain(parameters)["retraining"]).suite)
         if any(partition.changed for partition in delivery.new.values()):
             return
         from pinet_kedro.operations.retraining.round import finished_before
 
         # A round that was killed after its last word and before its checkpoint has nothing left to do but that.
-        parameters = catalog.load("parameters")
         registry = Tracking.model_validate(plain(parameters)["tracking"])
         version = finished_before(registry, work_key(delivery.contents(), parameters))
         if version is not None:

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
-from pinet_kedro.operations.expectations import ExpectationGate, ValidationFailedError
+from pinet_kedro.operations.expectations import ExpectationGate
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.retraining.config import Retraining
 from pinet_kedro.operations.retraining.partitions import Delivery, Partition
+from pinet_kedro.operations.suites import SuiteError, ValidationFailedError
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class Intake(Configuration):
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
     """Events of the accepted partitions by id, and the account of all new ones.
 
-    Raises `InputError` where a known partition has another content (`changed_partition: stop`), where a partition is
-    bad (`bad_partition: stop`; no file has been moved then), or where none of the new ones can be used.
+    Raises `SuiteError` where the suite cannot be used, and `InputError` where a known partition has another content
+    (`changed_partition: stop`), where a partition is bad (`bad_partition: stop`; no file has been moved then), or where
+    none of the new ones can be used.
     """
     changed = [name for name, partition in delivery.new.items() if partition.changed]
     if changed and config.changed_partition == "stop":
@@ -65,6 +67,8 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     for name, partition in delivery.new.items():
         try:
             accepted[name] = _checked(partition, config)
+        except SuiteError:
+            raise  # of no partition's making
         except InputError as error:
             bad[name] = str(error)
     if bad and config.bad_partition == "stop":
