@@ -1,5 +1,6 @@
 """A small log with planted transitions, one of pure noise, and a backbone trained on the first; all on one thread."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,14 @@ from pinet_kedro.training.scorers import build_scorers
 from servers import start_tracking_server
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_address_of_another_test():
+    """`mlflow.set_tracking_uri` sets the variable for the whole process, and a run obeys or refuses what it says."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def roll_back(registry: Tracking, reason: str) -> tuple[str, str]:
     rolled back keeps the reason as a tag, and is not promoted again unless it is forced. Goes through while a
     promotion is at work, which will find its champion changed.
     """
-    client = tracking.connect(registry)
+    client = tracking.connect(registry, write=True)
     if said := repair(client, registry.model):
         log.warning("%s.", said.capitalize())
     aliases = read_aliases(client, registry.model)

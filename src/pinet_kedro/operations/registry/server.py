@@ -1,5 +1,6 @@
-"""A tracking server that does not answer, in one sentence."""
+"""A tracking server that does not answer or refuses, in one sentence."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ _OUTAGES = {
     "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED",
     "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND", "NOT_FOUND",
 }  # fmt: skip
+# Of a folder of artifacts: full, read-only, or not ours.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def is_outage(error: BaseException) -> bool:
@@ -22,23 +25,32 @@ def is_outage(error: BaseException) -> bool:
 
     if isinstance(error, MlflowException):
         return error.error_code in _OUTAGES
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
     return isinstance(error, RequestException | SQLAlchemyError | ConnectionError | TimeoutError)
 
 
 @contextmanager
 def sentence(uri: str, consequence: str) -> Iterator[None]:
-    """Turns an outage inside the block into one sentence for the user, followed by what it means."""
+    """Turns an outage or a refusal inside the block into one sentence for the user, followed by what it means."""
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
     except Exception as error:
-        if not is_outage(error):
+        if is_outage(error) or isinstance(error, ModuleNotFoundError):  # of a database's driver
+            says = "cannot be used"
+        elif isinstance(error, MlflowException):  # something has been deleted meanwhile, say
+            says = "refuses"
+        else:
             raise
-        raise InputError(f"The tracking server {public(uri)} cannot be used: {cause(error)}. {consequence}") from error
+        raise InputError(f"The tracking server {public(uri)} {says}: {cause(error)}. {consequence}") from error
 
 
 def cause(error: BaseException) -> str:
     """The last link of the chain that MLflow, requests and urllib3 wrap around an error, in at most 200 characters."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = re.sub(r"^\([\w.]+\) ", "", text)  # the driver's class, as SQLAlchemy puts it
     inner = re.search(r"Caused by \w+\(['\"](.*?)['\"]\)", text)
     if inner:
         text = inner[1].rpartition("): ")[2]

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import signal
 import sys
 import threading
@@ -10,11 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pinet_kedro.errors import InputError
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.provenance import flat, git_state, plain, versions
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.registry.outbox import Outbox
 from pinet_kedro.operations.registry.server import public, sentence
+from pinet_kedro.operations.registry.store import (
+    FILE,
+    address,
+    check_address,
+    check_artifacts,
+    check_database,
+    check_environment,
+)
 from pinet_kedro.operations.scheduling.processes import is_gone, this_process
 
 if TYPE_CHECKING:
@@ -26,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FILE = "sqlite:///"
 _PROCESS = "process."  # prefix of the tags that say which process a run belongs to
 
 
@@ -51,7 +60,8 @@ _current: _Run | None = None
 def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]) -> str:
     """Id of a new run that holds the flat parameters, git state and versions.
 
-    Raises `InputError` where the server does not answer: better no run than one that finds out after hours.
+    Raises `InputError` where the server does not answer, or cannot keep what the run will make: better no run than one
+    that finds out after hours.
     """
     global _current
     from mlflow.entities import Param, RunTag
@@ -59,7 +69,8 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # one line for every attempt; ours is one for all
-    client = connect(config)
+    check_environment(config, run=True)
+    client = connect(config, write=True)
     recorded = {**tags, "git": git_state(), **{f"version.{name}": v for name, v in versions().items()}}
     recorded |= _process_tags()
     nothing = (
@@ -67,6 +78,7 @@ def start_run(config: Tracking, parameters: dict[str, Any], tags: dict[str, str]
     )
     with sentence(config.uri, nothing):
         experiment_id = _experiment(client, config)
+        check_artifacts(client.get_experiment(experiment_id).artifact_location)
         _end_the_dead(client, experiment_id)
         run = client.create_run(experiment_id, run_name=tags.get("pipeline"))
         client.log_batch(
@@ -89,9 +101,14 @@ def _process_tags() -> dict[str, str]:
 
 def _experiment(client: "MlflowClient", config: Tracking) -> str:
     if experiment := client.get_experiment_by_name(config.experiment):
+        if experiment.lifecycle_stage == "deleted":
+            raise InputError(
+                f"the experiment '{config.experiment}' has been deleted. Restore it (mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}), or name another one: --params=tracking.experiment=…"
+            )
         return experiment.experiment_id
     # A server knows where artifacts go; beside a database file they go into the project too.
-    local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(_FILE) else None
+    local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(FILE) else None
     return client.create_experiment(config.experiment, artifact_location=local)
 
 
@@ -111,20 +128,26 @@ def end_the_dead() -> None:
         run.outbox.send("end of what has died", lambda: _end_the_dead(run.client, run.experiment_id))
 
 
-def connect(config: Tracking) -> "MlflowClient":
-    """A client of the configured server, which is MLflow's own from now on.
+def connect(config: Tracking, write: bool = False) -> "MlflowClient":
+    """A client of the configured server, which is MLflow's own from now on, for versions as for runs.
 
-    A database file is meant relative to the project, wherever one stands.
+    Raises `InputError` where the environment asks for another one, or a database file cannot be read, or written if
+    that is meant.
     """
+    check_environment(config, run=False)
+    check_address(config.uri)
+    check_database(config.uri, write)
     import mlflow
 
-    mlflow.set_tracking_uri(_address(config))
-    return mlflow.MlflowClient()
-
-
-def _address(config: Tracking) -> str:
-    uri = config.uri
-    return _FILE + str(project_folder() / uri.removeprefix(_FILE)) if uri.startswith(_FILE) else uri
+    uri = address(config.uri)
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    # MLflow sets the variable too. It is the user's: the next run of this process may have another configuration.
+    if given is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = given
+    return mlflow.MlflowClient(uri, registry_uri=uri)
 
 
 def run_id() -> str | None:
@@ -153,7 +176,7 @@ def nested() -> Nested | None:
     """Where runs inside the run of this process belong, if one is tracked."""
     if (run := _current) is None:
         return None
-    return Nested(_address(run.config), run.experiment_id, run.run_id)
+    return Nested(address(run.config.uri), run.experiment_id, run.run_id)
 
 
 _outboxes: dict[str, Outbox] = {}  # one for all nested runs of a process: what is away is away for all of them

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.server import cause, is_outage
 from pinet_kedro.recommender import Recommender
 
 
@@ -49,10 +50,16 @@ def fetch_version(version: str, config: Tracking, folder: Path) -> Path:
 
 def load_version(version: str, config: Tracking) -> Recommender:
     """The version's recommender, read by this project's code; `UnreadableVersionError` where it cannot be."""
+    from mlflow.exceptions import MlflowException
     from safetensors import SafetensorError
 
     with TemporaryDirectory() as folder:
-        files = fetch_version(version, config, Path(folder)) / "artifacts" / "recommender"
+        try:
+            files = fetch_version(version, config, Path(folder)) / "artifacts" / "recommender"
+        except (OSError, MlflowException) as error:
+            if is_outage(error):
+                raise
+            raise UnreadableVersionError(f"version {version} cannot be fetched ({cause(error)})") from error
         try:
             return Recommender.load(files)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

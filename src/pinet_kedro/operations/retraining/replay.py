@@ -18,6 +18,7 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.operations.datasets import ParquetDataset, TextDataset
 from pinet_kedro.operations.lock import hold
 from pinet_kedro.operations.project import project_folder
+from pinet_kedro.operations.registry.store import PLACES
 
 log = logging.getLogger("pinet_kedro")
 
@@ -130,7 +131,10 @@ def _sandbox() -> Path:
 
 
 def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
-    parameters = ["tracking.uri=sqlite:///mlflow.db"]  # of the sandbox, whatever registry the environment names
+    # The sandbox's registry, whatever the configuration or the environment names.
+    parameters = ["tracking.uri=sqlite:///mlflow.db"]
+    environment = {key: value for key, value in os.environ.items() if key not in PLACES}
+    environment["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"  # which conf/prod asks for
     if config.params:
         parameters.insert(0, config.params)
     command = [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=retraining", f"--params={','.join(parameters)}"]
@@ -139,7 +143,7 @@ def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
     begun = time.monotonic()
     place = sandbox / "logs" / f"{name}.log"
     with place.open("w", encoding="utf-8") as file:
-        done = subprocess.run(command, cwd=sandbox, stdout=file, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, cwd=sandbox, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
     told: dict[str, Any] = {"seconds": time.monotonic() - begun}
     if done.returncode not in (0, REFUSED_EXIT):
         said = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]

@@ -169,8 +169,8 @@ def register(
 
 def finished_before(registry: Tracking, key: str) -> str | None:
     """The version that an interrupted round of the same work has made the champion, if there is one."""
-    client = tracking.connect(registry)
     with reached(registry):
+        client = tracking.connect(registry)
         found = version_of(client, registry.model, key)
         if found is None or found.tags.get("decision") != PROMOTED:
             return None
