@@ -140,4 +140,4 @@ def test_a_split_without_any_test_target_is_refused():
     times = np.concatenate([early, late])
     sequences = Sequences(np.tile(np.arange(1, 6, dtype=np.int32), 4), times, np.arange(0, 21, 5))
     with pytest.raises(InputError, match=r"no test target.*splitting.test_share"):
-        split_sequences(sequences, Splitting(rule="global_time", valid_share=0.1, test_share=0.49))
+        split_sequences(sequences, Splitting(rule="global_time", valid_share=0.1, test_share=0.49), exclude_seen=True)

@@ -203,6 +203,7 @@ def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, new
     make_champion(registry, WEAK)
     assert promote(newest, asking(OTHER_ITEMS, force="a step"), registry).promoted
     assert promote(newest, asking(STRONG, force="another"), registry).promoted
+    assert not promote(newest, asking(OTHER_ITEMS), registry).promoted  # which does not change what came before it
     assert roll_back(registry, "complaints") == ("2", "3")
     assert aliases(registry) == {"challenger": BROKEN, "champion": OTHER_ITEMS, "previous": WEAK}
     assert tags(STRONG)["decision"] == "rolled back"

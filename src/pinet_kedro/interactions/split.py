@@ -74,12 +74,16 @@ def split_sequences(sequences: Sequences, config: Splitting, exclude_seen: Exclu
     """Leave-one-out: last event test, the one before validation. Global in time: a user's first event after each cut.
 
     A target whose history would be empty is no target: nothing personal can be predicted there. Nor is one that the
-    policy `exclude_seen` would never offer.
+    policy `exclude_seen` would never offer. Raises `InputError` where no test target is left.
     """
     split = _split(sequences, config)
-    if not exclude_seen.root:
-        return replace(split, exclude_seen=False)
-    split = without_repeats(sequences, split)
+    split = without_repeats(sequences, split) if exclude_seen.root else replace(split, exclude_seen=False)
+    if not (split.test_at > 0).any():
+        raise InputError(
+            f"splitting.rule = {config.rule} leaves no test target: no user has a history before the held-out events, "
+            f"or all of them repeat items that exclude_seen never offers ({split.repeated_test:,} do). Raise "
+            "splitting.test_share, use splitting.rule = leave_one_out, or set exclude_seen: false."
+        )
     if split.repeated_valid or split.repeated_test:
         log.info(
             "No targets, since exclude_seen never offers them: %s validation and %s test events with an item that the "
@@ -132,14 +136,8 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         return before[sequences.offsets[1:]] - before[sequences.offsets[:-1]]
 
     train_end, test_at = events_before(valid_cut), events_before(test_cut)
-    split = Split(
+    return Split(
         train_end=train_end,
         valid_at=np.where((train_end < test_at) & (train_end > 0), train_end, -1),
         test_at=np.where((test_at < lengths) & (test_at > 0), test_at, -1),
     )
-    if not (split.test_at > 0).any():
-        raise InputError(
-            f"splitting.rule = global_time leaves no test target: no user has events both before and after {test_cut}, "
-            "the second cut. Raise splitting.test_share, or use splitting.rule = leave_one_out."
-        )
-    return split

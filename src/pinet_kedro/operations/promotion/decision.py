@@ -9,6 +9,8 @@ from pinet_kedro.configuration import Configuration
 PROMOTED, REFUSED, ROLLED_BACK, INTERRUPTED = "promoted", "refused", "rolled back", "interrupted"
 # Of a version, with date and reason; unlike its decision it stays when the version is refused later.
 ROLLED_BACK_TAG = "rolled_back"
+# Of a version that was promoted: the champion before it. Its decision may be another one since.
+PREDECESSOR_TAG = "predecessor"
 
 
 class Gate(Configuration):

@@ -19,6 +19,7 @@ from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.promotion.config import Promotion
 from pinet_kedro.operations.promotion.decision import (
     INTERRUPTED,
+    PREDECESSOR_TAG,
     PROMOTED,
     ROLLED_BACK,
     ROLLED_BACK_TAG,
@@ -120,7 +121,8 @@ def roll_back(registry: Tracking, reason: str) -> tuple[str, str]:
     bad, good = aliases.get(CHAMPION), aliases.get(PREVIOUS)
     if bad is None or good is None:
         raise InputError(f"there is no {'champion' if bad is None else 'previous version'}: nothing to roll back to.")
-    before = client.get_model_version(registry.model, good).tags.get("decision.champion_before", "none")
+    known = client.get_model_version(registry.model, good).tags
+    before = known.get(PREDECESSOR_TAG) or known.get("decision.champion_before")  # versions of before that tag
     earlier = before if before in _versions(client, registry.model) and before != bad else None
     date = datetime.now(UTC).isoformat(timespec="seconds")
     tags = {"decision": ROLLED_BACK, "decision.date": date, ROLLED_BACK_TAG: f"{date}: {reason}"[:4000]}
@@ -220,7 +222,12 @@ def _carry_out(client: "MlflowClient", decision: Decision) -> Decision:
     if decision.promoted:
         try:
             before = decision.champion_before
-            told = Tagged(version, decision.tags(), undone={"decision": INTERRUPTED})
+            earlier = client.get_model_version(model, version).tags.get(PREDECESSOR_TAG)
+            told = Tagged(
+                version,
+                {**decision.tags(), PREDECESSOR_TAG: before or "none"},
+                undone={"decision": INTERRUPTED, PREDECESSOR_TAG: earlier},
+            )
             move(client, model, version, previous=before, expected=before, tagged=told)
             return decision
         except ChampionChangedError as error:
