@@ -21,7 +21,7 @@ from pinet_kedro.evaluation.report import base_gap, render_report, summary_lines
 from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.evaluation.trial import hold_trial
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.operations.promotion.config import Gates
 from pinet_kedro.operations.promotion.decision import Gate
 from pinet_kedro.operations.promotion.fresh_process import Answer
@@ -140,4 +140,6 @@ def test_a_split_without_any_test_target_is_refused():
     times = np.concatenate([early, late])
     sequences = Sequences(np.tile(np.arange(1, 6, dtype=np.int32), 4), times, np.arange(0, 21, 5))
     with pytest.raises(InputError, match=r"no test target.*splitting.test_share"):
-        split_sequences(sequences, Splitting(rule="global_time", valid_share=0.1, test_share=0.49), exclude_seen=True)
+        split_sequences(
+            sequences, Splitting(rule="global_time", valid_share=0.1, test_share=0.49), exclude_seen=ExcludeSeen(True)
+        )
