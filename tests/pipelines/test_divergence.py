@@ -1,5 +1,7 @@
 """A learning rate that is too high: the command says so, and says where the best model until then is."""
 
+import shlex
+
 from pinet_kedro.recommender import Recommender
 
 # One step an epoch: scores grow with the square of steps times rate, and leave what a float can say after some epochs.
@@ -23,6 +25,22 @@ def test_best_model_is_stored_and_the_message_says_where(project):
     [(items, _, _)] = Recommender.load(folder).recommend([[]], k=3)
     assert len(items) == 3
     assert not (project.folder / "data/06_models/base").exists()
+
+
+def test_a_run_that_failed_says_what_is_stored_and_the_command_that_goes_on(project, caplog):
+    with caplog.at_level("WARNING"):
+        assert run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100").exit_code == 1
+        (advice,) = [entry.getMessage() for entry in caplog.records if "kedro run" in entry.getMessage()]
+    assert advice.startswith(
+        "Stored in data/: the results of clean_events, index_events, split_sequences, stratify_users."
+    )
+    command = shlex.split(advice.partition(" with: ")[2])
+    assert command[:5] == ["kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base"]
+    assert "No nodes ran" not in caplog.text
+    caplog.clear()
+    assert project.run(*command[2:]).exit_code == 1  # the cause is still there
+    assert "This run has stored nothing. When the cause is removed, begin again with: kedro run" in caplog.text
+    assert project.run(*command[2:5], "--to-nodes=train_base").exit_code == 0
 
 
 def test_message_says_that_no_epoch_had_been_validated(project):

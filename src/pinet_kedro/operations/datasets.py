@@ -1,5 +1,6 @@
 """Kedro datasets: where data come from, and how they are stored whole or not at all."""
 
+import json
 import os
 import shutil
 from dataclasses import fields
@@ -152,6 +153,13 @@ class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
     def load(self) -> pd.DataFrame:
         return pd.read_parquet(self._filepath)
 
+    def summary(self) -> dict[str, Any]:
+        """The summary that was kept; numbers are numbers again."""
+        import pyarrow.parquet as pq
+
+        kept = {key.decode(): value.decode() for key, value in pq.read_metadata(self._filepath).metadata.items()}
+        return {key: int(value) if value.isdecimal() else value for key, value in kept.items()}
+
     def save(self, data: Any) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -254,6 +262,10 @@ class ArraysDataset(_Folder):
 
 class RecommenderDataset(_Folder):
     """A trained recommender: safetensors and JSON, nothing that can execute code."""
+
+    def summary(self) -> dict[str, Any]:
+        """Kind and settings of backbone and plugins, without their weights."""
+        return json.loads((self._filepath / "recommender.json").read_text(encoding="utf-8"))
 
     def load(self) -> Any:
         from pinet_kedro.recommender import Recommender

@@ -3,6 +3,9 @@
 import difflib
 import logging
 import os
+import shlex
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.operations.datasets import RecommenderDataset, StreamedParquetDataset
+from pinet_kedro.operations.provenance import flat
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.scheduling.config import Schedule
@@ -26,7 +31,7 @@ log = logging.getLogger("pinet_kedro")
 _DATA_PARAMETERS = {"filepath", "user", "item", "timestamp", "rating", "timestamp_unit"}
 
 
-# Outputs of nodes that the last lines are made of.
+# Datasets that the last lines are made of.
 _TOLD = {
     "evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations",
     "tuning", "tuning_finalists", "tuning_choice",
@@ -86,33 +91,56 @@ class AirflowConfiguration:
 
 
 class Narrator:
-    """Says which node is at work; Kedro itself reports only those that are done."""
+    """Says which node is at work, what a run has made, and after a failure how to go on.
+
+    Nothing is remembered of the nodes: `ParallelRunner` runs them, and their hooks, in other processes.
+    """
 
     def __init__(self) -> None:
-        self._total = self._done = 0
+        self._place: dict[str, str] = {}
+        self._began = 0.0
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Counts the nodes."""
-        self._total, self._done = len(pipeline.nodes), 0
+        """Numbers the nodes."""
+        self._place = {node.name: f"[{n}/{len(pipeline.nodes)}]" for n, node in enumerate(pipeline.nodes, 1)}
+        self._began = time.time()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """One line a node."""
-        self._done += 1
-        log.info("[%d/%d] %s", self._done, self._total, node.name)
+        log.info("%s %s", self._place.get(node.name, "Node"), node.name)
+
+    @hook_impl(trylast=True)  # after what has been recorded, or has not been
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """What was trained, what it is worth, and where everything is."""
+        written = {name for name in pipeline.all_outputs() if _is_written(catalog, name, self._began)}
+        for line in _last_lines({name: _told(catalog, name) for name in written & _TOLD}, pipeline, catalog):
+            log.info(line)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """What is stored, and the command that goes on from there."""
+        stored = {node: [name for name in node.outputs if _path(catalog, name)] for node in pipeline.nodes}
+        # A node whose results are in memory alone is not done: whoever goes on needs it once more.
+        done = {
+            node
+            for node, names in stored.items()
+            if names and all(_is_written(catalog, name, self._began) for name in names)
+        }
+        log.warning(_how_to_go_on(run_params, pipeline, done, catalog))
 
 
 class TrackingHook:
     """One MLflow run for one Kedro run."""
 
     def __init__(self) -> None:
-        self._results: dict[str, Any] = {}
+        self._outputs: set[str] = set()
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Opens the run."""
-        self._results = {}
+        self._outputs = pipeline.all_outputs()
         parameters = catalog.load("parameters")
         config = Tracking.model_validate(parameters["tracking"]) if "tracking" in parameters else Tracking()
         names = "+".join(run_params["pipeline_names"] or ["full"])
@@ -121,12 +149,10 @@ class TrackingHook:
     @hook_impl
     def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:  # noqa: ARG002
         """Logs what a node made, by the name of the dataset."""
-        if "registered_version" in outputs and "evaluation" not in self._results:
+        if "registered_version" in outputs and "evaluation" not in self._outputs:
             tracking.log_evaluation(inputs["evaluation"])  # stored by an earlier run
             tracking.log_report(inputs["report"])
         for name, value in outputs.items():
-            if name in _TOLD:
-                self._results[name] = value
             if name == "evaluation":
                 tracking.log_evaluation(value)
             elif name == "report":
@@ -137,11 +163,9 @@ class TrackingHook:
                 tracking.log_figure(name.removesuffix("_figure"), value)
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Closes the run and says what was trained, what it is worth, and where everything is."""
+    def after_pipeline_run(self) -> None:
+        """Closes the run."""
         tracking.end_run("FINISHED")
-        for line in _last_lines(self._results, pipeline, catalog):
-            log.info(line)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -152,8 +176,8 @@ class TrackingHook:
 def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
     lines = []
     if (pin := results.get("pin_model")) is not None:
-        plugins = ", ".join(pin.plugins.choice)
-        lines.append(f"Trained: {pin.backbone.config.name}, plugins of the strata ({plugins})")
+        plugins = ", ".join(pin["plugins"]["choice"])
+        lines.append(f"Trained: {pin['backbone']['name']}, plugins of the strata ({plugins})")
     if "evaluation" in results:
         from pinet_kedro.evaluation.report import summary_lines
 
@@ -166,7 +190,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         lines.append(
             "Recommendations of version {model_version} for {users:,} users, {users_without_history:,} of them "
             "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
-            "to it were skipped: {path}".format(**recommendations.summary, path=_path(catalog, "recommendations"))
+            "to it were skipped: {path}".format(**recommendations, path=_path(catalog, "recommendations"))
         )
     if "tuning_choice" in results:
         from pinet_kedro.operations.tuning.page import summary_lines as tuning_lines
@@ -188,6 +212,51 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         places = [_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
         lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))
     return lines
+
+
+def _told(catalog: CatalogProtocol, name: str) -> Any:
+    """A stored result, or its summary where the whole is large."""
+    dataset = catalog.get(name)
+    return dataset.summary() if isinstance(dataset, RecommenderDataset | StreamedParquetDataset) else catalog.load(name)
+
+
+def _is_written(catalog: CatalogProtocol, name: str, since: float) -> bool:
+    """Whether a dataset has been stored since this moment (seconds since 1970)."""
+    path = _path(catalog, name)
+    # The clock of files may be some milliseconds behind.
+    return path is not None and path.exists() and path.stat().st_mtime > since - 0.05
+
+
+def _how_to_go_on(run: dict[str, Any], pipeline: Pipeline, done: set[Node], catalog: CatalogProtocol) -> str:
+    """In a sentence or two: what a run that failed has stored, and the command that takes it up."""
+    # Kedro's own advice, which we silence in conf/logging.yml, is built on it; no public function says it.
+    from kedro.runner.runner import _find_nodes_to_resume_from
+
+    names = [node.name for node in pipeline.nodes if node in done]
+    stored = f"Stored in data/: the results of {', '.join(names)}." if names else "This run has stored nothing."
+    start = _find_nodes_to_resume_from(pipeline, set(pipeline.nodes) - done, catalog)
+    if "retraining" in (run["pipeline_names"] or ()):  # its partitions count as taken by a whole round alone
+        start = set()
+    from_the_start = not start or start >= {node.name for node in pipeline.grouped_nodes[0]}
+    command = _command(run, () if from_the_start else sorted(start))
+    return f"{stored} When the cause is removed, {'begin again' if from_the_start else 'go on'} with: {command}"
+
+
+def _command(run: dict[str, Any], from_nodes: Iterable[str]) -> str:
+    """The command line of a run, from these nodes on."""
+    given: dict[str, Any] = {
+        "pipelines": run["pipeline_names"],
+        "env": run["env"] if run["env"] != settings.CONFIG_LOADER_ARGS["default_run_env"] else None,
+        "from-nodes": from_nodes or run["from_nodes"],
+        "from-inputs": None if from_nodes else run["from_inputs"],
+        **{name: run[name.replace("-", "_")] for name in ("to-nodes", "to-outputs", "tags", "namespaces")},
+        "nodes": run["node_names"],
+        "params": [f"{key}={value}" for key, value in flat(run["runtime_params"]).items()],
+    }
+    listed = {name: value if isinstance(value, str) else ",".join(value) for name, value in given.items() if value}
+    if "pipelines" in listed and "," not in listed["pipelines"]:
+        listed = {"pipeline": listed.pop("pipelines"), **listed}
+    return shlex.join(["kedro", "run", *(f"--{name}={value}" for name, value in listed.items())])
 
 
 def _path(catalog: CatalogProtocol, name: str) -> Path | None:
