@@ -21,6 +21,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from pinet_kedro import __version__
 from pinet_kedro.errors import REFUSED_EXIT, InputError, NothingToDo
+from pinet_kedro.printable import printable
 
 
 @click.group(name="pinet_kedro", context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,14 +55,19 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except NothingToDo as reason:
-        click.echo(reason)
+        _say(reason)
     except Exception as error:
         cause = _cause(error)
         known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
         if not isinstance(cause, known) and not str(error).startswith("Failed to find the pipeline"):
             raise  # a defect of ours: the traceback is what helps
         # pydantic ends each complaint with the address of a page about the kind of error.
-        raise click.ClickException(re.sub(r"\n\s*For further information visit \S+", "", str(cause))) from error
+        message = re.sub(r"\n\s*For further information visit \S+", "", str(cause))
+        raise click.ClickException(printable(message)) from error
+
+
+def _say(text: object) -> None:
+    click.echo(printable(str(text)))
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
@@ -128,7 +134,7 @@ def rollback(env: str | None, reason: str) -> None:
         again = "Do it again when the server answers: that also finishes or undoes a move that had begun."
         with sentence(registry.uri, again):
             bad, good = roll_back(registry, reason)
-        click.echo(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
+        _say(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
 
 
 @cli.command()
@@ -159,7 +165,7 @@ def replay(env: str | None, every: str, limit: int | None, params: str | None) -
         from pinet_kedro.operations.retraining import replay as replaying
 
         rows = replaying.replay(replaying.Replay(env, every, limit, params))
-        click.echo(replaying.summary(rows))
+        _say(replaying.summary(rows))
 
 
 @cli.command()

@@ -10,6 +10,9 @@ from omegaconf.resolvers import oc
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
 from pinet_kedro.operations.retraining.hook import RetrainingGuard
 from pinet_kedro.operations.run_lock import RunLock
+from pinet_kedro.operations.terminal import guard_terminal
+
+guard_terminal()
 
 os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "true")  # its hooks on commands are not among those disabled below
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 
 def good_events(users=40, items=30, seed=0):
@@ -138,3 +139,15 @@ def test_own_data_pass_in_one_command(project):
     result = run_csv(project, good_events())
     assert result.exit_code == 0, result.output
     assert "02_intermediate/clean_events.parquet" in project.files()
+
+
+def test_names_of_files_and_columns_do_not_command_the_terminal(project):
+    name, column = "a\x1b[2J\u202e\nError: all is well.csv", "ti\x1b]0;title\x07me"
+    good_events().assign(uid="u1").rename(columns={"time": column}).to_csv(project.folder / name, index=False)
+    columns = {"user": "uid", "item": "sku", "timestamp": column}
+    catalog = project.folder / "conf/csv/catalog.yml"
+    entry = yaml.safe_load(catalog.read_text())["raw_interactions"] | {"filepath": name, "columns": columns}
+    catalog.write_text(yaml.safe_dump({"raw_interactions": entry}))
+    result = project.run("--pipeline=data_validation", "--env=csv")
+    assert_refused(project, result, r"a\x1b[2J\u202e\nError: all is well.csv: ", r"\x1b]0;title\x07me")
+    assert not [character for character in result.output if character != "\n" and not character.isprintable()]

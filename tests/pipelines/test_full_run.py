@@ -96,6 +96,10 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
     assert [m.step for m in client.get_metric_history(first.info.run_id, "base.loss")] == [1, 2, 3]
     names = {artifact.path for artifact in client.list_artifacts(first.info.run_id)}
     assert {"report.html", "evaluation.json", "figures"} <= names
+    assert [artifact.path for artifact in client.list_artifacts(first.info.run_id, "figures")] == ["figures/index.html"]
+    figures = mlflow.artifacts.load_text(f"{first.info.artifact_uri}/figures/index.html")
+    assert "figure-long_tail" in figures
+    assert "<script src" not in figures
 
 
 def test_the_registered_challenger_answers_raw_ids_in_a_fresh_process(finished, tmp_path):

@@ -1,41 +1,83 @@
-"""HTML pages in one style, self-contained: nothing is loaded from the network."""
+"""HTML pages in one style: nothing is loaded from the network, and nothing that a log says is obeyed."""
 
+import json
 import math
 import re
+from base64 import b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import share
+from pinet_kedro.printable import printable
 
+_HERE = Path(__file__).parent
 _NONE = "–"
+# What plotly takes for markup in the texts of a figure, but for line breaks and the second box of a hover.
+_MARKUP = re.compile(r"&|<(?!/?(?:br|extra)>)")
 
 
-def render(template: Path, **values: Any) -> str:
-    """The page of a template, whose neighbours it may include as well as `style.css`; numbers by the filters below."""
+def render(template: Path, figures: Mapping[str, Figure] | None = None, **values: Any) -> str:
+    """The page of a template, which extends `page.html.j2`; numbers by the filters below.
+
+    Every value is escaped here and nowhere else, and invisible characters are made visible (`printable`). The page's
+    policy is the second lock: it allows plotly and `page.js` by their hashes, where there are figures, and no other
+    script, no inline handler and no address.
+    """
     environment = Environment(
-        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
+        loader=FileSystemLoader([template.parent, _HERE]),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=_shown)
-    return environment.get_template(template.name).render(**values)
+    scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")] if figures else []
+    return environment.get_template(template.name).render(
+        policy=_policy(scripts),
+        scripts=list(map(Markup, scripts)),
+        figures={name: _embed(name, figure) for name, figure in (figures or {}).items()},
+        **values,
+    )
 
 
-def embed(name: str, figure: Figure) -> dict[str, Any]:
-    """The figure as a div; its title becomes text of the page, which breaks into lines on a narrow screen."""
+def render_figures(title: str, figures: Mapping[str, Figure]) -> str:
+    """A page of figures and nothing else."""
+    return render(_HERE / "figures.html.j2", figures, title=title)
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts] or ["'none'"]
+    # Plotly styles what it draws inline.
+    return (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _embed(name: str, figure: Figure) -> dict[str, Any]:
+    """The figure as data; its title becomes text of the page, which breaks into lines on a narrow screen."""
     caption = figure.layout.title.text or name.replace("_", " ")
     panels = len(list(figure.select_xaxes()))
     figure = Figure(figure).update_layout(title_text="", margin_t=32 if panels > 1 else 12, dragmode=False)
-    options = {"responsive": True, "displayModeBar": False}
-    div = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=options)
-    return {"caption": caption, "html": Markup(div), "wide": panels > 1}
+    return {"caption": caption, "data": json.dumps(_drawn(json.loads(figure.to_json()))), "wide": panels > 1}
+
+
+def _drawn(value: Any) -> Any:
+    """The figure with every text drawn as it is written: plotly reads a part of HTML in them, links included."""
+    if isinstance(value, str):
+        return _MARKUP.sub(lambda found: {"&": "&amp;", "<": "&lt;"}[found[0]], printable(value))
+    if isinstance(value, dict):
+        return {key: _drawn(item) for key, item in value.items()}
+    return [_drawn(item) for item in value] if isinstance(value, list) else value
 
 
 def number(value: float | None) -> str:

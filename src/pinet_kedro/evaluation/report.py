@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import GROUP_LABELS, MODEL_LABELS, gain, percent, share, with_interval
-from pinet_kedro.evaluation.page import count, embed, number, render
+from pinet_kedro.evaluation.page import count, number, render
 
 # A loss of head users below this share counts as none: METHOD's "improved" is tail above 0 and head above −1 %.
 _HEAD_MARGIN = 0.01
@@ -47,12 +45,7 @@ def render_report(
     return render(
         Path(__file__).with_name("report.html.j2"),
         title=f"Long-tail recommendation on {evaluation['data'].get('name') or 'these data'}",
-        plotlyjs=Markup(get_plotlyjs()),
-        figures={
-            name.removesuffix("_figure"): embed(name.removesuffix("_figure"), figure)
-            for name, figure in figures.items()
-            if figure.data
-        },
+        figures={name.removesuffix("_figure"): figure for name, figure in figures.items() if figure.data},
         placed=_PLACED,
         gap=base_gap(evaluation),
         verdict=verdict(evaluation),

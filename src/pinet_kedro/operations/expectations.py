@@ -6,7 +6,6 @@ restricts it to data with real clock times ("clock"), with an optional column (i
 partition of a log may be small).
 """
 
-import html
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from pinet_kedro.interactions.codes import encode
 from pinet_kedro.operations.datasets import TextDataset
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.suites import SuiteError, ValidationFailedError, columns_of, read_suites
+from pinet_kedro.printable import one_line
 
 log = logging.getLogger(__name__)
 # Great Expectations raises what matters; its modules set log levels of their own, so a level here would not do.
@@ -69,6 +69,7 @@ class ExpectationGate:
         """The data as they came; raises `ValidationFailedError` when they break a rule."""
         origin = _Origin(data)
         results: list[Any] = []
+        tables: list[dict[str, Any]] = []
         problems: list[str] = []
         with warnings.catch_warnings(action="ignore"):
             for table, suite in read_suites(self._suite).items():
@@ -79,6 +80,7 @@ class ExpectationGate:
                 # Whatever a suite edited by hand can provoke; the errors of Great Expectations share no narrower base.
                 except Exception as error:
                     raise ValidationFailedError(f"{self._suite}, {table}: {_short(error, 300)}") from error
+                tables.append(_table(suite, results[-1], table, frame, origin))
                 problems = [_problem(rule, table, frame, origin, self._suite) for rule in _broken(results[-1], suite)]
                 if problems:
                     break  # a table that is made of a broken one would only repeat the complaint
@@ -86,7 +88,7 @@ class ExpectationGate:
             message = self._message(subject, results, problems)
             if not any(result.results for result in results):
                 raise SuiteError(f"{self._suite}: none of its rules is about {origin.file}; nothing is checked.")
-            docs = self._write_docs(results, message)
+            docs = self._write_docs(results, tables, message)
         if problems:
             raise ValidationFailedError(f"{message}\n{docs}")
         return data
@@ -112,7 +114,7 @@ class ExpectationGate:
         head = f"{subject}: {len(problems)} of {rules} rules are broken ({self._suite})."
         return "\n".join([head, *(f"- {problem}" for problem in problems[:_RULES]), *more])
 
-    def _write_docs(self, results: list[Any], message: str) -> str:
+    def _write_docs(self, results: list[Any], tables: list[dict[str, Any]], message: str) -> str:
         """Where the pages are, in words. A page that cannot be written is no reason to refuse good data."""
         index = data_docs_index(self._data_docs)
         folder = index.parent / Path(self._suite).stem
@@ -122,12 +124,13 @@ class ExpectationGate:
             "checked": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
             "message": message,
         }
-        tables = [result.to_json_dict() for result in results]
+        stored = {**outcome, "tables": [result.to_json_dict() for result in results]}
         try:
-            TextDataset(str(folder / "result.json")).save(json.dumps({**outcome, "tables": tables}, indent=1))
-            TextDataset(str(folder / "index.html")).save(_suite_page(outcome, results))
+            TextDataset(str(folder / "result.json")).save(json.dumps(stored, indent=1))
+            page = _page("data_docs_suite.html.j2", outcome=outcome, tables=tables)
+            TextDataset(str(folder / "index.html")).save(page)
             latest = [json.loads(path.read_text("utf-8")) for path in sorted(index.parent.glob("*/result.json"))]
-            TextDataset(str(index)).save(_index_page(latest))
+            TextDataset(str(index)).save(_page("data_docs.html.j2", outcomes=latest))
         except (DatasetError, OSError, ValueError) as error:
             log.warning("Data Docs could not be written to %s: %s", index.parent, _short(error, 200))
             return f"Data Docs could not be written to {index.parent}."
@@ -139,9 +142,10 @@ class _Origin:
 
     def __init__(self, data: pd.DataFrame) -> None:
         known = data.attrs
-        self.file: str = known.get("file", "the data")
-        self.names: dict[str, str] = known.get("columns") or {name: name for name in data.columns}
-        self.present: list[str] = known.get("present") or list(data.columns)
+        self.file = one_line(known.get("file", "the data"))
+        names: dict[str, str] = known.get("columns") or {name: name for name in data.columns}
+        self.names = {canonical: one_line(str(name)) for canonical, name in names.items()}
+        self.present = [one_line(str(name)) for name in known.get("present") or data.columns]
         self.unreadable = {row + 1: text for row, text in known.get("unreadable", ())}
         self.kinds = {kind for kind in ("clock", "log") if known.get(kind, True)}
 
@@ -294,9 +298,13 @@ def _broken(result: Any, suite: dict[str, Any]) -> list[Any]:
     broken = [entry for entry in broken if not entry[0].success]
     # A column of the wrong type makes other rules fail to evaluate; that is one complaint, not several.
     told = {column for _, error, columns in broken if not error for column in columns}
+    return _in_order([rule for rule, error, columns in broken if not error or not told & columns], suite)
+
+
+def _in_order(rules: list[Any], suite: dict[str, Any]) -> list[Any]:
+    """Results of rules in the order of the suite."""
     order = [rule.get("description") for rule in suite["expectations"]]
-    mine = [rule for rule, error, columns in broken if not error or not told & columns]
-    return sorted(mine, key=lambda rule: order.index(rule.expectation_config.description))
+    return sorted(rules, key=lambda rule: order.index(rule.expectation_config.description))
 
 
 def _problem(rule: Any, table: str, frame: pd.DataFrame, origin: _Origin, suite: str) -> str:
@@ -357,50 +365,34 @@ def _short(value: object, length: int = 40) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-# No row is left to a sample, however many there are (`_in_quick_types`).
-_HOW = "Every rule was checked on all rows; equal texts by their number, the type of a column by its declaration."
-
-# Great Expectations' own page loads styles and scripts from five hosts; ours keeps its tables and needs no network.
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: .6rem 0 }} td table {{ font-size: 13px }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .35rem .8rem; text-align: left; vertical-align: top }}
-pre {{ background: #f5f5f5; padding: 1rem; white-space: pre-wrap }} h5 {{ font-size: 1.1rem; margin: 1.5rem 0 0 }}
-.badge {{ background: #eee; border-radius: 3px; padding: 0 .3em }}
-.text-success, .passed {{ color: #197b30 }} .text-danger, .failed {{ color: #b3261e }}
-.fa-check-circle::before {{ content: "✓" }} .fa-times::before {{ content: "✗" }}
-i {{ font-style: normal; font-weight: bold }}
-</style></head><body>{body}</body></html>
-"""
+def _table(suite: dict[str, Any], result: Any, table: str, frame: pd.DataFrame, origin: _Origin) -> dict[str, Any]:
+    """A table's rules as its page shows them, in the order of the suite."""
+    rules = [_rule(rule, table, frame, origin) for rule in _in_order(result.results, suite)]
+    return {"name": result.suite_name, "rules": rules}
 
 
-def _state(outcome: dict[str, Any]) -> str:
-    return '<b class="passed">passed</b>' if outcome["success"] else '<b class="failed">failed</b>'
+def _rule(rule: Any, table: str, frame: pd.DataFrame, origin: _Origin) -> dict[str, Any]:
+    """One rule as its page shows it: what was observed, and the first of the rows that break it."""
+    config, found = rule.expectation_config, rule.result
+    count = found.get("unexpected_count", 0)
+    if error := _error(rule):
+        observed = f"cannot be checked: {_short(error, 200)}"
+    elif "unexpected_count" in found:
+        of = f"{found['element_count']:,} {'rows' if table == 'events' else table}"
+        observed = f"{count:,} of {of} break it" if count else f"holds for all {of}"
+    else:
+        observed = _short(found.get("observed_value", "–"), 200)
+    return {
+        "passed": rule.success,
+        "text": config.description or config.type.replace("_", " "),
+        "columns": ", ".join(map(origin.name, columns_of(config.kwargs))),
+        "observed": observed,
+        "count": count,
+        "rows": [_row(frame, row, table, origin) for row in found.get("unexpected_index_list", ())],
+    }
 
 
-def _suite_page(outcome: dict[str, Any], results: list[Any]) -> str:
-    """HTML: the message, then every rule of every table with what was observed."""
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaSectionView
+def _page(template: str, **values: Any) -> str:
+    from pinet_kedro.evaluation.page import render  # plotly's import takes half a second
 
-    body = [f'<p><a href="../index.html">Data Docs</a></p><h1>{outcome["suite"]}: {_state(outcome)}</h1>']
-    body.append(f"<p>Checked {outcome['checked']}. {_HOW}</p><pre>{html.escape(outcome['message'])}</pre>")
-    for result in results:
-        body.append(f"<h2>{html.escape(result.suite_name)}</h2>")
-        _overview, *sections = ValidationResultsPageRenderer().render(result).sections
-        for number, section in enumerate(sections):
-            view = DefaultJinjaSectionView()
-            body.append(view.render({"section": section.to_json_dict(), "section_loop": {"index": number}}))
-    return _PAGE.format(title=outcome["suite"], body="\n".join(body))
-
-
-def _index_page(outcomes: list[dict[str, Any]]) -> str:
-    """HTML: one line a suite."""
-    rows = "".join(
-        f'<tr><td><a href="{o["suite"]}/index.html">{o["suite"]}</a></td><td>{_state(o)}</td><td>{o["checked"]}</td>'
-        f"<td>{html.escape(o['message'].splitlines()[0])}</td></tr>"
-        for o in outcomes
-    )
-    head = "<tr><th>Suite</th><th>Result</th><th>Checked</th><th></th></tr>"
-    return _PAGE.format(title="Data Docs", body=f"<h1>Data Docs</h1><table>{head}{rows}</table>")
+    return render(Path(__file__).with_name(template), **values)

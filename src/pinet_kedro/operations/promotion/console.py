@@ -4,8 +4,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pinet_kedro.operations.promotion.decision import Decision
+from pinet_kedro.printable import printable
 
 _LOG_WIDTH = 140  # where no terminal says how wide it is, such as in the log of a scheduler
 
@@ -14,23 +16,23 @@ def show_decision(decision: Decision) -> None:
     """Prints every gate, the notes and the decision with its reasons."""
     console = _console()
     if decision.gates:
-        table = Table(title=f"{decision.model} version {decision.version} against {decision.against}")
+        table = Table(title=_text(f"{decision.model} version {decision.version} against {decision.against}"))
         for column in ("Gate", "Measured", "Asked", ""):
             table.add_column(column)
         for gate in decision.gates:
-            state = "[green]passed[/green]" if gate.passed else "[bold red]FAILED[/bold red]"
-            table.add_row(gate.name, gate.measured, gate.asked, state)
+            state = Text("passed", "green") if gate.passed else Text("FAILED", "bold red")
+            table.add_row(_text(gate.name), _text(gate.measured), _text(gate.asked), state)
         console.print(table)
     for note in decision.notes:
-        console.print(f"Note: {note}.", markup=False)
-    console.print(decision.sentence(), style="bold", markup=False)
+        console.print(_text(f"Note: {note}."))
+    console.print(_text(decision.sentence()), style="bold")
     for reason in decision.reasons:
-        console.print(f"  - {reason}", markup=False)
+        console.print(_text(f"  - {reason}"))
 
 
 def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
     """Prints one row a version, newest first; figures are those of its own evaluation when it was registered."""
-    table = Table(title=f"{model}: NDCG@10 when it was registered, and gain over the base trained with it")
+    table = Table(title=_text(f"{model}: NDCG@10 when it was registered, and gain over the base trained with it"))
     for column in ("Version", "Created (UTC)", "Tail", "", "Head", "", "Aliases", "Decision", "Against"):
         table.add_column(column)
     for row in versions:
@@ -42,16 +44,22 @@ def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
         decision = row.get("decision", "–")
         if row.get("decision.forced", "no") != "no" and decision == "promoted":
             decision = "promoted (forced)"
-        table.add_row(
+        cells = (
             row["version"], f"{row['created']:%Y-%m-%d %H:%M}", *figures, ", ".join(row["aliases"]) or "–", decision,
             row.get("decision.against", "–"),
         )  # fmt: skip
+        table.add_row(*map(_text, cells))
     _console().print(table)
 
 
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=_LOG_WIDTH)
+
+
+def _text(value: str) -> Text:
+    """The value as it is written: rich would read `[red]` as a colour."""
+    return Text(printable(value))
 
 
 def _number(tag: str | None) -> str:

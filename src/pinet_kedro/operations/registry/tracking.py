@@ -50,6 +50,7 @@ class _Run:
         self.environment = environment
         self.uri = public(config.uri)
         self.outbox = Outbox(self.uri)
+        self.figures: dict[str, Figure] = {}
         self.register = f"kedro run --pipeline=registration --env={environment}"
 
 
@@ -254,6 +255,11 @@ def end_run(status: str, reason: str | None = None) -> None:
     if _current is None:
         return
     run, _current = _current, None
+    if run.figures:
+        from pinet_kedro.evaluation.page import render_figures
+
+        page = render_figures(f"Figures of run {run.run_id}", run.figures)
+        run.outbox.put("figures", lambda: run.client.log_text(run.run_id, page, "figures/index.html"))
     if reason:
         run.outbox.put("reason of the failure", lambda: run.client.set_tag(run.run_id, "failure", reason[:4000]))
     run.outbox.put("end of the run", lambda: run.client.set_terminated(run.run_id, status))
@@ -295,9 +301,12 @@ def log_evaluation(evaluation: dict[str, Any]) -> None:
 
 
 def log_figure(name: str, figure: "Figure") -> None:
-    """A plotly figure as a page of its own that fetches nothing but plotly's script."""
+    """Keeps a plotly figure for the page of figures that the end of the run sends.
+
+    One page for all of them: each would carry the 4.5 MB of plotly's script.
+    """
     if _current is not None:
-        _send(f"figure {name}", "log_text", figure.to_html(include_plotlyjs="cdn"), f"figures/{name}.html")
+        _current.figures[name] = figure
 
 
 def log_report(page: str, name: str = "report") -> None:

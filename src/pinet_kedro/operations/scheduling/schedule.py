@@ -20,6 +20,7 @@ from pinet_kedro.operations.project import parameters_of, project_folder
 from pinet_kedro.operations.scheduling.config import Schedule
 from pinet_kedro.operations.scheduling.cron import cron_trigger, next_times
 from pinet_kedro.operations.stopping import on_stop
+from pinet_kedro.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def configured(env: str | None) -> Schedule:
 
 def show(config: Schedule, env: str | None) -> None:
     """Prints what runs, and when next."""
-    click.echo(shlex.join(["kedro", *arguments(config, env)]))
+    click.echo(printable(shlex.join(["kedro", *arguments(config, env)])))
     for moment in next_times(config.cron, config.timezone, 5):
         click.echo(said(moment))
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import GROUP_LABELS, gain_of, with_interval
-from pinet_kedro.evaluation.page import embed, number, render
+from pinet_kedro.evaluation.page import number, render
 from pinet_kedro.operations.tuning.finalists import Choice
 from pinet_kedro.operations.tuning.study import Record
 from pinet_kedro.operations.tuning.trial import GROUPS
@@ -25,8 +23,7 @@ def render_tuning(
         Path(__file__).with_name("tuning.html.j2"),
         record=record,
         choice=choice,
-        plotlyjs=Markup(get_plotlyjs()),
-        figures={name: embed(name, figure) for name, figure in figures.items()},
+        figures=figures,
         groups=[
             {"label": GROUP_LABELS[group], "rows": [_finalist(row) for row in _of(finalists, group)]}
             for group in ("tail", "head", "all")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.tracking import Nested
+from pinet_kedro.operations.terminal import guard_terminal
 from pinet_kedro.operations.tuning.plan import Plan
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Workers:
 def _main(plan: Plan, nested: Nested | None, since: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _told_to_stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the command passes it on
+    guard_terminal()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for noisy, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(noisy).setLevel(level)
