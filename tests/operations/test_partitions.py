@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.retraining.config import Retraining
@@ -101,12 +102,28 @@ def test_a_taken_file_may_vanish(folder):
     assert list(delivery.contents()) == ["a.csv"]
 
 
-def test_a_broken_checkpoint_is_an_error_and_not_an_empty_one(folder):
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b"[]", b'["a.csv"]', b"null", b'{"a.csv": null}', b'{"a.csv": {"size": "9"}}', b"\xff\xfe\x00",
+     b'{"a.csv": {"size": 1, "mtime_ns": 2, "sha256": 3}}', None],
+    ids=repr,
+)  # fmt: skip
+def test_a_broken_checkpoint_is_an_error_and_not_an_empty_one(folder, content):
     deliver(folder, a=GOOD)
     confirmed(folder)
-    (folder / ".taken.json").write_text("{")
-    with pytest.raises(Exception, match=r"cannot be read\. Restore it"):
+    place = folder / ".taken.json"
+    if content is None:
+        place.unlink()
+        place.mkdir()
+    else:
+        place.write_bytes(content)
+    with pytest.raises(
+        DatasetError, match=r"\.taken\.json, the list of .* cannot be read.*Restore it, or remove it"
+    ) as error:
         dataset(folder).load()
+    # Kedro wraps what a dataset raises; the command line shows our sentence alone.
+    assert isinstance(error.value.__cause__, InputError)
+    assert place.is_dir() if content is None else place.read_bytes() == content
 
 
 def test_a_small_partition_is_good_and_a_bad_one_is_set_aside_with_its_report(folder):

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets.partitions import IncrementalDataset
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.datasets import TextDataset
@@ -19,6 +21,15 @@ from pinet_kedro.operations.provenance import plain
 _BLOCK = 2**20
 # Of a file that somebody is still writing, or that is none of ours.
 _UNFINISHED = (".part", ".tmp")
+
+
+class _Stamp(TypedDict):
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+_STAMPS = TypeAdapter(dict[str, _Stamp], config=ConfigDict(strict=True))
 
 
 @dataclass
@@ -99,11 +110,14 @@ class PartitionsDataset(IncrementalDataset):
         checkpoint = self._checkpoint
         try:
             # Kedro's own reading takes a broken checkpoint for none, and would take every partition once more.
-            return checkpoint.load() if checkpoint.exists() else {}
-        except DatasetError as error:
+            taken: dict[str, dict[str, Any]] = checkpoint.load() if checkpoint.exists() else {}
+            _STAMPS.validate_python(taken)
+            return taken
+        except (DatasetError, ValidationError) as error:
             raise InputError(
-                f"{checkpoint._describe()['filepath']}, the list of partitions already taken, cannot be read. Restore "
-                "it, or delete it to train on all files of the folder anew."
+                f"{checkpoint._describe()['filepath']}, the list of partitions already taken, cannot be read: it "
+                'should be {"<name>": {"size": …, "mtime_ns": …, "sha256": "…"}, …}. Restore it, or remove it to '
+                "train on all files of the folder anew."
             ) from error
 
     def _list_partitions(self) -> list[str]:
