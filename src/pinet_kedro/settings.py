@@ -8,6 +8,7 @@ from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
+from pinet_kedro.operations.lineage import ManifestHook
 from pinet_kedro.operations.retraining.hook import RetrainingGuard
 from pinet_kedro.operations.run_lock import RunLock
 from pinet_kedro.operations.terminal import guard_terminal
@@ -24,7 +25,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-HOOKS = (RunLock(), InputGuard(), RetrainingGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
+# The last of those that want to be first is called first: nothing new to train on ends a run before all else.
+HOOKS = (RunLock(), InputGuard(), ManifestHook(), RetrainingGuard(), AirflowConfiguration(), Narrator(), TrackingHook())
 # Beside an installed wheel there is no project for kedro-viz to write to, and it would warn of that.
 _IN_PROJECT = find_kedro_project(Path.cwd()) is not None
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",) if _IN_PROJECT else ("kedro-telemetry", "kedro-viz")

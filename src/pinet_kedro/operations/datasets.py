@@ -20,10 +20,10 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, TimestampUnit, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.download import check, fetch_movielens_100k
-from pinet_kedro.operations.whole_file import whole_file
+from pinet_kedro.operations.manifests import Signed, Source, content_hash, manifest_path
 
 
-class InteractionsDataset(AbstractDataset[Any, pd.DataFrame]):
+class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
     """Raw interactions from a file of any supported format, with the user's names for its columns."""
 
     def __init__(
@@ -63,7 +63,7 @@ class InteractionsDataset(AbstractDataset[Any, pd.DataFrame]):
         return self._filepath.exists() or self._fetch
 
 
-class SyntheticInteractionsDataset(AbstractDataset[Any, pd.DataFrame]):
+class SyntheticInteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
     """Raw interactions made up from a seed; needs no file and no network."""
 
     def __init__(self, metadata: dict[str, Any] | None = None, **settings: Any) -> None:
@@ -90,15 +90,13 @@ class SyntheticInteractionsDataset(AbstractDataset[Any, pd.DataFrame]):
         return True
 
 
-class _WholeFile:
+class _WholeFile(Signed):
     """Saves under a temporary name and renames: a run that is killed leaves the old file, never half of a new one."""
-
-    _filepath: Any
 
     def save(self, data: Any) -> None:
         final = self._filepath
         try:
-            with whole_file(Path(final)) as self._filepath:
+            with self._signed_file() as self._filepath:
                 super().save(data)  # type: ignore[misc]
         finally:
             self._filepath = final
@@ -116,7 +114,7 @@ class PlotlyDataset(_WholeFile, _PlotlyDataset):
     """A plotly figure as JSON."""
 
 
-class TextDataset(AbstractDataset[str, str]):
+class TextDataset(Signed, AbstractDataset[str, str]):
     """A text file, such as an HTML page."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -127,7 +125,7 @@ class TextDataset(AbstractDataset[str, str]):
         return self._filepath.read_text(encoding="utf-8")
 
     def save(self, data: str) -> None:
-        with whole_file(self._filepath) as part:
+        with self._signed_file() as part:
             part.write_text(data, encoding="utf-8")
 
     def _describe(self) -> dict[str, Any]:
@@ -137,7 +135,7 @@ class TextDataset(AbstractDataset[str, str]):
         return self._filepath.exists()
 
 
-class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
+class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
     """A table as Parquet, written batch by batch and there only when it is complete.
 
     What is saved is an iterable of pyarrow record batches with their `schema`; its `summary`, which may be complete
@@ -164,7 +162,7 @@ class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with whole_file(self._filepath) as part, pq.ParquetWriter(part, data.schema) as writer:
+        with self._signed_file() as part, pq.ParquetWriter(part, data.schema) as writer:
             waiting: list[pa.RecordBatch] = []
             for batch in data:
                 waiting.append(batch)
@@ -182,30 +180,30 @@ class StreamedParquetDataset(AbstractDataset[Any, pd.DataFrame]):
         return self._filepath.exists()
 
 
-class PydanticDataset(AbstractDataset[BaseModel, BaseModel]):
+class PydanticDataset(Signed, AbstractDataset[BaseModel, BaseModel]):
     """A typed value as JSON; `model` is the dotted name of its pydantic class."""
 
     def __init__(self, filepath: str, model: str, metadata: dict[str, Any] | None = None) -> None:
-        self._text = TextDataset(filepath)
-        self._filepath = self._text._filepath
+        self._filepath = Path(filepath)
         self._model = model
         self.metadata = metadata
 
     def load(self) -> BaseModel:
-        return load_obj(self._model).model_validate_json(self._text.load())
+        return load_obj(self._model).model_validate_json(self._filepath.read_text(encoding="utf-8"))
 
     def save(self, data: BaseModel) -> None:
-        self._text.save(data.model_dump_json(indent=2))
+        with self._signed_file() as part:
+            part.write_text(data.model_dump_json(indent=2), encoding="utf-8")
 
     def _describe(self) -> dict[str, Any]:
-        return {**self._text._describe(), "model": self._model}
+        return {"filepath": str(self._filepath), "model": self._model}
 
     def _exists(self) -> bool:
-        return self._text._exists()
+        return self._filepath.exists()
 
 
-class _Folder(AbstractDataset[Any, Any]):
-    """A folder that is replaced as a whole."""
+class _Folder(Signed, AbstractDataset[Any, Any]):
+    """A folder that is replaced as a whole, its manifest included."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -224,6 +222,8 @@ class _Folder(AbstractDataset[Any, Any]):
             shutil.rmtree(left_over, ignore_errors=True)
         part.mkdir(parents=True)
         self._write(data, part)
+        if self.recipe:
+            self._sign(self._filepath, manifest_path(part), content_hash(part))
         if self._filepath.exists():
             self._filepath.rename(self._old)
         part.rename(self._filepath)

@@ -106,6 +106,17 @@ class ExpectationGate:
                         f'"meta": {{"only_for": "{column}"}}.'
                     )
 
+    def record(self, content: str) -> None:
+        """Notes the sha256 of what was stored of the data that passed last, for whoever asks which data those were."""
+        path = self._folder() / "result.json"
+        if path.exists():  # Data Docs may not have been writable
+            outcome = json.loads(path.read_text(encoding="utf-8"))
+            TextDataset(str(path)).save(json.dumps({**outcome, "content": content}, indent=1))
+
+    def _folder(self) -> Path:
+        """Where the results of the suite are kept."""
+        return data_docs_index(self._data_docs).parent / Path(self._suite).stem
+
     def _message(self, subject: str, results: list[Any], problems: list[str]) -> str:
         rules = sum(len(result.results) for result in results)
         if not problems:
@@ -117,7 +128,7 @@ class ExpectationGate:
     def _write_docs(self, results: list[Any], tables: list[dict[str, Any]], message: str) -> str:
         """Where the pages are, in words. A page that cannot be written is no reason to refuse good data."""
         index = data_docs_index(self._data_docs)
-        folder = index.parent / Path(self._suite).stem
+        folder = self._folder()
         outcome = {
             "suite": folder.name,
             "success": all(result.success for result in results),

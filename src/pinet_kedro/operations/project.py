@@ -17,6 +17,12 @@ def project_folder() -> Path:
     return find_kedro_project(Path.cwd()) or Path.cwd()
 
 
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the project where it lies inside."""
+    folder = project_folder()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
 def parameters_of(name: str, model: type[_Section], env: str | None, **changes: Any) -> _Section:
     """The project's parameters `name` in an environment, some of them changed; `InputError` where they are wrong."""
     from kedro.framework.session import KedroSession
