@@ -8,6 +8,7 @@ import yaml
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.operations.benchmark import bench
 from pinet_kedro.operations.benchmark.bench import Bench, cells
 from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.plugins.config import PluginTraining
@@ -62,6 +63,19 @@ def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
     assert {path: path.stat().st_mtime_ns for path in files} == {path: written[path] for path in files}
     assert len(list(tmp_path.glob("*.parquet"))) == 4
     pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), first)
+
+
+def test_cells_of_other_code_are_named_and_computed_anew(tmp_path, prepared, monkeypatch, caplog):
+    config = Benchmark(seeds=(1,), methods={"base": METHODS["base"]})
+    run(tmp_path, prepared, config)
+    (cell,) = tmp_path.glob("*.parquet")
+    cell.rename(cell.with_name(f"{cell.stem.partition('-')[0]}.parquet"))  # as it was called before code counted
+    monkeypatch.setattr(bench, "method_version", lambda: "other")
+    with caplog.at_level("WARNING", logger="pinet_kedro"):
+        run(tmp_path, prepared, config)
+    assert "1 of these cells are in" in caplog.text
+    assert "(unknown; now other)" in caplog.text
+    assert len(list(tmp_path.glob("*.parquet"))) == len(list(tmp_path.glob("models/*"))) == 2
 
 
 def test_every_method_comes_alone_and_with_both_kinds_of_plugins(tmp_path, prepared):

@@ -6,6 +6,7 @@ import pytest
 
 from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.evaluation.trial import Trial
+from pinet_kedro.operations.manifests import FORMAT, Entry, Manifest
 from pinet_kedro.operations.promotion.config import Bound, Gates
 from pinet_kedro.operations.promotion.decision import Decision, Gate
 from pinet_kedro.operations.promotion.fresh_process import Answer
@@ -102,30 +103,40 @@ def test_slow_unvalidated_and_rolled_back_versions_fail():
 def write_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def write(suite, success, rows):
+    def write(suite, success, content=None):
         folder = tmp_path / "data/08_reporting/data_docs" / suite
         folder.mkdir(parents=True)
-        tables = [
-            {"results": [{"result": {}}, {"result": {"observed_value": "str"}}, {"result": {"observed_value": rows}}]}
-        ]
-        report = {"suite": suite, "success": success, "checked": "2026-01-01 10:00:00 UTC", "tables": tables}
+        report = {"suite": suite, "success": success, "checked": "2026-01-01 10:00:00 UTC", "content": content}
         (folder / "result.json").write_text(json.dumps(report))
 
     return write
 
 
+def made_from(events):
+    """The manifest of sequences that were made from clean events of this content."""
+    return Manifest(
+        format=FORMAT, dataset="sequences", content="s", place="sequences", configuration={},
+        lineage={"clean_events": Entry(content=events, place="clean_events.parquet", configuration={})},
+    )  # fmt: skip
+
+
 def test_validation_is_that_of_these_events(write_report):
-    assert not read_validation(90).passed
-    write_report("raw_events", True, 100)
-    write_report("clean_events", True, 90)
-    assert read_validation(90).passed
-    assert "not of these 91 events" in read_validation(91).measured
+    assert not read_validation(made_from("a")).passed
+    write_report("raw_events", True)
+    write_report("clean_events", True, "a")
+    assert read_validation(made_from("a")).passed
+    assert "not of these events" in read_validation(made_from("b")).measured
+
+
+def test_a_report_that_does_not_say_of_which_data_it_is_does_not_pass(write_report):
+    write_report("clean_events", True)
+    assert not read_validation(made_from("a")).passed
 
 
 def test_one_failed_suite_fails_the_validation(write_report):
-    write_report("raw_events", False, 100)
-    write_report("clean_events", True, 90)
-    found = read_validation(90)
+    write_report("raw_events", False)
+    write_report("clean_events", True, "a")
+    found = read_validation(made_from("a"))
     assert not found.passed
     assert "raw_events failed" in found.measured
 

@@ -10,6 +10,7 @@ from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.benchmark.config import Benchmark
+from pinet_kedro.operations.manifests import FORMAT, Manifest
 from pinet_kedro.pipeline_registry import DATA_STAGES, STAGES, register_pipelines
 from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_benchmark
 from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise
@@ -42,6 +43,9 @@ class Kept(MemoryDataset):
 def run_stages(parameters):
     """Everything that the stages up to the report make, each stage run alone on what the ones before it made."""
     known = {"raw_interactions": generate_interactions(SyntheticLog(users=80, items=40)), "parameters": parameters}
+    known["ranks_manifest"] = Manifest(
+        format=FORMAT, dataset="ranks", content="0", place="ranks", configuration={}, lineage={}
+    )
     known |= {f"params:{name}": value for name, value in parameters.items()}
     for stage in STAGES[:-1]:
         pipeline = register_pipelines()[stage]

@@ -1,8 +1,8 @@
 """Around a run: every stored dataset gets the recipe of its manifest, and inputs that do not fit the run stop it.
 
 A stored input fits when it is there, its content is what its manifest says, no two inputs were made from different
-versions of a third dataset, and it was made with the parameters and from the raw source that this run names. Inputs that
-were made by other code are a warning: most changes of code change no result, and a stored model must outlive an upgrade.
+versions of a third dataset, and it was made with the parameters and from the raw source that this run names. Inputs
+that were made by other code are a warning: most changes of code change no result, and a model must outlive an upgrade.
 """
 
 import logging
@@ -38,8 +38,9 @@ log = logging.getLogger("pinet_kedro")
 
 # They work on what is stored, whoever has made it; without --env they say nothing about where it should come from.
 _AS_STORED = {"registration", "promotion", "batch_inference"}
-# Where results are recorded and what a promotion asks: they make no difference to anything stored (and may hold secrets).
-_UNRECORDED = {"tracking", "promotion"}
+# Where results are recorded (it may hold secrets) and what a promotion asks: no difference to anything stored.
+# Nor does a node that takes all parameters, to show them, depend on each of them.
+_UNRECORDED = {"tracking", "promotion", "parameters"}
 # Recorded, but another value later is no contradiction: how a round of retraining went about its partitions, …
 _UNCHECKED = {"retraining"}
 _MACHINE = {"threads", "device", "workers"}  # … and settings of the machine
@@ -162,8 +163,8 @@ class _Run:
             raise InputError(f"{error}. {self._again([name])}.") from error
         if manifest.dataset != name or manifest.content != content_hash(path):
             raise InputError(
-                f"{shown(path)} is not what its manifest describes: it was changed, replaced or damaged, or the run that "
-                f"made it was killed. {self._again([name])}."
+                f"{shown(path)} is not what its manifest describes: it was changed, replaced or damaged, or the run "
+                f"that made it was killed. {self._again([name])}."
             )
         return manifest
 
@@ -174,13 +175,14 @@ class _Run:
         for name, was in entries.items():
             if was.node is None and (source := self._source(name)) is not None:
                 differences = _differences(was.configuration, source.description())
-                if not differences and not self._same_content(source, was):
-                    differences = [f"another content than that of {shown(source.place)} now"]
+                if not differences and source.place and not self._same_content(source.place, was):
+                    differences = ["its content is another one now"]
                 if differences:
                     stored = _earliest(name for name, entry in entries.items() if entry.node)
                     raise InputError(
-                        f"{entries[stored].place} was made from {was.place} with {_some(differences)}. "
-                        f"{self._again([stored])}, or name the source that it was made from (--env and --params)."
+                        f"{entries[stored].place} was made from {was.place}, which is not what this run names, "
+                        f"{source.shown}: {_some(differences)}. {self._again([stored])}, or name the source that it "
+                        "was made from (--env and --params)."
                     )
 
     def _source(self, name: str) -> Source | None:
@@ -190,10 +192,7 @@ class _Run:
             return None
         return source if isinstance(source, Source) else None
 
-    def _same_content(self, source: Source, was: Entry) -> bool:
-        path = source.place
-        if path is None:
-            return True
+    def _same_content(self, path: Path, was: Entry) -> bool:
         same_place = shown(path) == was.place
         if not path.is_file():
             return same_place or self._as_stored
@@ -231,16 +230,16 @@ class _Run:
             entry = entries[name]
             env = f" and repeat --env={entry.environment}" if entry.environment != self._env else ""
             raise InputError(
-                f"{entry.place} was made with {_some(stale[name])}. {self._again([name])}, or leave these parameters as "
-                f"they were{env if entry.environment else ''}."
+                f"{entry.place} was made with {_some(stale[name])}. {self._again([name])}, or leave these parameters "
+                f"as they were{env if entry.environment else ''}."
             )
 
     def _compare_code(self, entries: dict[str, Entry]) -> None:
         others = [entry for entry in entries.values() if entry.code and entry.code["source"] != self._code["source"]]
         if others:
             log.warning(
-                "%d of the stored datasets that this run reads or comes from were made by other code (such as %s: version "
-                "%s, git %s): this code might make them differently.",
+                "%d of the stored datasets that this run reads or comes from were made by other code (such as %s: "
+                "version %s, git %s): this code might make them differently.",
                 len(others), others[0].place, others[0].code["version"], others[0].code["git"],
             )  # fmt: skip
 

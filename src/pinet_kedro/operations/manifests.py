@@ -1,8 +1,8 @@
 """Manifests: what every stored dataset and model says of itself, written with it and read back before it is used.
 
-`<folder>/manifest.json`, or `<file>.manifest.json` beside a file. A folder is replaced together with its manifest; a file
-is replaced before its manifest, so that a crash in between leaves a content that its manifest does not describe, which
-is found out when it is read.
+`<folder>/manifest.json`, or `<file>.manifest.json` beside a file. A folder is replaced together with its manifest; a
+file is replaced before its manifest, so that a crash in between leaves a content that the manifest does not describe,
+which is found out when it is read.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kedro.io import AbstractDataset, DatasetError
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
@@ -23,7 +23,7 @@ from pinet_kedro.operations.project import shown
 from pinet_kedro.operations.whole_file import whole_file
 
 FORMAT = 1
-_FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 
 
 class Entry(Configuration):
@@ -39,7 +39,7 @@ class Entry(Configuration):
     node: str | None = None
     pipeline: str | None = None
     environment: str | None = None
-    code: dict[str, str] = {}
+    code: dict[str, str] = Field(default_factory=dict)
     made: str | None = None
     stamp: dict[str, int] | None = None
 
@@ -59,10 +59,14 @@ class Manifest(Entry):
         """The sha256 of the dataset and of each ancestor, by name."""
         return {name: entry.content for name, entry in sorted(self.entries().items())}
 
+    def tags(self) -> dict[str, str]:
+        """What a registered version says of the stored model that it is."""
+        return {"model.sha256": self.content, **{f"code.{key}": value for key, value in self.code.items()}}
+
 
 def manifest_path(path: Path) -> Path:
     """Where the manifest of what is stored at `path` stands."""
-    return path / _FILE if path.is_dir() else path.with_name(f"{path.name}.{_FILE}")
+    return path / MANIFEST_FILE if path.is_dir() else path.with_name(f"{path.name}.{MANIFEST_FILE}")
 
 
 def content_hash(path: Path) -> str:
@@ -70,7 +74,7 @@ def content_hash(path: Path) -> str:
     if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / _FILE)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / MANIFEST_FILE)
     told = [[p.relative_to(path).as_posix(), content_hash(p)] for p in files]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -81,7 +85,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         told = json.loads(place.read_text(encoding="utf-8"))
         if isinstance(told, dict) and told.get("format") != FORMAT:
-            raise InputError(f"{shown(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}")
+            raise InputError(
+                f"{shown(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}"
+            )
         return Manifest.model_validate(told)
     except FileNotFoundError:
         raise InputError(
@@ -99,6 +105,11 @@ class Source:
         """The file, if there is one."""
         return getattr(self, "_filepath", None)
 
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return shown(self.place) if self.place else type(self).__name__
+
     def description(self) -> dict[str, Any]:
         """What the catalog says of it, but for the place of its file: another one with the same content is the same."""
         told = {"type": type(self).__name__, **self._describe()}  # type: ignore[attr-defined]
@@ -110,9 +121,9 @@ class Source:
         description, path = self.description(), self.place
         if path is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-            return {name: Entry(content=content, place=f"'{name}'", configuration=description)}
-        found = Entry(content=content_hash(path), place=shown(path), configuration=description, stamp=stamp(path))
-        return {name: found}
+            return {name: Entry(content=content, place=self.shown, configuration=description)}
+        known = Entry(content=content_hash(path), place=self.shown, configuration=description, stamp=stamp(path))
+        return {name: known}
 
 
 def stamp(path: Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pinet_kedro.evaluation.drift import Drift
     from pinet_kedro.operations.inference.batch_inference import Recommendations
+    from pinet_kedro.operations.manifests import Manifest
     from pinet_kedro.operations.retraining.champion import Reign
     from pinet_kedro.operations.retraining.intake import Intake
     from pinet_kedro.operations.retraining.round import Start
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
 else:
-    Choice = Drift = Figure = FrozenScorers = Intake = Plan = Recommendations = Recommender = Record = Reign = Any
-    Start = Any
+    Choice = Drift = Figure = FrozenScorers = Intake = Manifest = Plan = Recommendations = Recommender = Record = Any
+    Reign = Start = Any
 
 __all__ = [
-    "Choice", "Drift", "Figure", "FrozenScorers", "Intake", "Plan", "Recommendations", "Recommender", "Record", "Reign",
-    "Start",
+    "Choice", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "Plan", "Recommendations", "Recommender",
+    "Record", "Reign", "Start",
 ]  # fmt: skip

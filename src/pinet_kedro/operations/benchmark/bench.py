@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,12 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.operations.datasets import ParquetDataset, RecommenderDataset
-from pinet_kedro.operations.provenance import plain
+from pinet_kedro.operations.provenance import method_version, plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.transfer_config import SeparateConfig, TransferConfig
+
+log = logging.getLogger("pinet_kedro")
 
 _TRANSFER: TypeAdapter[TransferConfig | None] = TypeAdapter(TransferConfig | None)
 
@@ -49,7 +52,8 @@ class Cell:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
 
     def model_name(self, data: str, strata: ReportingStrata) -> str:
-        """Name under which the trained model is stored; changes with the data and with all that training depends on."""
+        """Name under which the trained model is stored; changes with the data and with all that training depends on,
+        the code included."""
         told = plain(self.training)
         del told["threads"], told["device"]
         if self.joint:
@@ -62,12 +66,13 @@ class Cell:
 
     def name(self, data: str, strata: ReportingStrata) -> str:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
-        told = {"model": self.model_name(data, strata), "method": self.method, "strata": plain(strata)}
+        model, _, _ = self.model_name(data, strata).partition("-")  # the version of the code comes in once, at the end
+        told = {"model": model, "method": self.method, "strata": plain(strata)}
         return _digest({**told, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
 
 
 def _digest(told: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
 
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
@@ -125,12 +130,27 @@ class Bench:
         (`<method>+shared`, of the first variant). What an earlier run has stored is read, trained models included:
         other plugins do not train a backbone again.
         """
+        self._name_others(todo)
         missing = [cell for cell in todo if not self.ranks(cell).exists()]
         with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", desc="benchmark") as bar:
             for cell in self._finished(missing, workers):
                 bar.set_postfix_str(f"{cell} done")
                 bar.update()
         return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
+
+    def _name_others(self, todo: list[Cell]) -> None:
+        """Cells that other code has computed are no results of this one; they are left where they are, and named."""
+        wanted = {cell.name(self.hash, self.strata) for cell in todo}
+        cells = {name.partition("-")[0] for name in wanted}
+        others = [
+            p.stem for p in self.folder.glob("*.parquet") if p.stem.partition("-")[0] in cells and p.stem not in wanted
+        ]
+        if others:
+            versions = ", ".join(sorted({name.partition("-")[2] or "unknown" for name in others}))
+            log.warning(
+                "%d of these cells are in %s as other code has computed them (%s; now %s): they are not used, but "
+                "computed anew.", len(others), self.folder, versions, method_version(),
+            )  # fmt: skip
 
     def _finished(self, missing: list[Cell], workers: int) -> Iterator[Cell]:
         if workers == 1:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.evaluation.figures import percent, share, with_interval
 from pinet_kedro.evaluation.trial import Trial
 from pinet_kedro.operations.expectations import data_docs_index
+from pinet_kedro.operations.manifests import Manifest
 from pinet_kedro.operations.promotion.config import Bound, Gates
 from pinet_kedro.operations.promotion.decision import ROLLED_BACK_TAG, Gate
 from pinet_kedro.operations.promotion.fresh_process import Answer
@@ -43,8 +43,8 @@ def judge(
     )
 
 
-def read_validation(events: int) -> Gate:
-    """Whether the latest validation of every suite passed, and was that of the data with so many clean events."""
+def read_validation(manifest: Manifest) -> Gate:
+    """Whether the latest validation of every suite passed, and was that of the clean events behind these sequences."""
     asked = "all rules of the latest validation hold"
     reports = [
         json.loads(path.read_text(encoding="utf-8"))
@@ -54,20 +54,13 @@ def read_validation(events: int) -> Gate:
         return Gate(name="validation", passed=False, measured="no report: run data_validation", asked=asked)
     broken = [f"{report['suite']} failed, checked {report['checked']}" for report in reports if not report["success"]]
     clean = [report for report in reports if report["suite"] == "clean_events"]
-    # Of another log's validation, or of a newer one whose events are not indexed yet, the number would differ.
-    if not broken and not any(events in _counted(report) for report in clean):
-        broken = [
-            f"the reports are not of these {events:,} events: run activeness_stratification after data_validation"
-        ]
+    # Another log has another hash, and so has a newer one whose events are not indexed yet.
+    events = manifest.contents().get("clean_events")
+    if not broken and not any(report.get("content") == events for report in clean):
+        broken = ["the reports are not of these events: run activeness_stratification after data_validation"]
     newest = max(datetime.fromisoformat(report["checked"].removesuffix(" UTC")) for report in reports)
     passed = f"{len(reports)} suites passed, {newest:%Y-%m-%d %H:%M} UTC"
     return Gate(name="validation", passed=not broken, measured="; ".join(broken) or passed, asked=asked)
-
-
-def _counted(report: Mapping[str, Any]) -> set[int]:
-    """Numbers of rows that the rules about events have seen."""
-    results = [rule["result"] for rule in report["tables"][0]["results"]] if report["tables"] else []
-    return {found[key] for found in results for key in ("element_count", "observed_value") if key in found}
 
 
 def _gain(group: str, bound: Bound, trial: Trial | str) -> Gate:

@@ -14,6 +14,7 @@ from pinet_kedro.evaluation.drift import Drift, measure_drift, size
 from pinet_kedro.evaluation.page import day
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split, Splitting
+from pinet_kedro.operations.manifests import MANIFEST_FILE, Manifest
 from pinet_kedro.operations.promotion.decision import PROMOTED, Decision
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.aliases import CHAMPION
@@ -149,6 +150,7 @@ def _first_target(sequences: Sequences, split: Split) -> int:
 
 def register(
     model: "Recommender",
+    manifest: Manifest,
     evaluation: dict[str, Any],
     registry: Tracking,
     intake: Intake,
@@ -164,7 +166,8 @@ def register(
         if (found := version_of(tracking.connect(registry), registry.model, key, start.why)) is not None:
             log.info("Version %s was registered by a run that was interrupted; it is taken over.", found.version)
             return challenge(registry, str(found.version), found.run_id)
-        return register_model(model, evaluation, registry, tags, {PARTITIONS_FILE: intake.partitions})
+        files = {PARTITIONS_FILE: intake.partitions, MANIFEST_FILE: manifest.model_dump(mode="json")}
+        return register_model(model, evaluation, registry, tags | manifest.tags(), files)
 
 
 def finished_before(registry: Tracking, key: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -18,7 +19,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.project import project_folder
-from pinet_kedro.operations.provenance import plain
+from pinet_kedro.operations.provenance import method_version, plain
 from pinet_kedro.operations.registry.server import cause, public
 from pinet_kedro.operations.tuning.config import Tuning
 from pinet_kedro.operations.tuning.space import Space, build_space
@@ -28,6 +29,8 @@ from pinet_kedro.training.config import BackboneTraining
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
+
+log = logging.getLogger("pinet_kedro")
 
 # What may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
@@ -66,7 +69,7 @@ def _mapped(sequences: Any, split: Any, *others: Any) -> Data:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study: `name` changes with everything that a trial's result depends on, and with nothing else."""
+    """A study: `name` changes with all that a trial's result depends on, code included, and with nothing else."""
 
     config: Tuning
     training: BackboneTraining
@@ -92,7 +95,7 @@ class Plan:
             "tuning": {key: value for key, value in plain(self.config).items() if key not in _OPEN},
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-        return f"{'base' if self.config.joint else 'backbone'}-{digest}"
+        return f"{'base' if self.config.joint else 'backbone'}-{digest}-{method_version()}"
 
     @property
     def epochs(self) -> int:
@@ -135,6 +138,7 @@ class Plan:
         """The study, new or as it was left."""
         import optuna
 
+        self._name_others()
         directions: list[Literal["maximize"]] = ["maximize" for _ in self.metrics]
         with self._sentence():
             study = optuna.create_study(
@@ -143,6 +147,19 @@ class Plan:
             )  # fmt: skip
             study.set_metric_names(self.metrics)
             return study
+
+    def _name_others(self) -> None:
+        """The same study by other code is not resumed, for its trials are no results of this one; it is named."""
+        same = self.name.rpartition("-")[0]
+        if self.config.storage:
+            import optuna
+
+            with self._sentence():
+                names = optuna.get_all_study_names(self._storage())
+        else:
+            names = [path.stem for path in self.results.glob("*.journal")]
+        if others := sorted(n for n in names if n != self.name and (n == same or n.rpartition("-")[0] == same)):
+            log.warning("Trials by other code are not used, but left where they are: study %s.", ", ".join(others))
 
     def load(self) -> "Study":
         """The study that `create` has made, for a worker."""

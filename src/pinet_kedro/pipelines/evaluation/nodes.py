@@ -8,7 +8,7 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.pipelines.types import Figure, Recommender
+from pinet_kedro.pipelines.types import Figure, Manifest, Recommender
 
 
 def rank_targets(sequences: Sequences, split: Split, **models: Recommender) -> pd.DataFrame:
@@ -25,6 +25,7 @@ def rank_targets(sequences: Sequences, split: Split, **models: Recommender) -> p
 
 def evaluate(
     ranks: pd.DataFrame,
+    manifest: Manifest,
     sequences: Sequences,
     split: Split,
     strata: ReportingStrata,
@@ -32,7 +33,10 @@ def evaluate(
     cleaning: pd.DataFrame,
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The evaluation as `evaluation.json` stores it, and its metrics as a table."""
+    """The evaluation as `evaluation.json` stores it, and its metrics as a table.
+
+    `lineage` is the sha256 of the ranks and of everything stored that they were made from.
+    """
     from pinet_kedro.evaluation.comparison import compare, describe_data, describe_protocol, metrics_table
     from pinet_kedro.operations.provenance import plain, versions
 
@@ -41,6 +45,7 @@ def evaluate(
         "protocol": describe_protocol(strata, plain(parameters)),
         "data": describe_data(sequences, split, items, cleaning),
         "versions": versions(),
+        "lineage": manifest.contents(),
     }
     return evaluation, metrics_table(evaluation)
 

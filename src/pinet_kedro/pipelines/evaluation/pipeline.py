@@ -29,7 +29,7 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
             ),
             node(
                 evaluate,
-                ["ranks", "sequences", "split", "strata", "items", "cleaning_report", parameters],
+                ["ranks", "ranks_manifest", "sequences", "split", "strata", "items", "cleaning_report", parameters],
                 ["evaluation", "metrics"],
                 name="evaluate",
             ),

@@ -9,10 +9,12 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.promotion.config import Promotion
 from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.pipelines.types import Manifest
 
 
 def promote(
     sequences: Sequences,
+    manifest: Manifest,
     split: Split,
     strata: ReportingStrata,
     items: pd.DataFrame,
@@ -26,7 +28,7 @@ def promote(
     from pinet_kedro.operations.promotion.promotion import Newest, promote
     from pinet_kedro.operations.registry.server import sentence
 
-    newest = Newest(sequences, split, strata, items, read_validation(len(sequences.items)), notes)
+    newest = Newest(sequences, split, strata, items, read_validation(manifest), notes)
     undecided = (
         "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
         "the aliases that had begun."

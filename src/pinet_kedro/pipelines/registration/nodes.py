@@ -3,11 +3,14 @@
 from typing import Any
 
 from pinet_kedro.operations.registry.config import Tracking
-from pinet_kedro.pipelines.types import Recommender
+from pinet_kedro.pipelines.types import Manifest, Recommender
 
 
-def register(model: Recommender, evaluation: dict[str, Any], report: str, config: Tracking) -> dict[str, Any]:  # noqa: ARG001
+def register(
+    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], report: str, config: Tracking,  # noqa: ARG001
+) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
+    from pinet_kedro.operations.manifests import MANIFEST_FILE
     from pinet_kedro.operations.registry import tracking
     from pinet_kedro.operations.registry.registration import register_model
     from pinet_kedro.operations.registry.server import sentence
@@ -17,4 +20,6 @@ def register(model: Recommender, evaluation: dict[str, Any], report: str, config
         f"server answers again: {tracking.register_later()}"
     )
     with sentence(config.uri, later):
-        return register_model(model, evaluation, config)
+        return register_model(
+            model, evaluation, config, manifest.tags(), {MANIFEST_FILE: manifest.model_dump(mode="json")}
+        )

@@ -12,7 +12,7 @@ from pinet_kedro.operations.promotion.config import Promotion
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.retraining.config import Retraining
 from pinet_kedro.operations.retraining.partitions import Delivery, work_key
-from pinet_kedro.pipelines.types import Drift, Intake, Recommender, Reign, Start
+from pinet_kedro.pipelines.types import Drift, Intake, Manifest, Recommender, Reign, Start
 from pinet_kedro.training.config import BackboneTraining
 
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
@@ -62,26 +62,26 @@ def effective(parameters: dict[str, Any], start: Start) -> dict[str, Any]:
 
 
 def register(
-    model: Recommender, evaluation: dict[str, Any], registry: Tracking, sequences: Sequences, split: Split,
-    intake: Intake, start: Start, parameters: dict[str, Any],
+    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], registry: Tracking, sequences: Sequences,
+    split: Split, intake: Intake, start: Start, parameters: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.operations.retraining.round import register, trained_until
 
     key = work_key(intake.partitions, parameters)
-    return register(model, evaluation, registry, intake, start, trained_until(sequences, split), key)
+    return register(model, manifest, evaluation, registry, intake, start, trained_until(sequences, split), key)
 
 
 def promote(
-    sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, config: Promotion,
-    registry: Tracking, registered: dict[str, Any], start: Start,
+    sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, manifest: Manifest,
+    config: Promotion, registry: Tracking, registered: dict[str, Any], start: Start,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
     from pinet_kedro.pipelines.promotion.nodes import promote
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(sequences, split, strata, items, mine, registry, notes)
+    return promote(sequences, manifest, split, strata, items, mine, registry, notes)
 
 
 def conclude(

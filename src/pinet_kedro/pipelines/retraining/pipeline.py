@@ -43,13 +43,23 @@ def create_pipeline() -> Pipeline:
     after = [
         node(
             register,
-            ["pin_model", "evaluation", "params:tracking", "sequences", "split", "intake", "start", "parameters"],
+            [
+                "pin_model",
+                "pin_manifest",
+                "evaluation",
+                "params:tracking",
+                "sequences",
+                "split",
+                "intake",
+                "start",
+                "parameters",
+            ],
             "registered_version",
             name="register_challenger",
         ),
         node(
             promote,
-            [*data, "params:promotion", "params:tracking", "registered_version", "start"],
+            [*data, "sequences_manifest", "params:promotion", "params:tracking", "registered_version", "start"],
             ["promotion", "promotion_page"],
             name="judge_challenger",
         ),
