@@ -182,7 +182,7 @@ def unknown_format(path):
 
 DAMAGE = {
     "half an array": ("03_primary/split", corrupt_folder("test_at.npy"), "is not what its manifest describes"),
-    "half of the weights": ("06_models/base", corrupt_folder("backbone.safetensors"), "is not what its manifest"),
+    "half of the weights": ("06_models/base", corrupt_folder("weights.safetensors"), "is not what its manifest"),
     "half a table": ("04_feature/items.parquet", truncate, "is not what its manifest describes"),
     "an edited value": ("04_feature/strata.json", edit, "is not what its manifest describes"),
     "another model in its place": ("06_models/pin", swap, "is not what its manifest describes"),
