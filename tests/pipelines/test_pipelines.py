@@ -18,6 +18,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 PARAMETERS = {
+    "exclude_seen": True,
     "cleaning": Cleaning(),
     "splitting": Splitting(),
     "stratification": Stratification(),
