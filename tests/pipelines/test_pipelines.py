@@ -7,7 +7,7 @@ from plotly.graph_objects import Figure
 
 from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.interactions.events import Cleaning
-from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.operations.benchmark.config import Benchmark
 from pinet_kedro.operations.manifests import FORMAT, Manifest
@@ -18,7 +18,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 PARAMETERS = {
-    "exclude_seen": True,
+    "exclude_seen": ExcludeSeen(True),
     "cleaning": Cleaning(),
     "splitting": Splitting(),
     "stratification": Stratification(),
