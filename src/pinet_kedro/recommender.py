@@ -16,6 +16,7 @@ from torch import Tensor
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
+from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity
@@ -150,7 +151,8 @@ class Recommender:
     ) -> list[tuple[list[str], list[float], str]]:
         """For every history of raw item ids, oldest first: the best k raw item ids, their scores, and the user's
         stratum ('head' or 'tail'). `exclude_seen` is the model's policy unless it is given. `exclude` has, for every
-        history, items that are not offered; ids that the model does not know are skipped."""
+        history, items that are not offered; ids that the model does not know are skipped. '7.0' and 7 are the id '7'
+        (`interactions/ids.py`)."""
         if not histories:
             return []
         known = [self._numbers(history) for history in histories]
@@ -176,7 +178,7 @@ class Recommender:
         return answers
 
     def _numbers(self, items: list[str]) -> list[int]:
-        return [self._index[item] for item in items if item in self._index]
+        return [self._index[item] for item in spell_ids(items) if item in self._index]
 
     def save(self, folder: Path) -> None:
         """Writes `weights.safetensors`, `items.json` and `recommender.json` into an existing folder."""
@@ -204,7 +206,7 @@ class Recommender:
     def load(cls, folder: Path) -> "Recommender":
         """The recommender that `save` wrote; nothing in the folder can execute code."""
         description = json.loads((folder / "recommender.json").read_text(encoding="utf-8"))
-        item_ids = np.array(json.loads((folder / "items.json").read_text(encoding="utf-8")), dtype=object)
+        item_ids = _spelled(json.loads((folder / "items.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "weights.safetensors")
         config: BackboneConfig = TypeAdapter(BackboneConfig).validate_python(description["backbone"])
         backbone = build_backbone(config, len(item_ids))
@@ -227,6 +229,12 @@ class Recommender:
             plugins=plugins,
             exclude_seen=description.get("exclude_seen", True),  # versions without the field were served so
         )
+
+
+def _spelled(item_ids: list[str]) -> np.ndarray:
+    """The ids in today's spelling, which a model of an earlier version may not have ('7.0' for 7)."""
+    spelled = spell_ids(item_ids)
+    return np.array(spelled if len(set(spelled)) == len(item_ids) else item_ids, dtype=object)
 
 
 def block_users(n_items: int) -> int:

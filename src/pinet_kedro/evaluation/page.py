@@ -5,7 +5,6 @@ import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from pinet_kedro.evaluation.figures import share
+from pinet_kedro.interactions.times import in_nanoseconds, iso
 from pinet_kedro.printable import printable
 
 _HERE = Path(__file__).parent
@@ -90,9 +90,9 @@ def count(value: int | None) -> str:
     return _NONE if value is None else f"{value:,}"
 
 
-def day(seconds: int | None) -> str:
-    """The date of a time (UTC), or a dash."""
-    return _NONE if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+def day(time: int | None) -> str:
+    """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
+    return _NONE if time is None else iso(in_nanoseconds(time))[:10]
 
 
 def _share(value: float | None) -> str:

@@ -5,6 +5,7 @@ import pandas as pd
 from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
+from pinet_kedro.interactions.times import SECOND
 
 
 class SyntheticLog(Configuration):
@@ -21,7 +22,7 @@ class SyntheticLog(Configuration):
 
 
 def generate_interactions(config: SyntheticLog) -> pd.DataFrame:
-    """Raw events `user_id, item_id, timestamp, rating`, in the order of time.
+    """Raw events `user_id, item_id, timestamp` (ns), `rating`, in the order of time.
 
     Every item has `followers` successors; with probability `planted` the next event is one of them, otherwise an item
     drawn by popularity (Zipf). All users advance together, so the loop is over positions and not over users.
@@ -57,7 +58,7 @@ def generate_interactions(config: SyntheticLog) -> pd.DataFrame:
         {
             "user_id": _names("u", config.users).take(user[order]),
             "item_id": _names("i", config.items).take(items[order]),
-            "timestamp": pd.array(time[order], dtype="Int64"),
+            "timestamp": pd.array(time[order] * SECOND, dtype="Int64"),
             "rating": rating[order],
         }
     )

@@ -17,8 +17,9 @@ from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
 from pydantic import BaseModel, ValidationError
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Columns, TimestampUnit, read_interactions
+from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.interactions.times import check_unit
 from pinet_kedro.operations.download import check, fetch_movielens_100k
 from pinet_kedro.operations.manifests import Signed, Source, content_hash, manifest_path
 
@@ -29,8 +30,8 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
     def __init__(
         self,
         filepath: str | None,
-        columns: dict[str, str | None] | None = None,
-        timestamp_unit: TimestampUnit = "auto",
+        columns: dict[str, str | int | None] | None = None,
+        timestamp_unit: str = "auto",
         fetch: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -38,11 +39,11 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         if not filepath:
             raise InputError("which file? Say --params=filepath=events.csv,user=…,item=…,timestamp=…")
         self._filepath = Path(filepath).expanduser()
-        self._unit = timestamp_unit
+        self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
         self.metadata = metadata
         try:
-            self._columns = Columns.model_validate({k: v for k, v in (columns or {}).items() if v})
+            self._columns = Columns.model_validate({k: v for k, v in (columns or {}).items() if v not in (None, "")})
         except ValidationError as error:
             raise InputError(f"the columns declared for {filepath} are wrong: {error}") from error
 

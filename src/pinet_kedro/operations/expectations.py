@@ -22,6 +22,7 @@ from kedro.io import DatasetError
 
 from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.interactions.codes import encode
+from pinet_kedro.interactions.times import DAY, PER_SECOND, SECOND, iso
 from pinet_kedro.operations.datasets import TextDataset
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.suites import SuiteError, ValidationFailedError, columns_of, read_suites
@@ -34,7 +35,6 @@ logging.getLogger("great_expectations").addHandler(logging.NullHandler())
 
 DATA_DOCS = "data/08_reporting/data_docs"
 
-_DAY = 86_400
 _ROWS = 3  # offending rows shown for a rule
 _PAGE_ROWS = 20  # … and on its page
 _RULES = 10  # broken rules shown in a message
@@ -158,6 +158,7 @@ class _Origin:
         self.names = {canonical: one_line(str(name)) for canonical, name in names.items()}
         self.present = [one_line(str(name)) for name in known.get("present") or data.columns]
         self.unreadable = {row + 1: text for row, text in known.get("unreadable", ())}
+        self.unit: str | None = known.get("unit")
         self.kinds = {kind for kind in ("clock", "log") if known.get(kind, True)}
 
     def name(self, column: str) -> str:
@@ -235,7 +236,7 @@ def _check(suite: dict[str, Any], frame: pd.DataFrame, origin: _Origin) -> Any:
         found = batch.get_batch({"dataframe": table}).validate(
             gx.ExpectationSuite(**{**suite, "expectations": some}),
             result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
-            expectation_parameters={"now": int(datetime.now(UTC).timestamp()) + _DAY},
+            expectation_parameters={"now": int(datetime.now(UTC).timestamp()) * SECOND + DAY},
         )
         results.append(found)
     result = _together(results)
@@ -350,25 +351,22 @@ def _problem(rule: Any, table: str, frame: pd.DataFrame, origin: _Origin, suite:
 
 
 def _row(frame: pd.DataFrame, row: int, table: str, origin: _Origin) -> str:
-    """One row under the user's own column names, with the original text of a time that could not be read."""
+    """One row under the user's own column names, with the text of a time that could not be read in the source."""
     shown = []
     for column, value in frame.iloc[row - 1].items():
         name = str(column)
-        if name == "timestamp" and pd.isna(value) and row in origin.unreadable:
+        if name == "timestamp" and row in origin.unreadable:
             value = origin.unreadable[row]
         text = "missing" if pd.isna(value) else repr(_short(value)) if isinstance(value, str) else f"{value:.16g}"
         if name == "timestamp" and "clock" in origin.kinds and not isinstance(value, str) and not pd.isna(value):
-            text += f" s ({_when(int(value))})"
+            text = _when(int(value), origin.unit)
         shown.append(f"{_short(origin.name(name))}={text}")
     return f"row {row}: {', '.join(shown)}" if table == "events" else ", ".join(shown)
 
 
-def _when(seconds: int) -> str:
-    """The date of a clock reading; of one beyond the calendar, the year."""
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-    except (ValueError, OverflowError, OSError):
-        return f"year {1970 + seconds // 31_556_952}"
+def _when(time: int, unit: str | None) -> str:
+    """A time in nanoseconds as the number of the source, where that has numbers, and as a date."""
+    return iso(time) if unit is None else f"{time * PER_SECOND[unit] / SECOND:.19g} {unit} ({iso(time)})"
 
 
 def _short(value: object, length: int = 40) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.times import in_nanoseconds
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.aliases import CHAMPION, read_aliases
 from pinet_kedro.operations.registry.config import Tracking
@@ -29,7 +30,7 @@ KEY, UNTIL, START, SPLIT, TRAINED_ON = (
 @dataclass(frozen=True)
 class Champion:
     """A version and its model. `partitions` (id -> sha256) are those that it was trained on and `until` is the time of
-    the newest event that its backbone has learnt from; both are None of a version that retraining has not made."""
+    the newest event that its backbone has learnt from (ns); both are None of a version that retraining has not made."""
 
     version: str
     recommender: "Recommender"
@@ -71,7 +72,11 @@ def _read_champion(registry: Tracking) -> Reign:
         with tempfile.TemporaryDirectory() as folder:
             partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
     until = found.tags.get(UNTIL)
-    return Reign(Champion(version, recommender, partitions, None if until is None else int(until), dict(found.tags)))
+    return Reign(
+        Champion(
+            version, recommender, partitions, None if until is None else in_nanoseconds(int(until)), dict(found.tags)
+        )
+    )
 
 
 def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:

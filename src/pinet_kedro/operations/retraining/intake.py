@@ -10,6 +10,8 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import spelled
+from pinet_kedro.interactions.times import in_nanoseconds
 from pinet_kedro.operations.expectations import ExpectationGate
 from pinet_kedro.operations.project import project_folder
 from pinet_kedro.operations.retraining.config import Retraining
@@ -22,7 +24,7 @@ _NAMES = 5
 
 
 class Arrival(Configuration):
-    """One new partition. `first` and `last` are the times of its events, seconds since 1970."""
+    """One new partition. `first` and `last` are the times of its events, nanoseconds since 1970."""
 
     id: str
     accepted: bool
@@ -94,13 +96,19 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
 
 def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str]) -> pd.DataFrame:
     """Events of these partitions in the order of their names, whatever order they came in, as one raw table."""
-    events = pd.concat([accepted[name]() for name in sorted(names)], ignore_index=True)
+    events = pd.concat([_as_read_now(accepted[name]()) for name in sorted(names)], ignore_index=True)
     columns = list(events.columns)
     events.attrs = {
         "file": f"{len(names)} partitions", "columns": dict(zip(columns, columns, strict=True)), "present": columns,
         "unreadable": [], "clock": True,
     }  # fmt: skip
     return events
+
+
+def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
+    """A stored partition; earlier versions stored seconds, and '7.0' for the id 7."""
+    ids = {name: spelled(events[name], f"stored {name}") for name in ("user_id", "item_id")}
+    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
 
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:

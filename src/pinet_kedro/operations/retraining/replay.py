@@ -59,7 +59,9 @@ def _replay(config: Replay) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for number, (name, part) in enumerate(periods, 1):
         place = sandbox / "data/01_raw/interactions" / f"{name}.parquet"
-        ParquetDataset(filepath=str(place)).save(part.rename(columns=columns))
+        # Dates, which are read alike whatever unit the partitions of the project have.
+        dated = part.assign(timestamp=_moments(part))
+        ParquetDataset(filepath=str(place)).save(dated.rename(columns=columns))
         rows.append({"period": name, "events": len(part), **_run(config, sandbox, name)})
         log.info("[%d/%d] %s", number, len(periods), line(rows[-1]))
         _store(pd.DataFrame(rows), config)
@@ -68,9 +70,13 @@ def _replay(config: Replay) -> pd.DataFrame:
 
 def cut(events: pd.DataFrame, every: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The periods that have events, by name and in order, each with its events in the order of the log."""
-    period = pd.to_datetime(events["timestamp"].astype("int64"), unit="s").dt.to_period(FREQUENCIES[every])
+    period = _moments(events).dt.to_period(FREQUENCIES[every])
     for name, part in events.groupby(period.astype(str).str.replace("/", "_"), sort=True):
         yield str(name), part
+
+
+def _moments(events: pd.DataFrame) -> pd.Series:
+    return pd.to_datetime(events["timestamp"].astype("int64"), unit="ns")
 
 
 def line(row: dict[str, Any]) -> str:

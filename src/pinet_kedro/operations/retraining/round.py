@@ -88,7 +88,7 @@ def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.Da
 
 
 def trained_until(sequences: Sequences, split: Split) -> int:
-    """Time of the newest event that a backbone learns from."""
+    """Time of the newest event that a backbone learns from, in nanoseconds."""
     return int(sequences.timestamps[split.in_training(sequences)].max())
 
 

@@ -1,0 +1,163 @@
+"""One id, one spelling, in every file format and in every request.
+
+An id is text. A whole number is written without a point: 7, 7.0 (what an integer column becomes that once held a null)
+and '7.0' are all '7'; '007' is another id. White space around an id does not belong to it.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pinet_kedro.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_EXACT = 2**53  # below, a float holds every whole number; here and above two of them may have become one
+_WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
+_EXPONENT = r"^[+-]?[0-9]+\.?[0-9]*[eE][+-]?[0-9]+$"
+_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+|nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity)$"
+_NO_WHOLE_NUMBER = r"\.[0-9]*[1-9]|[Nn]|[Ii]"  # among values that match _NUMBER
+_CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
+_WHOLE_PYTHON = re.compile(_WHOLE)
+_BLOCK = 2**20
+# Bytes of text whose spelling may have to change, or that may be no id.
+_SUSPECT = np.zeros(256, bool)
+_SUSPECT[[*range(33), 127, ord("."), ord("+"), *range(128, 256)]] = True
+_LETTERS = np.zeros(256, bool)
+_LETTERS[[*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1)]] = True
+_LETTERS_OF_NO_NUMBER = frozenset(b"naifntyNAIF")
+
+
+def spell_ids(ids: Iterable[object]) -> list[str]:
+    """The ids of a request, as they are spelled in the training data. Raises `InputError` for what is no id."""
+    return [_spelled(value) for value in ids]
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, str):
+        text = value.strip()
+        # The test for the point is quick, and nearly all ids stop here.
+        return match[1] if "." in text and (match := _WHOLE_PYTHON.match(text)) else text
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    raise InputError(f"{str(value)[:60]!r} is no id: an id is text or a whole number.")
+
+
+def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """The ids as text, nulls kept; blank ones are null. `where` names file and column.
+
+    Raises `InputError` where a value is no id, or has lost digits on its way through a float.
+    """
+    kind = ids.type
+    if isinstance(kind, pa.BaseExtensionType):
+        ids = pa.chunked_array([chunk.storage for chunk in ids.chunks], kind.storage_type)
+        kind = ids.type
+    if pa.types.is_dictionary(kind):
+        ids = ids.cast(kind.value_type)
+        kind = ids.type
+    if pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return ids.cast(pa.string())
+    if pa.types.is_floating(kind):
+        return _whole(ids.cast(pa.float64()), where).cast(pa.string())
+    if pa.types.is_decimal(kind):
+        return _text(ids.cast(pa.string()), where)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _text(ids, where)
+    if kind in (pa.binary(), pa.large_binary(), pa.string_view()):
+        try:
+            return _text(ids.cast(pa.string()), where)
+        except pa.ArrowInvalid:
+            pass
+    raise InputError(
+        f"{where} holds values of type {kind}, which are no ids: an id is text or a whole number. Name another column, "
+        "or write the ids as text."
+    )
+
+
+def _whole(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    values = ids.to_numpy(zero_copy_only=False)
+    given = ids.is_valid().to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        wrong = given & ~((values == np.floor(values)) & (np.abs(values) < _EXACT))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise _no_number(where, row, f"{values[row]:.17g}")
+    return ids.cast(pa.int64())
+
+
+def _no_number(where: str, row: int, text: str) -> InputError:
+    return InputError(
+        f"{where}, row {row + 1}: {text} is no id: an id is text or a whole number, and a floating-point number above "
+        "2^53 has lost digits. Name the column of ids, or write it as text or integers."
+    )
+
+
+def _text(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    found = _bytes(ids)
+    letters = frozenset(np.flatnonzero(found & _LETTERS).tolist())
+    if not (found & _SUSPECT).any() and (not letters or letters - _LETTERS_OF_NO_NUMBER):
+        return pc.if_else(pc.equal(ids, ""), None, ids) if pc.any(pc.equal(ids, "")).as_py() else ids
+    encoded = ids.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):  # more text than one array holds
+        encoded = encoded.unify_dictionaries()
+    parts = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    if not parts:
+        return ids
+    raw = parts[0].dictionary
+    trimmed = pc.utf8_trim_whitespace(raw)
+
+    def refuse(wrong: pa.Array, why: str) -> None:
+        if pc.any(wrong).as_py():
+            code = pc.index(wrong, True).as_py()
+            row = pc.index(pa.chunked_array([part.indices for part in parts]), code).as_py()
+            raise InputError(f"{where}, row {row + 1}: {raw[code].as_py()[:60]!r} is no id: {why}")
+
+    def match(pattern: str) -> pa.Array:
+        return pc.match_substring_regex(trimmed, pattern)
+
+    refuse(match(_CONTROL), "it has a line break or another control character in it. Is a quotation mark not closed?")
+    lost = "its digits were lost in a floating-point number. Write ids as text or as integers."
+    refuse(pc.and_(match(_EXPONENT), match(r"[.+]")), lost)
+    beyond = [text is not None and _beyond(text) for text in pc.if_else(match(_WHOLE), trimmed, None).to_pylist()]
+    refuse(pa.array(beyond, pa.bool_()), lost)
+    blank = pc.equal(trimmed, "")
+    if pc.all(pc.or_(match(_NUMBER), blank)).as_py():
+        refuse(match(_NO_WHOLE_NUMBER), "all values are numbers, and this is no whole one. Name the column of ids.")
+    spelled = pc.if_else(blank, None, pc.replace_substring_regex(trimmed, _WHOLE, r"\1"))
+    _tell(raw, spelled, where)
+    return pa.chunked_array([spelled.take(part.indices) for part in parts], spelled.type)
+
+
+def _beyond(whole: str) -> bool:
+    return abs(int(whole.partition(".")[0])) >= _EXACT
+
+
+def _bytes(ids: pa.ChunkedArray) -> np.ndarray:
+    """Which bytes the texts have in them (bool, 256)."""
+    found = np.zeros(256, bool)
+    for chunk in ids.chunks:
+        if (buffer := chunk.buffers()[2]) is None:
+            continue
+        data = np.frombuffer(buffer, np.uint8)
+        for start in range(0, len(data), _BLOCK):
+            found |= np.bincount(data[start : start + _BLOCK], minlength=256) > 0
+    return found
+
+
+def _tell(raw: pa.Array, spelled: pa.Array, where: str) -> None:
+    """Logs how many ids were written in more than one way."""
+    names = spelled.drop_null()
+    counts = names.value_counts()
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        first = raw.filter(pc.fill_null(pc.equal(spelled, twice[0]), False)).to_pylist()
+        shown = " and ".join(repr(name[:40]) for name in first[:2])
+        log.warning(
+            "%s: %d ids are written in more than one way, such as %s; each counts as one.", where, len(twice), shown
+        )
