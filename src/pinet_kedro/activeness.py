@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field, model_validator
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Count, Stored
 from pinet_kedro.errors import InputError
 
 
@@ -21,7 +21,7 @@ class Stratification(Configuration):
     rule: Literal["quantile", "pareto", "thresholds"] = "quantile"
     strata: int = Field(5, ge=2, le=50, description="quantile: number of strata of about equally many users")
     head_share: float = Field(0.2, gt=0, lt=1, description="pareto, and every report: share of users in the head")
-    thresholds: tuple[int, ...] = Field((), description="thresholds: least events of strata 2, 3, …, rising")
+    thresholds: tuple[Count, ...] = Field((), description="thresholds: least events of strata 2, 3, …, rising")
 
     @model_validator(mode="after")
     def _rising(self) -> "Stratification":
@@ -30,7 +30,7 @@ class Stratification(Configuration):
         return self
 
 
-class Strata(Configuration):
+class Strata(Stored):
     """K strata: stratum a (0 = least active) holds the users with `thresholds[a-1] <= events < thresholds[a]`."""
 
     thresholds: tuple[int, ...]
@@ -50,7 +50,7 @@ class Strata(Configuration):
         return [f"{text} events" for text in bounded] + [f"{lows[-1]}+ events"]
 
 
-class ReportingStrata(Configuration):
+class ReportingStrata(Stored):
     """The strata of a run: those the aggregation trains on, and those every report uses."""
 
     training: Strata

@@ -4,7 +4,6 @@ Exit codes of a promotion: 0 promoted, 3 refused, 1 error, 2 wrong usage.
 """
 
 import functools
-import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,13 +12,18 @@ from typing import Any
 
 import click
 from kedro import KedroDeprecationWarning
-from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import KedroCliError
+from kedro.framework.project import pipelines
 from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
+from kedro.utils import load_obj
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pinet_kedro import __version__
+from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import REFUSED_EXIT, InputError, NothingToDo
 from pinet_kedro.printable import printable
 
@@ -34,15 +38,6 @@ def _cause(error: BaseException) -> BaseException:
     """The error in the chain that was written for the user, or the error itself."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, InterpolationResolutionError) and (name := re.search(r"variable '(\w+)' not", str(link))):
-            return InputError(
-                f"The environment variable {name[1]} is not set; the configuration takes a value from it."
-            )
-        if isinstance(link, MissingConfigException):
-            return InputError(
-                f"There is no configuration here ({link}). Go to the folder that holds conf/, or unpack the archive of "
-                "conf/ that `kedro package` has made beside the wheel."
-            )
         if isinstance(link, InputError | DataValidationError):
             return link
         link = link.__cause__ or link.__context__
@@ -58,16 +53,25 @@ def _sentences() -> Iterator[None]:
         _say(reason)
     except Exception as error:
         cause = _cause(error)
+        if _of_memory(cause):
+            raise click.ClickException(
+                f"The memory was not enough ({(str(cause) or 'MemoryError').splitlines()[0]}). Lower what takes most "
+                "of it: backbone_training.backbone.width and max_length, backbone_training.schedule.batch_users, "
+                "plugin_training.rank and the numbers of candidates and factors."
+            ) from error
         known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
-        if not isinstance(cause, known) and not str(error).startswith("Failed to find the pipeline"):
+        if not isinstance(cause, known):
             raise  # a defect of ours: the traceback is what helps
-        # pydantic ends each complaint with the address of a page about the kind of error.
-        message = re.sub(r"\n\s*For further information visit \S+", "", str(cause))
-        raise click.ClickException(printable(message)) from error
+        raise click.ClickException(printable(str(cause))) from error
 
 
 def _say(text: object) -> None:
     click.echo(printable(str(text)))
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Whether numpy or torch, which has no exception of its own on a CPU, got no memory."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error))
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
@@ -75,6 +79,7 @@ def _run(**options: Any) -> Any:
     # Kedro 1.7 deprecates --pipeline for --pipelines; both are fine here.
     warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
     with _sentences():
+        _check_selection(options)
         outputs = kedro_run.callback(**options)  # type: ignore[misc]
         if "promotion" in outputs:
             _end_with(outputs["promotion"].load())
@@ -93,7 +98,64 @@ def _end_with(promotion: dict[str, Any]) -> None:
         click.get_current_context().exit(REFUSED_EXIT)
 
 
-run = click.Command("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
+# Options of `kedro run` that select nodes, with the argument of `Pipeline.filter` that they become.
+_SELECTIONS = {
+    "tags": "tags", "from_nodes": "from_nodes", "to_nodes": "to_nodes", "node_names": "node_names",
+    "from_inputs": "from_inputs", "to_outputs": "to_outputs", "namespaces": "node_namespaces",
+}  # fmt: skip
+
+
+def _check_selection(options: dict[str, Any]) -> None:
+    """Raises `InputError` for a pipeline, a node, a dataset, a tag or a runner that does not exist."""
+    names = [options["pipeline"]] if options["pipeline"] else options["pipelines"]
+    for name in names:
+        if name not in pipelines:
+            known = sorted(set(pipelines) - {"__default__"})
+            raise InputError(f"there is no pipeline '{name}'; {did_you_mean(name, known)}there are {', '.join(known)}.")
+    chosen = sum((pipelines[name] for name in names or ["__default__"]), start=Pipeline([]))
+    kinds = {
+        "tags": {tag for node in chosen.nodes for tag in node.tags},
+        "from_nodes": {node.name for node in chosen.nodes},
+        "from_inputs": chosen.datasets(),
+        "namespaces": {node.namespace for node in chosen.nodes if node.namespace},
+    }
+    kinds |= {"to_nodes": kinds["from_nodes"], "node_names": kinds["from_nodes"], "to_outputs": kinds["from_inputs"]}
+    for option in _SELECTIONS:
+        for name in options[option]:
+            if name not in kinds[option]:
+                said = option.removesuffix("_names").replace("_", "-") + ("s" if option == "node_names" else "")
+                raise InputError(
+                    f"--{said}={name}: the pipeline has no such name; {did_you_mean(name, kinds[option])}there are "
+                    f"{', '.join(sorted(kinds[option])) or 'none'}."
+                )
+    if not chosen.filter(**{argument: options[option] or None for option, argument in _SELECTIONS.items()}).nodes:
+        raise InputError("no node is left: the options that select nodes exclude each other.")
+    try:
+        load_obj(options["runner"] or "SequentialRunner", "kedro.runner")
+    except (AttributeError, ImportError, ValueError) as error:
+        raise InputError(
+            f"--runner={options['runner']}: there is no such runner; there are SequentialRunner, ThreadRunner and "
+            "ParallelRunner."
+        ) from error
+
+
+class _Run(click.Command):
+    """Kedro's options, of which those that it cannot read are wrong usage (exit code 2) and no defect."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, arguments)
+        except KedroCliError as error:
+            raise click.UsageError(error.message, context) from error
+        except (OmegaConfBaseException, YAMLError, ValueError, KeyError, OSError) as error:
+            raise click.UsageError(
+                f"--params or --config cannot be read: {str(error).splitlines()[0]}. Parameters are written "
+                "name=value,section.name=value; in a list or section of its own, values are as in YAML.",
+                context,
+            ) from error
+
+
+run = _Run("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
 cli.add_command(run)
 
 _env = click.option("--env", "-e", help="Kedro environment.")

@@ -1,13 +1,22 @@
-"""The base of every typed configuration: frozen, and helpful about names that it does not know."""
+"""The bases of every typed value, and the types of settings that occur again and again.
+
+Nothing is converted in silence: `"3"`, `true` and `3.7` are no whole numbers; `nan` and `inf` are
+no numbers. Every whole number has an upper bound, which is what numpy, torch and the clock can take. What a machine can
+take depends on the data, and is checked where they are known (`training/memory.py`).
+"""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+LARGEST = 2**31 - 1  # of a C int, in which several libraries count
+_DAY_S = 86_400
+_LONGEST_TEXT = 1000
 
 
-class Configuration(BaseModel):
-    """Settings that a user may change, as `conf/` holds them."""
+class Stored(BaseModel):
+    """A typed result, as it is stored and read again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,7 +26,71 @@ class Configuration(BaseModel):
         if isinstance(data, dict):
             for name in data:
                 if name not in cls.model_fields:
-                    near = get_close_matches(str(name), cls.model_fields, 1)
-                    hint = f"did you mean '{near[0]}'? " if near else ""
+                    hint = did_you_mean(str(name), cls.model_fields)
                     raise ValueError(f"'{name}' is no setting here; {hint}there are {', '.join(cls.model_fields)}")
         return data
+
+
+class Configuration(Stored):
+    """Settings that a user may change, as `conf/` holds them."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        """YAML and JSON know lists; strictly read, they are no tuples."""
+        if not isinstance(data, dict):
+            return data
+        of_tuples = {name for name, field in cls.model_fields.items() if "tuple[" in str(field.annotation)}
+        return {name: _tuples(value) if name in of_tuples else value for name, value in data.items()}
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return {key: _tuples(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """'did you mean …? ' where something known is like the name, otherwise nothing."""
+    near = get_close_matches(name, list(known), 1)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def _readable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty or blank")
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"must have at most {_LONGEST_TEXT:,} characters, has {len(text):,}")
+    if not text.isprintable():
+        raise ValueError("must not contain line breaks or other control characters")
+    return text
+
+
+def _named(text: str) -> str:
+    if "/" in text or ":" in text or "\\" in text or text in (".", ".."):
+        raise ValueError("is a name, which must not contain '/', '\\' or ':'")
+    return text
+
+
+def _is_version(text: str) -> str:
+    if not text.replace("_", "a").replace("-", "a").isalnum() or (text.isdecimal() and int(text) == 0):
+        raise ValueError("must be an alias (letters, digits, _ and -) or the number of a version, from 1")
+    return text
+
+
+def _whole_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+# What numpy, torch and the libraries' legacy generators all take.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Processes = Annotated[int, Field(ge=1, le=256)]
+# A timer takes no longer ones.
+Seconds = Annotated[float, Field(gt=0, le=_DAY_S)]
+Text = Annotated[str, AfterValidator(_readable)]
+Name = Annotated[Text, AfterValidator(_named)]
+Version = Annotated[Text, BeforeValidator(_whole_as_text), AfterValidator(_is_version)]

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
 from pinet_kedro.operations.lineage import ManifestHook
+from pinet_kedro.operations.loader import ConfigurationLoader
 from pinet_kedro.operations.retraining.hook import RetrainingGuard
 from pinet_kedro.operations.run_lock import RunLock
 from pinet_kedro.operations.terminal import guard_terminal
@@ -31,7 +31,7 @@ HOOKS = (RunLock(), InputGuard(), ManifestHook(), RetrainingGuard(), AirflowConf
 _IN_PROJECT = find_kedro_project(Path.cwd()) is not None
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",) if _IN_PROJECT else ("kedro-telemetry", "kedro-viz")
 
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_CLASS = ConfigurationLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -13,7 +13,9 @@ class DeconfoundedConfig(Configuration):
     rule: Literal["deconfounded"] = "deconfounded"
     strength: float = Field(0.1, ge=0, le=1, description="λ: 0 = the confounded prior, 1 = each stratum's user share")
     decay: float = Field(0.95, ge=0, lt=1, description="β of the moving average whose consensus is measured")
-    temperature: float | None = Field(1.0, gt=0, description="τ of the consensus; null = infinite (no consensus)")
+    temperature: float | None = Field(
+        1.0, gt=0, le=1e6, description="τ of the consensus; null = infinite (no consensus)"
+    )
     gate: bool = Field(True, description="drop a stratum that opposes the mean direction")
     scope: Literal["tensor", "global"] = Field("tensor", description="consensus for each parameter tensor, or once")
     parameters: Literal["all", "body"] = Field("all", description="body: item embeddings get the joint gradient")
@@ -43,7 +45,7 @@ class GroupDROConfig(Configuration):
     """Strata by their losses, so that the worst one is minimised (`group_dro.py`)."""
 
     rule: Literal["group_dro"] = "group_dro"
-    step_size: float = Field(0.01, gt=0, description="η of the weights' exponentiated ascent")
+    step_size: float = Field(0.01, gt=0, le=1000, description="η of the weights' exponentiated ascent")
 
 
 class _OfRows(Configuration):
@@ -72,7 +74,9 @@ class ReptileConfig(_OfRows):
     """Strata visited one after the other, each from where the last one led (`reptile.py`)."""
 
     rule: Literal["reptile"] = "reptile"
-    inner_rate: float = Field(1.0, gt=0, description="α of the steps within a step; towards 0 = the weighted loss")
+    inner_rate: float = Field(
+        1.0, gt=0, le=1000, description="α of the steps within a step; towards 0 = the weighted loss"
+    )
 
 
 class TorchJDConfig(_OfRows):

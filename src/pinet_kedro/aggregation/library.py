@@ -25,20 +25,25 @@ def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggrega
     if name not in aggregator_names():
         raise ValueError(f"torchjd has no aggregator '{name}'; there are {', '.join(aggregator_names())}")
     known = inspect.signature(getattr(torchjd.aggregation, name)).parameters
-    taken = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in options.items()}
-    if "n_tasks" in known:
-        taken.setdefault("n_tasks", groups)
-    unknown = [key for key in taken if key not in known]
+    unknown = [key for key in options if key not in known]
     if unknown:
         raise ValueError(f"{name} of torchjd has no option '{unknown[0]}'; there are {', '.join(known) or 'none'}")
-    missing = [key for key, p in known.items() if p.default is p.empty and key not in taken]
+    given = {**({"n_tasks": groups} if "n_tasks" in known else {}), **options}
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in given]
     if missing:
         raise ValueError(f"{name} of torchjd needs the option '{missing[0]}': aggregation.options: {{{missing[0]}: …}}")
     try:
+        taken = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in given.items()}
         return getattr(torchjd.aggregation, name)(**taken)
     except ImportError as error:
         raise ValueError(f"{error}, or all of them with: pip install 'pinet-kedro[rules]'") from error
-    except TypeError as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        IndexError,
+    ) as error:  # what its checks happen to raise
         raise ValueError(f"{name} of torchjd does not take the options {options}: {error}") from error
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, spearmanr
 
 from pinet_kedro.activeness import Strata
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.evaluation.trial import hold_trial
 from pinet_kedro.interactions.sequences import build_sequences
@@ -22,7 +22,7 @@ _DRAWS = 20
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-class Size(Configuration):
+class Size(Stored):
     """Events, users and items of a set of events."""
 
     events: int
@@ -30,7 +30,7 @@ class Size(Configuration):
     items: int
 
 
-class Popularity(Configuration):
+class Popularity(Stored):
     """What became of the items' shares of the events."""
 
     divergence: float = Field(description="Jensen-Shannon, base 2: 0 = the same shares, 1 = no item in common")
@@ -38,7 +38,7 @@ class Popularity(Configuration):
     rank_correlation: float | None = Field(description="Spearman's, of the items' events, over items of either side")
 
 
-class Activeness(Configuration):
+class Activeness(Stored):
     """Events a user: among the newest training events, as many as there are new ones, and among the new events.
 
     `strata` have the share of users in each stratum of the model: among those of its training data, and among those of
@@ -50,7 +50,7 @@ class Activeness(Configuration):
     strata: dict[str, tuple[float, float]]
 
 
-class Drift(Configuration):
+class Drift(Stored):
     """The new events against the training data of a model; `model` is its version, None where there is no champion.
 
     Whatever cannot be measured is None, and `missing` says why.

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import LARGEST, Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.codes import encode, repeated
 from pinet_kedro.interactions.ids import spell
@@ -45,8 +45,8 @@ class Cleaning(Configuration):
     rating_threshold: float | None = Field(
         None, description="keep events rated at least this; null keeps all (implicit feedback)"
     )
-    min_user_events: int = Field(5, ge=3, description="k-core; leave-one-out itself needs 3 events a user")
-    min_item_events: int = Field(5, ge=1, description="k-core")
+    min_user_events: int = Field(5, ge=3, le=LARGEST, description="k-core; leave-one-out itself needs 3 events a user")
+    min_item_events: int = Field(5, ge=1, le=LARGEST, description="k-core")
 
 
 def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> pd.DataFrame:

@@ -2,23 +2,31 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Seed
 from pinet_kedro.interactions.times import SECOND
 
 
 class SyntheticLog(Configuration):
     """Size and character of the generated log."""
 
-    users: int = Field(600, ge=2)
-    items: int = Field(200, ge=10)
-    min_events: int = Field(8, ge=3, description="of the least active user")
-    tail_exponent: float = Field(1.3, gt=0, description="activeness is Pareto distributed; smaller = heavier tail")
-    max_events: int = Field(400, ge=3)
-    followers: int = Field(3, ge=1, description="items that may follow an item in the planted chain")
+    users: int = Field(600, ge=2, le=10_000_000)
+    items: int = Field(200, ge=10, le=10_000_000)
+    min_events: int = Field(8, ge=3, le=1_000_000, description="of the least active user")
+    tail_exponent: float = Field(
+        1.3, gt=0, le=100, description="activeness is Pareto distributed; smaller = heavier tail"
+    )
+    max_events: int = Field(400, ge=3, le=1_000_000)
+    followers: int = Field(3, ge=1, le=1000, description="items that may follow an item in the planted chain")
     planted: float = Field(0.7, ge=0, le=1, description="share of events that follow the planted chain; 0 = noise")
-    seed: int = 1
+    seed: Seed = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SyntheticLog":
+        if self.min_events > self.max_events:
+            raise ValueError(f"min_events ({self.min_events}) must not exceed max_events ({self.max_events})")
+        return self
 
 
 def generate_interactions(config: SyntheticLog) -> pd.DataFrame:

@@ -4,36 +4,36 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Count
 
 
 class FullSoftmaxConfig(Configuration):
     """Softmax over the whole catalogue."""
 
     name: Literal["full_softmax"] = "full_softmax"
-    focal: float = Field(0.0, ge=0, description="γ of focal modulation; 0 = none")
+    focal: float = Field(0.0, ge=0, le=100, description="γ of focal modulation; 0 = none")
 
 
 class SampledSoftmaxConfig(Configuration):
     """Softmax over the step's targets and uniformly drawn items, corrected for their inclusion."""
 
     name: Literal["sampled_softmax"] = "sampled_softmax"
-    uniform_items: int = Field(1500, ge=1)
-    focal: float = Field(0.0, ge=0, description="γ of focal modulation; 0 = none")
+    uniform_items: Count = 1500
+    focal: float = Field(0.0, ge=0, le=100, description="γ of focal modulation; 0 = none")
 
 
 class BCEConfig(Configuration):
     """Binary cross-entropy of the target and of sampled negatives."""
 
     name: Literal["bce"] = "bce"
-    negatives: int = Field(1, ge=1, description="uniformly drawn items a position")
+    negatives: Count = Field(1, description="uniformly drawn items a position")
 
 
 class GBCEConfig(Configuration):
     """Generalised binary cross-entropy, which undoes the overconfidence that sampling teaches."""
 
     name: Literal["gbce"] = "gbce"
-    negatives: int = Field(256, ge=1, description="uniformly drawn items a position")
+    negatives: Count = Field(256, description="uniformly drawn items a position")
     calibration: float = Field(0.75, ge=0, le=1, description="t: 0 = plain BCE, 1 = fully calibrated")
 
 

@@ -14,8 +14,9 @@ from kedro.utils import load_obj
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from pinet_kedro.checking import checked
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
@@ -42,10 +43,9 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
         self.metadata = metadata
-        try:
-            self._columns = Columns.model_validate({k: v for k, v in (columns or {}).items() if v not in (None, "")})
-        except ValidationError as error:
-            raise InputError(f"the columns declared for {filepath} are wrong: {error}") from error
+        self._columns = checked(
+            Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns"
+        )
 
     def load(self) -> pd.DataFrame:
         if self._fetch:
@@ -69,7 +69,7 @@ class SyntheticInteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
 
     def __init__(self, metadata: dict[str, Any] | None = None, **settings: Any) -> None:
         self.metadata = metadata
-        self._config = SyntheticLog.model_validate(settings)
+        self._config = checked(SyntheticLog, settings, "the synthetic log")
 
     def load(self) -> pd.DataFrame:
         events = generate_interactions(self._config)

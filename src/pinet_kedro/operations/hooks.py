@@ -1,6 +1,5 @@
 """What happens around a run: wrong parameters are refused, results are tracked, the last lines are said."""
 
-import difflib
 import logging
 import os
 import shlex
@@ -12,24 +11,25 @@ from typing import Any
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import settings
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.datasets import RecommenderDataset, StreamedParquetDataset
+from pinet_kedro.operations.loader import DATA_PARAMETERS, ConfigurationLoader
 from pinet_kedro.operations.provenance import flat
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.operations.scheduling.config import Schedule
+from pinet_kedro.operations.sections import check_sections
 from pinet_kedro.operations.suites import check_gates
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.memory import backbone_needs, check_memory, plugin_needs, state_space_need
 
 log = logging.getLogger("pinet_kedro")
-
-# What `conf/csv` reads from the command line.
-_DATA_PARAMETERS = {"filepath", "user", "item", "timestamp", "rating", "timestamp_unit"}
-
 
 # Datasets that the last lines are made of.
 _TOLD = {
@@ -41,27 +41,27 @@ _TOLD = {
 class InputGuard:
     """Refuses what can be seen to be wrong before any work is done."""
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """A parameter that nothing reads is a typing error, not a wish."""
+        """A parameter that nothing reads is a typing error, not a wish; and one that is read must be possible."""
         loader = context.config_loader
-        given = loader.runtime_params or {}
-        plain_loader = type(loader)(str(loader.conf_source), env=context.env, **settings.CONFIG_LOADER_ARGS)
-        declared = set(plain_loader["parameters"]) if given else set()
-        known = declared | (_DATA_PARAMETERS if context.env == "csv" else set())
-        for name in given:
+        assert isinstance(loader, ConfigurationLoader)
+        declared = set(loader.declared("parameters"))
+        known = declared | (set(DATA_PARAMETERS) if context.env == "csv" else set())
+        for name in loader.runtime_params or {}:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
-                data = " It belongs to --env=csv." if name in _DATA_PARAMETERS else ""
+                data = "it belongs to --env=csv; " if name in DATA_PARAMETERS else ""
                 raise InputError(
-                    f"--params={name}=…: there is no such parameter.{hint}{data} The parameters are "
-                    f"{', '.join(sorted(known))} and what stands under them in conf/base/parameters_*.yml."
+                    f"--params={name}=…: there is no such parameter; {did_you_mean(name, known)}{data}the parameters "
+                    f"are {', '.join(sorted(known))} and what stands under them in conf/base/parameters_*.yml."
                 )
+        loader.check_environment()
+        check_sections(loader["parameters"])
 
     @hook_impl(tryfirst=True)  # before a run is tracked
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """A folder that cannot be written to, or a gate that checks nothing, is found out before the first node."""
+        """What cannot work is found out before the first node, not after the last."""
+        _check_inputs(pipeline, catalog)
         for name in pipeline.all_outputs():
             path = _path(catalog, name)
             if path is None:
@@ -75,6 +75,38 @@ class InputGuard:
                     f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
                 )
         check_gates(pipeline, catalog)
+
+
+def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Parameters that are right one by one, but not together, or not on this machine."""
+    names = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
+    for name in sorted(names):
+        if f"params:{name}" not in catalog:
+            raise InputError(f"conf/base/parameters_*.yml has no section '{name}', which the pipeline reads.")
+    settings = {name: catalog.load(f"params:{name}") for name in names}
+    if "backbone_training" in settings:
+        training: BackboneTraining = settings["backbone_training"]
+        if training.device != "cpu":
+            from pinet_kedro.training.devices import find_device  # torch takes 1.5 s
+
+            find_device(training.device)
+        else:
+            check_memory(backbone_needs(training))
+    if "plugin_training" in settings:
+        plugins: PluginTraining = settings["plugin_training"]
+        width = settings["backbone_training"].backbone.width if "backbone_training" in settings else 1
+        check_memory([*plugin_needs(plugins), *state_space_need(plugins, width)])
+    if {"benchmark", "backbone_training", "plugin_training"} <= names:
+        from pinet_kedro.operations.benchmark.bench import cells, check_reference
+
+        check_reference(settings["benchmark"])
+        for cell in cells(settings["benchmark"], training, plugins):
+            check_memory(backbone_needs(cell.training), settings["benchmark"].workers)
+    if {"tuning", "backbone_training", "plugin_training"} <= names:
+        from pinet_kedro.operations.tuning.space import build_space
+
+        build_space(settings["tuning"].space, training, plugins, settings["tuning"].joint)
+        check_memory(backbone_needs(training), settings["tuning"].workers)
 
 
 class AirflowConfiguration:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kedro.utils import find_kedro_project
-from pydantic import ValidationError
 
+from pinet_kedro.checking import checked
 from pinet_kedro.configuration import Configuration
-from pinet_kedro.errors import InputError
 
 _Section = TypeVar("_Section", bound=Configuration)
 
@@ -29,7 +28,5 @@ def parameters_of(name: str, model: type[_Section], env: str | None, **changes: 
 
     with KedroSession.create(project_folder(), env=env) as session:
         parameters = session.load_context().config_loader["parameters"]  # type: ignore[attr-defined]
-    try:
-        return model.model_validate(parameters.get(name, {}) | changes)
-    except ValidationError as error:
-        raise InputError(f"the parameters '{name}' (conf/base/parameters_*.yml) are wrong: {error}") from error
+    section = parameters.get(name, {})
+    return checked(model, section | changes if changes else section, name)

@@ -29,6 +29,8 @@ from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.devices import find_device
+from pinet_kedro.training.memory import backbone_needs, check_memory
 from pinet_kedro.training.touched import TouchedRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
@@ -102,12 +104,17 @@ def train_backbone(
     Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
     but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
 
-    Raises `DivergedError` when a loss or a validation score is NaN or infinite. All random numbers come from generators
-    of this training's own: what other threads draw meanwhile makes no difference.
+    Raises `DivergedError` when a loss or a validation score is NaN or infinite, and `InputError` where torch does not
+    have the device, or the machine the memory. All random numbers come from generators of this training's own: what
+    other threads draw meanwhile makes no difference.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = torch.device(config.device)
+    device = find_device(config.device)
+    if device.type == "cpu":
+        trained = split.train_end[split.train_end >= 2]
+        events = float(trained.mean()) if len(trained) else 0.0
+        check_memory(backbone_needs(config, n_items, len(strata.training), len(trained), events))
     training = _Training(sequences, split, strata, n_items, config, aggregation, device, start)
     return training.run(on_epoch, keep_best)
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Count, Seed, Text, Threads
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
 
 # Items from which on a step spends more on those that it does not touch than on all others.
@@ -16,9 +16,9 @@ _LAZY_FROM = 100_000
 class Schedule(Configuration):
     """A fixed budget: short patience has made false differences of 10–20 % between methods."""
 
-    epochs: int = Field(48, ge=1)
-    batch_users: int = Field(64, ge=1, description="users a step, all strata together")
-    learning_rate: float = Field(2e-3, gt=0)
+    epochs: int = Field(48, ge=1, le=100_000)
+    batch_users: Count = Field(64, description="users a step, all strata together")
+    learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_average: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     random_window: float = Field(0.5, ge=0, le=1, description="share of long histories read at a random place")
     # Not told where it is auto: trained models and studies from before it keep their names.
@@ -28,8 +28,8 @@ class Schedule(Configuration):
         description="of items that a step does not touch: dense = Adam's momentum moves them on, at the cost of the "
         "whole catalogue; lazy = they rest; auto = lazy from 100,000 items on where the loss draws items",
     )
-    validate_every: int = Field(4, ge=1, description="epochs between validations")
-    validation_users: int = Field(5000, ge=1, description="at most so many users in the validation curve")
+    validate_every: Count = Field(4, description="epochs between validations")
+    validation_users: Count = Field(5000, description="at most so many users in the validation curve")
 
 
 class BackboneTraining(Configuration):
@@ -38,9 +38,9 @@ class BackboneTraining(Configuration):
     Without an aggregation the backbone is the base itself.
     """
 
-    seed: int = 1
-    threads: int | None = Field(1, ge=1, description="torch threads; null leaves torch's own choice")
-    device: str = Field("cpu", description="torch device, such as cpu or cuda")
+    seed: Seed = 1
+    threads: Threads | None = Field(1, description="torch threads; null leaves torch's own choice")
+    device: Text = Field("cpu", description="torch device, such as cpu or cuda")
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
     schedule: Schedule = Schedule()
@@ -62,12 +62,12 @@ class BackboneTraining(Configuration):
 class GradientNoise(Configuration):
     """When and how exactly the noise of the strata's gradients is measured while the base trains."""
 
-    seed: int = 1
+    seed: Seed = 1
     checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (0.0, 0.5, 1.0), min_length=1, description="shares of the epochs; 0 = after the first one"
     )
-    blocks: int = Field(16, ge=3, description="parts of the rounds that the standard errors are from")
-    rounds: int = Field(16, ge=2, description="rounds a block, each with a step's users of every stratum")
+    blocks: int = Field(16, ge=3, le=10_000, description="parts of the rounds that the standard errors are from")
+    rounds: int = Field(16, ge=2, le=100_000, description="rounds a block, each with a step's users of every stratum")
     dropout: bool = Field(True, description="as in a training step; false: the users' noise alone")
     cosine: float = Field(0.9, gt=0, lt=1, description="with the true gradient, for the number of users that it takes")
 

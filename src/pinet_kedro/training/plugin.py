@@ -15,6 +15,7 @@ from pinet_kedro.plugins.plugins import Plugins, build_space
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Space
 from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.training.memory import check_memory, state_space_need
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def fit_plugins(
     θ as θ₀. Every stratum takes the one of none, shared and own with the lowest cross-validated loss (the simpler one
     on a tie). With fewer validation targets than folds nothing can be fitted: every stratum takes none.
     """
+    check_memory(state_space_need(config, backbone.config.width))
     space = build_space(config, len(scorers.names), backbone.item_vectors().shape[1])
     users = np.flatnonzero(split.valid_at > 0)
     if len(users) < config.folds:

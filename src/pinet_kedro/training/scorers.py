@@ -18,6 +18,7 @@ from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import FrozenScorers, log_scaled
 from pinet_kedro.plugins.spaces import LogitSpace
 from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.training.memory import check_memory, plugin_needs
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,10 @@ def build_scorers(sequences: Sequences, split: Split, popularity: Popularity, co
     that are compared have one memory.
     """
     n_items = len(popularity.counts)
+    users = np.flatnonzero(split.valid_at > 0)
+    check_memory(plugin_needs(config, n_items, len(users), min(len(users), block_users(n_items))))
     factors = fit_factors(sequences, split, n_items, config.factors) if config.factors else None
     given = FrozenScorers(build_memory(sequences, split, n_items, config.memory), factors, popularity)
-    users = np.flatnonzero(split.valid_at > 0)
     if config.memory_search is None or len(users) < config.folds:
         return given
     if len(users) > config.memory_search.users:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.checking import checked
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.operations.benchmark.config import Benchmark
@@ -26,7 +28,15 @@ from pinet_kedro.training.transfer_config import SeparateConfig, TransferConfig
 
 log = logging.getLogger("pinet_kedro")
 
-_TRANSFER: TypeAdapter[TransferConfig | None] = TypeAdapter(TransferConfig | None)
+
+class _Method(Configuration):
+    """What a method may have beside differences from `backbone_training`."""
+
+    transfer: TransferConfig | None = None
+    stratification: Stratification | None = None
+
+
+_APART = tuple(_Method.model_fields)
 
 
 @dataclass(frozen=True)
@@ -75,25 +85,43 @@ def _digest(told: dict[str, Any]) -> str:
     return f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
 
 
+def check_reference(config: Benchmark) -> None:
+    """Raises `InputError` where the method that the others are compared with is not among them."""
+    if config.methods.get(config.reference) is None:
+        left = ", ".join(name for name, sections in config.methods.items() if sections is not None)
+        raise InputError(f"benchmark.reference = '{config.reference}' is none of benchmark.methods; there are {left}.")
+
+
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
-    """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it."""
-    told = {name: plain(plugins) | s for name, s in (config.plugins | config.ablations).items() if s is not None}
-    variants = {name: PluginTraining.model_validate(sections) for name, sections in told.items()}
+    """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it.
+
+    Raises `InputError`, which names the method or variant, where its sections are wrong.
+    """
+    variants = {
+        name: checked(PluginTraining, plain(plugins) | sections, f"benchmark.{kind}.{name}")
+        for kind, several in (("plugins", config.plugins), ("ablations", config.ablations))
+        for name, sections in several.items()
+        if sections is not None
+    }
     out = []
     for seed in config.seeds:
         for backbone in config.backbones or (training.backbone,):
             for method, sections in config.methods.items():
                 if sections is None:
                     continue
+                where = f"benchmark.methods.{method}"
+                if "seed" in sections:
+                    raise InputError(f"{where}.seed: the seeds of all methods are those of benchmark.seeds.")
+                own = checked(_Method, {name: sections[name] for name in _APART if name in sections}, where)
                 merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
-                transfer = _TRANSFER.validate_python(merged.pop("transfer", None))
-                strata = merged.pop("stratification", None)
-                stratification = None if strata is None else Stratification.model_validate(strata)
-                merged["schedule"] = {**plain(training.schedule), **sections.get("schedule", {})}
-                settings = BackboneTraining.model_validate(merged)
+                for name in _APART:
+                    merged.pop(name, None)
+                if isinstance(given := sections.get("schedule", {}), dict):
+                    merged["schedule"] = {**plain(training.schedule), **given}
+                settings = checked(BackboneTraining, merged, where)
                 wanted = config.plugins | (config.ablations if method == config.reference else {})
-                fitted = {name: variants[name] for name in wanted if name in variants and transfer is None}
-                out.append(Cell(method, settings, fitted, transfer, stratification))
+                fitted = {name: variants[name] for name in wanted if name in variants and own.transfer is None}
+                out.append(Cell(method, settings, fitted, own.transfer, own.stratification))
     return out
 
 

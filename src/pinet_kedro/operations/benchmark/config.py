@@ -1,27 +1,37 @@
 """Typed configuration of the benchmark; imports nothing that is slow."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pinet_kedro.backbones.config import BackboneConfig
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Name, Processes, Seed, Text
 
 
 class Benchmark(Configuration):
     """What is compared: methods as differences from `backbone_training`, on one backbone or several."""
 
-    seeds: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
-    reference: str = "base"
+    seeds: tuple[Seed, ...] = Field((1, 2, 3, 4, 5), min_length=1)
+    reference: Name = "base"
     backbones: tuple[BackboneConfig, ...] = Field((), description="none given: that of `backbone_training`")
-    plugins: dict[str, dict[str, Any] | None] = Field(
+    plugins: dict[Name, dict[str, Any] | None] = Field(
         {"plugins": {}},
         description="variants fitted on every method, as differences from `plugin_training`; null: none",
     )
-    ablations: dict[str, dict[str, Any] | None] = Field({}, description="more variants, fitted on the reference alone")
+    ablations: dict[Name, dict[str, Any] | None] = Field({}, description="more variants, fitted on the reference alone")
     metrics: tuple[Literal["ndcg_at_10", "hr_at_10", "mrr", "auc"], ...] = Field(("ndcg_at_10",), min_length=1)
-    workers: int = Field(1, ge=1, description="processes, each with `backbone_training.threads` of its own")
-    folder: str = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
-    methods: dict[str, dict[str, Any] | None] = Field(
+    workers: Processes = Field(1, description="processes, each with `backbone_training.threads` of its own")
+    folder: Text = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
+    methods: dict[Name, dict[str, Any] | None] = Field(
         {"base": {"aggregation": None}}, description="null: left out, in an environment"
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if joined := [name for name in self.methods if "+" in name]:
+            raise ValueError(
+                f"the method '{joined[0]}' must not contain '+': <method>+<variant> is a model with plugins"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}: one seed twice is one result counted twice")
+        return self

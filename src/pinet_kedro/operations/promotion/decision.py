@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 
 PROMOTED, REFUSED, ROLLED_BACK, INTERRUPTED = "promoted", "refused", "rolled back", "interrupted"
 # Of a version, with date and reason; unlike its decision it stays when the version is refused later.
@@ -13,7 +13,7 @@ ROLLED_BACK_TAG = "rolled_back"
 PREDECESSOR_TAG = "predecessor"
 
 
-class Gate(Configuration):
+class Gate(Stored):
     """One gate: what was measured, what was asked, and whether it holds.
 
     `value` is compared with `bound`; both are None where a gate is a matter of yes or no, and `value` alone is None
@@ -28,7 +28,7 @@ class Gate(Configuration):
     bound: float | None = None
 
 
-class Decision(Configuration):
+class Decision(Stored):
     """The outcome of one promotion, as `data/08_reporting/promotion.json` holds it."""
 
     promoted: bool

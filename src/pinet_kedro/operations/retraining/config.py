@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, Text
 
 
 class Retraining(Configuration):
@@ -18,5 +18,5 @@ class Retraining(Configuration):
     changed_partition: Literal["stop", "replace"] = Field(
         "stop", description="one that was taken before with another content stops the run, or replaces what was taken"
     )
-    suite: str = Field("conf/base/expectations/raw_events.json", description="what each partition must meet")
-    rejected: str = Field("data/01_raw/rejected", description="where bad partitions go, with their reports")
+    suite: Text = Field("conf/base/expectations/raw_events.json", description="what each partition must meet")
+    rejected: Text = Field("data/01_raw/rejected", description="where bad partitions go, with their reports")

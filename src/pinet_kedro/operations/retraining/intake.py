@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.io import DatasetError
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import spelled
 from pinet_kedro.interactions.times import in_nanoseconds
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _NAMES = 5
 
 
-class Arrival(Configuration):
+class Arrival(Stored):
     """One new partition. `first` and `last` are the times of its events, nanoseconds since 1970."""
 
     id: str
@@ -38,7 +38,7 @@ class Arrival(Configuration):
     place: str | None = Field(None, description="where it was set aside")
 
 
-class Intake(Configuration):
+class Intake(Stored):
     """What a run found in the folder of partitions, and what it trains on: `partitions`, id -> sha256."""
 
     arrivals: tuple[Arrival, ...]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 from pinet_kedro.evaluation.drift import Drift, measure_drift, size
 from pinet_kedro.evaluation.page import day
 from pinet_kedro.interactions.sequences import Sequences
@@ -58,7 +58,7 @@ class Start:
     seen: str | None = None
 
 
-class Round(Configuration):
+class Round(Stored):
     """One round, as `data/08_reporting/retraining.json` holds it."""
 
     intake: Intake

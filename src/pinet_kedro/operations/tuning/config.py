@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator, model_validator
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import LARGEST, Configuration, Processes, Seed, Text
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
@@ -60,46 +60,57 @@ Dimension = Annotated[FloatRange | IntRange | Categorical, Field(discriminator="
 class Pruning(Configuration):
     """When a trial that shows no promise is given up (`pruning.py`)."""
 
-    from_epoch: int = Field(4, ge=1, description="no trial is given up before")
+    from_epoch: int = Field(4, ge=1, le=100_000, description="no trial is given up before")
     quantile: float = Field(
         0.5, ge=0, lt=1, description="two objectives: below this quantile of the others in both; 0 gives up none"
     )
-    least: int = Field(5, ge=1, description="two objectives: trials that must have come that far before")
-    reduction: int = Field(3, ge=2, description="one objective: Hyperband's reduction factor")
+    least: int = Field(5, ge=1, le=100_000, description="two objectives: trials that must have come that far before")
+    reduction: int = Field(3, ge=2, le=1000, description="one objective: Hyperband's reduction factor")
 
 
 class Finalists(Configuration):
     """Who is trained again, in full and on seeds that no trial had; more seeds leave less doubt."""
 
-    count: int = Field(2, ge=1)
-    seeds: tuple[int, ...] = Field((101, 102), min_length=1)
+    count: int = Field(2, ge=1, le=100_000)
+    seeds: tuple[Seed, ...] = Field((101, 102), min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("seeds must differ: one seed twice is one result counted twice")
+        return seeds
 
 
 class Tuning(Configuration):
     """What a study tries, how long, and what becomes of it."""
 
-    trials: int = Field(18, ge=1, description="in total: a study that is run again goes on until it has so many")
-    workers: int = Field(2, ge=1, description="processes, each with `backbone_training.threads` of its own")
+    trials: int = Field(
+        18, ge=1, le=100_000, description="in total: a study that is run again goes on until it has so many"
+    )
+    workers: Processes = Field(2, description="processes, each with `backbone_training.threads` of its own")
     objective: Literal["head_and_tail", "tail"] = Field(
         "head_and_tail", description="tail: with the head not below that of the base"
     )
     joint: bool = Field(False, description="tunes the base instead: joint training, no aggregation")
-    epochs: int = Field(24, ge=1, description="of a trial; never more than a full training has")
-    validate_every: int = Field(4, ge=1, description="epochs between looks at a trial")
-    seed: int = Field(1, description="of the sampler, and of the first trial's training; the next one's is 1 more")
-    startup: int = Field(6, ge=1, description="trials drawn at random before the sampler learns from them")
+    epochs: int = Field(24, ge=1, le=100_000, description="of a trial; never more than a full training has")
+    validate_every: int = Field(4, ge=1, le=100_000, description="epochs between looks at a trial")
+    seed: Seed = Field(1, description="of the sampler, and of the first trial's training; the next one's is 1 more")
+    startup: int = Field(6, ge=1, le=100_000, description="trials drawn at random before the sampler learns from them")
     pruning: Pruning = Pruning()
-    failures: int = Field(5, ge=1, description="failed trials in a row that end the run")
+    failures: int = Field(5, ge=1, le=100_000, description="failed trials in a row that end the run")
     stale_minutes: float = Field(
-        30.0, gt=0, description="silence after which a trial of another machine counts as dead"
+        30.0, gt=0, le=525_600, description="silence after which a trial of another machine counts as dead"
     )
-    storage: str | None = Field(None, description="URL of a database; null: a journal in the folder")
-    folder: str = Field(
+    storage: Text | None = Field(None, description="URL of a database; null: a journal in the folder")
+    folder: Text = Field(
         "data/07_model_output/tuning", description="of journals and retrained finalists, in the project"
     )
     finalists: Finalists = Finalists()
     tail_weight: float = Field(0.5, ge=0, le=1, description="two objectives: what the tail counts in the choice")
-    choose: int | None = Field(None, ge=0, description="number of the trial that is taken; null: the best finalist")
+    choose: int | None = Field(
+        None, ge=0, le=LARGEST, description="number of the trial that is taken; null: the best finalist"
+    )
     space: dict[str, Dimension | None] = Field(min_length=1, description="by dotted name; null leaves one out")
 
     @model_validator(mode="after")

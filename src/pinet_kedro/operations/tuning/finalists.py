@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.benchmark import benchmark_table
 from pinet_kedro.evaluation.figures import gain_of, with_interval
@@ -36,7 +36,7 @@ BASE, SHIPPED = "base", "shipped"
 _VARIANT = "plugins"
 
 
-class Choice(Configuration):
+class Choice(Stored):
     """What was chosen, and what follows from it."""
 
     label: str

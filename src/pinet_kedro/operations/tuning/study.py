@@ -9,7 +9,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.page import number
 from pinet_kedro.operations.registry import tracking
@@ -37,7 +37,7 @@ log = logging.getLogger("pinet_kedro")
 _PAUSE_S = 2.0
 
 
-class Record(Configuration):
+class Record(Stored):
     """What a study is and how far it has come, as `data/08_reporting/tuning.json` holds it."""
 
     study: str

@@ -1,0 +1,161 @@
+"""How `conf/` is read: as Kedro reads it, but what is wrong there is a sentence with file and line, and nothing that is
+written there is left out in silence."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError
+
+from pinet_kedro.configuration import did_you_mean
+from pinet_kedro.errors import InputError
+
+# What `conf/csv` reads from the command line.
+DATA_PARAMETERS = ("filepath", "user", "item", "timestamp", "rating", "timestamp_unit")
+
+_NEARLY = 0.85
+_ENDINGS = (".yml", ".yaml", ".json")
+
+
+class ConfigurationError(InputError, click.ClickException):
+    """An `InputError` that Kedro's own commands (`kedro catalog`, `kedro viz`) print as one sentence, too."""
+
+    def __init__(self, message: str) -> None:
+        click.ClickException.__init__(self, message)
+
+
+class ConfigurationLoader(OmegaConfigLoader):
+    """`OmegaConfigLoader` that refuses what it cannot read, and sections of an environment that nothing reads."""
+
+    def __init__(self, conf_source: str | Path, env: str | None = None, *args: Any, **kwargs: Any) -> None:
+        self._folder = Path(conf_source)
+        self._environments = list(dict.fromkeys((kwargs["base_env"], env or kwargs["default_run_env"])))
+        if self._folder.is_dir() or not self._folder.exists():  # otherwise an archive, or an address
+            _check_folders(self._folder, self._environments)
+        with self._sentences():
+            super().__init__(conf_source, env, *args, **kwargs)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        with self._sentences():
+            try:
+                found = super().__getitem__(key)
+            except MissingConfigException as error:
+                if key in ("parameters", "catalog"):
+                    raise ConfigurationError(f"{_short(self._folder)}: {error}") from error
+                raise
+            if key == "parameters" and not isinstance(found, dict):
+                raise ConfigurationError(f"the parameters in {self._folder} are no sections of names and values.")
+            return found
+
+    def declared(self, kind: str, environment: int = 0) -> dict[str, Path]:
+        """Names at the top of the files of a kind ('parameters', 'catalog') in conf/base (0) or in the environment (1),
+        each with its file."""
+        folder = self._folder / self._environments[min(environment, len(self._environments) - 1)]
+        names: dict[str, Path] = {}
+        with self._sentences():
+            for path in _files(folder):
+                inside = path.relative_to(folder).parts
+                if any(part.startswith(kind) for part in inside):
+                    names |= dict.fromkeys(map(str, OmegaConf.load(path)), path)
+        return names
+
+    def check_environment(self) -> None:
+        """Raises `ConfigurationError` for what an environment's files say at their top and nothing reads: a section of
+        parameters that conf/base does not have, or a dataset whose name is nearly one of those of conf/base.
+
+        Other datasets may be a user's own.
+        """
+        sections, datasets = sorted(self.declared("parameters")), sorted(self.declared("catalog"))
+        for name, path in self.declared("parameters", 1).items():
+            if name not in sections and not name.startswith("_"):
+                raise ConfigurationError(
+                    f"{_short(path)}: nothing reads the section '{name}'; {did_you_mean(name, sections)}there are "
+                    f"{', '.join(sections)}."
+                )
+        for name, path in self.declared("catalog", 1).items():
+            near = get_close_matches(name, datasets, 1, _NEARLY)
+            if near and name not in datasets:
+                raise ConfigurationError(
+                    f"{_short(path)}: nothing reads the dataset '{name}'; did you mean '{near[0]}'?"
+                )
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except (InputError, MissingConfigException):  # Kedro itself does without globals and credentials
+            raise
+        except InterpolationResolutionError as error:
+            raise ConfigurationError(_unresolved(error)) from error
+        except (YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+            raise ConfigurationError(self._why(error)) from error
+
+    def _why(self, error: Exception) -> str:
+        for name in self._environments:
+            for path in _files(self._folder / name):
+                if why := _unreadable(path):
+                    return f"{_short(path)}{why}"
+        if isinstance(error, OmegaConfBaseException):
+            return f"{_short(self._folder)}: {error.full_key}: {str(error).splitlines()[0]}."
+        return f"{_short(self._folder)}: {error}"
+
+
+def _check_folders(conf: Path, environments: list[str]) -> None:
+    if not conf.is_dir():
+        raise ConfigurationError(
+            f"There is no configuration here ({conf}). Go to the folder that holds conf/, or unpack the archive of conf/ "
+            "that `kedro package` has made beside the wheel."
+        )
+    known = sorted(path.name for path in conf.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for name in environments:
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no environment '{name}'; {did_you_mean(name, known)}in {_short(conf)} there are "
+                f"{', '.join(known) or 'none'}."
+            )
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _unreadable(path: Path) -> str | None:
+    """What is wrong with a file, beginning with the line; None where it can be read."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        content = OmegaConf.load(io.StringIO(text))
+    except UnicodeDecodeError as error:
+        return f": byte {error.start + 1:,} is not UTF-8; store the file as UTF-8 text."
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        return f"{where}: {problem}. YAML is indented with spaces, closes brackets and quotes, and names nothing twice."
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        return f": {str(error).splitlines()[0]}."
+    if not OmegaConf.is_dict(content) and "expectations" not in path.parts:
+        return ": it holds a list where names and values are expected (name: value)."
+    return None
+
+
+def _unresolved(error: InterpolationResolutionError) -> str:
+    said = str(error).splitlines()[0]
+    if "Environment variable" in said:
+        name = said.split("'")[1]
+        return f"The environment variable {name} is not set; the configuration takes a value from it."
+    return f"the configuration of {error.full_key or 'a value'} cannot be resolved: {said}."
+
+
+def _short(path: Path) -> str:
+    """The path from the current folder, where it lies below it."""
+    inside = os.path.relpath(path)
+    return str(path) if inside.startswith("..") else inside

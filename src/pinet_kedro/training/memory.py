@@ -1,0 +1,154 @@
+"""Memory that a configuration needs, against what the machine has: refused before it fails, or is killed, on the way.
+
+The figures are the large terms alone, and rather too low than too high: what is refused would certainly fail. Torch is
+not imported.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinet_kedro.backbones.config import BackboneConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.errors import InputError
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.training.config import BackboneTraining
+
+_GIB = 2**30
+_FLOAT = 4
+# Copies of the weights: the model, its average, the gradient, Adam's two moments, and the best validated average.
+_COPIES = 6
+# Numbers kept for the backward pass, in states a layer.
+_KEPT = 3
+# Of torch's L-BFGS: 60 iterations with a step and a change of gradient each, and what it works with.
+_LBFGS_COPIES = 126
+# Users whose plugins' parameters are gathered at a time; `recommender.block_users` has no fewer.
+_LEAST_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Need:
+    """So many bytes for `what`, which grow with `settings`."""
+
+    bytes: float
+    what: str
+    settings: str
+
+
+def backbone_needs(
+    config: BackboneTraining, n_items: int = 1, strata: int = 0, users: int = 0, events: float = 0.0
+) -> list[Need]:
+    """What training needs: at least, as long as the data are not known.
+
+    `strata` have a gradient each, where gradients are aggregated; `users` have `events` training events on average.
+    """
+    backbone, name = config.backbone, "backbone_training.backbone"
+    weights = _parameters(backbone, n_items)
+    copies = _COPIES + (strata if config.aggregation is not None else 0)
+    settings = f"{name}.width = {backbone.width:,}, {_size(backbone)}"
+    needs = [Need(_FLOAT * copies * weights, f"{copies} copies of {weights:,} weights", settings)]
+    positions = min(config.schedule.batch_users, users) * min(events, backbone.max_length)
+    layers = backbone.layers if isinstance(backbone, GRU4RecConfig) else getattr(backbone, "blocks", 1)
+    widest = backbone.hidden if isinstance(backbone, GRU4RecConfig) else backbone.width
+    kept = _FLOAT * positions * (backbone.width + _KEPT * layers * widest)
+    batch = f"backbone_training.schedule.batch_users = {config.schedule.batch_users:,}, {settings}"
+    needs.append(Need(kept, f"the states of {positions:,.0f} positions a step", batch))
+    return needs
+
+
+def state_space_need(config: PluginTraining, width: int) -> list[Need]:
+    """What fitting plugins on the states of a backbone of this width needs; nothing for the logit space."""
+    if config.kind != "state_space":
+        return []
+    theta = 2 * config.rank * width
+    settings = f"plugin_training.rank = {config.rank:,}, backbone_training.backbone.width = {width:,}"
+    return [Need(_FLOAT * theta * (_LBFGS_COPIES + _LEAST_BLOCK), f"plugins of {theta:,} parameters", settings)]
+
+
+def plugin_needs(config: PluginTraining, n_items: int = 1, users: int = 0, block: int = 1) -> list[Need]:
+    """What the plugins' scorers and candidates need; `users` have a validation target, `block` are scored at a time."""
+    needs = []
+    if config.factors is not None:
+        size = config.factors.factors
+        numbers = size * (users + n_items) + size * size * (1 + block)
+        settings = f"plugin_training.factors.factors = {size:,}"
+        needs.append(Need(_FLOAT * numbers, f"factors of {users + n_items:,} users and items", settings))
+    candidates = 1 + min(config.hard_candidates, n_items) + min(config.random_candidates, n_items)
+    settings = (
+        f"plugin_training.hard_candidates = {config.hard_candidates:,}, random_candidates = "
+        f"{config.random_candidates:,}"
+    )
+    # Per candidate: scores, the scorers' terms and the weight as floats, and the column as an integer of 64 bits.
+    terms = 4 + (config.factors is not None)
+    needs.append(
+        Need(users * candidates * (_FLOAT * (1 + terms) + 8), f"{candidates:,} candidates of {users:,} users", settings)
+    )
+    return needs
+
+
+def check_memory(needs: Iterable[Need], processes: int = 1) -> None:
+    """Raises `InputError` where these needs are more than is free."""
+    needs = list(needs)
+    total, free = processes * sum(need.bytes for need in needs), free_bytes()
+    if total <= free:
+        return
+    largest = max(needs, key=lambda need: need.bytes)
+    each = f", {processes:,} processes at once" if processes > 1 else ""
+    raise InputError(
+        f"training needs about {_gib(total)} of memory{each}, and {_gib(free)} are free. Most of it is for "
+        f"{largest.what}: lower one of {largest.settings}."
+    )
+
+
+def free_bytes() -> float:
+    """Memory that may still be taken: of the machine, and of the control group that this process is in."""
+    free = [_machine()]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        top, now = (_read(Path("/sys/fs/cgroup", name)) for name in (limit, used))
+        if top is not None and now is not None:
+            free.append(top - now + (_read(Path("/sys/fs/cgroup/memory.stat"), "inactive_file") or 0))
+    return max(min(free), 0)
+
+
+def _machine() -> float:
+    available = _read(Path("/proc/meminfo"), "MemAvailable:")
+    if available is not None:
+        return 1024 * available
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _read(path: Path, name: str | None = None) -> float | None:
+    """The number in a file, or in its line `name`; None where there is none, such as 'max'."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return float(lines[0] if name is None else next(line.split()[1] for line in lines if line.startswith(name)))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _parameters(config: BackboneConfig, n_items: int) -> int:
+    """Weights of a backbone, without biases and norms."""
+    items = (n_items + 1) * config.width
+    if isinstance(config, GRU4RecConfig):
+        deeper = 6 * (config.layers - 1) * config.hidden**2
+        return items + 3 * config.hidden * (config.width + config.hidden) + deeper + config.hidden * config.width
+    places = config.max_length * (config.width if _absolute(config) else config.heads)
+    layers = 8 * config.blocks if isinstance(config, SASRecConfig) else 3
+    return items + places + layers * config.width**2
+
+
+def _absolute(config: BackboneConfig) -> bool:
+    return isinstance(config, SASRecConfig) and config.positions == "absolute"
+
+
+def _size(config: BackboneConfig) -> str:
+    """The settings beside the width that a backbone's size depends on most."""
+    names = ("hidden", "layers") if isinstance(config, GRU4RecConfig) else ("max_length", "blocks", "heads")
+    return ", ".join(f"{name} = {getattr(config, name):,}" for name in names if hasattr(config, name))
+
+
+def _gib(amount: float) -> str:
+    return f"{amount / _GIB:,.1f} GiB"
