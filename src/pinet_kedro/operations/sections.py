@@ -1,12 +1,11 @@
-"""What stands in `conf/`: every section of the parameters with its typed configuration."""
+"""What is in `conf/`: every parameter at its top with its type, most of them a section with a typed configuration."""
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import StrictBool, TypeAdapter, ValidationError
 
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.checking import complaints, joined
-from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
@@ -21,7 +20,8 @@ from pinet_kedro.operations.tuning.config import Tuning
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
-SECTIONS: dict[str, type[Configuration]] = {
+SECTIONS: dict[str, Any] = {
+    "exclude_seen": StrictBool,
     "cleaning": Cleaning,
     "splitting": Splitting,
     "stratification": Stratification,
@@ -43,11 +43,11 @@ SECTIONS: dict[str, type[Configuration]] = {
 def check_sections(parameters: dict[str, Any]) -> None:
     """Raises `InputError`, which lists what is wrong in any section: a configuration is right as a whole or not."""
     found: list[str] = []
-    for name, model in SECTIONS.items():
+    for name, kind in SECTIONS.items():
         if name in parameters:
             try:
-                model.model_validate(parameters[name])
+                TypeAdapter(kind).validate_python(parameters[name])
             except ValidationError as error:
-                found += complaints(error, model, parameters[name], name)
+                found += complaints(error, kind, parameters[name], name)
     if found:
         raise InputError(joined(found))
