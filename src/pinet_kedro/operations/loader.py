@@ -111,8 +111,8 @@ class ConfigurationLoader(OmegaConfigLoader):
 def _check_folders(conf: Path, environments: list[str]) -> None:
     if not conf.is_dir():
         raise ConfigurationError(
-            f"There is no configuration here ({conf}). Go to the folder that holds conf/, or unpack the archive of conf/ "
-            "that `kedro package` has made beside the wheel."
+            f"There is no configuration here ({conf}). Go to the folder that holds conf/, or unpack the archive of "
+            "conf/ that `kedro package` has made beside the wheel."
         )
     known = sorted(path.name for path in conf.iterdir() if path.is_dir() and not path.name.startswith("."))
     for name in environments:
