@@ -43,9 +43,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
         self.metadata = metadata
-        self._columns = checked(
-            Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns"
-        )
+        self._columns = checked(Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns")
 
     def load(self) -> pd.DataFrame:
         if self._fetch:
