@@ -29,7 +29,6 @@ def train_deconfounded(
     items: pd.DataFrame,
     config: BackboneTraining,
     base: Recommender,
-    base_curve: pd.DataFrame,
     start: Start | None = None,
 ) -> tuple[Recommender, pd.DataFrame]:
     """The backbone of the configured aggregation of gradients and its learning curve.
@@ -37,7 +36,7 @@ def train_deconfounded(
     Where no aggregation is configured it is the base, and has no curve of its own.
     """
     if config.aggregation is None:
-        return base, base_curve[:0]
+        return base, pd.DataFrame(columns=["model", "epoch", "loss"])
     return _train("backbone", sequences, split, strata, items, config, config.aggregation, start)
 
 

@@ -12,13 +12,12 @@ def create_pipeline(start: str | None = None) -> Pipeline:
     """
     data = ["sequences", "split", "strata", "items", "params:backbone_training"]
     begin = [start] if start else []
-    base = ["base_model", "base_curve"]
     return Pipeline(
         [
-            node(train_base, [*data, *begin], base, name="train_base"),
+            node(train_base, [*data, *begin], ["base_model", "base_curve"], name="train_base"),
             node(
                 train_deconfounded,
-                [*data, *base, *begin],
+                [*data, "base_model", *begin],
                 ["backbone_model", "backbone_curve"],
                 name="train_backbone",
             ),
