@@ -53,6 +53,11 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
                 "Serving %s version %s (%s) on http://%s:%d/invocations, ready after %.1f s",
                 tracking.model, version, config.version, host, port, time.monotonic() - started,
             )  # fmt: skip
+            if config.reaches_only_itself():
+                log.warning(
+                    "serving.host = %s answers on every address, but only requests for %s: name the hosts that clients "
+                    "use as serving.hosts (conf/base/parameters_serving.yml).", config.host, ", ".join(config.hosts),
+                )  # fmt: skip
             watch = _Watch(config, tracking, version, stop)
             refused = None
             while not stop.wait(_LOOK_SECONDS):
@@ -148,7 +153,8 @@ class _Workers:
         }
         listening = self._socket.fileno()
         limits = json.dumps(config.limits.model_dump())
-        arguments = [str(self._model), str(listening), str(said), limits, str(config.stop_seconds)]
+        hosts = json.dumps(config.allowed_hosts())
+        arguments = [str(self._model), str(listening), str(said), limits, hosts, str(config.stop_seconds)]
         process = subprocess.Popen(
             # -P: the folder of the program holds modules whose names others use too. A session of its own: Ctrl-C is
             # for this process, which then stops its workers in order.
