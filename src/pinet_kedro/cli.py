@@ -4,10 +4,13 @@ Exit codes of a promotion: 0 promoted, 3 refused, 1 error, 2 wrong usage.
 """
 
 import functools
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -212,6 +215,47 @@ def models(env: str | None) -> None:
         with sentence(registry.uri, "Nothing can be listed."):
             versions = list_versions(registry)
         show_versions(registry.model, versions)
+
+
+@cli.command()
+@click.argument("version", type=int)
+@_env
+def trust(version: int, env: str | None) -> None:
+    """Store the digest of the files of VERSION as they are now, for a version without one.
+
+    Versions of earlier releases have none, and nothing of them is run before: look at their files first.
+    """
+    with _sentences():
+        from pinet_kedro.operations.registry.server import sentence
+        from pinet_kedro.operations.registry.versions import find_version, trust_version
+
+        registry = _registry(env)
+        with sentence(registry.uri, "Nothing has changed."):
+            stored = trust_version(find_version(str(version), registry), registry)
+        if stored is None:
+            click.echo(f"Version {version} has a digest already, and its files are the registered ones.")
+        else:
+            digest, files = stored
+            click.echo(f"Trusted: {registry.model} version {version}, {files} files, sha256 {digest}.")
+
+
+@cli.command()
+@click.argument("version")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_env
+def fetch(version: str, folder: Path, env: str | None) -> None:
+    """Put the files of VERSION, an alias or a number, into the new FOLDER, checked: for mlflow.pyfunc.load_model."""
+    with _sentences():
+        from pinet_kedro.operations.registry.server import sentence
+        from pinet_kedro.operations.registry.versions import fetch_version, find_version
+
+        if folder.exists():
+            raise InputError(f"{folder} is there already: name a folder that is not.")
+        registry = _registry(env)
+        with sentence(registry.uri, "Nothing has been fetched."), TemporaryDirectory() as temporary:
+            found = find_version(version, registry)
+            shutil.move(fetch_version(found, registry, Path(temporary)), folder)
+        click.echo(f"Fetched: {registry.model} version {found}, as it was registered, to {folder}.")
 
 
 @cli.command()

@@ -20,7 +20,9 @@ from pinet_kedro.operations.promotion.decision import Gate
 from pinet_kedro.operations.promotion.fresh_process import try_version
 from pinet_kedro.operations.promotion.promotion import Newest, list_versions, promote, roll_back
 from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.digest import DIGEST, TRUSTED, listing, settle
 from pinet_kedro.operations.registry.registration import register_model
+from pinet_kedro.operations.registry.versions import UnreadableVersionError, fetch_version, load_version, trust_version
 from pinet_kedro.recommender import Recommender
 
 VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
@@ -64,14 +66,23 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
         source = mlflow.MlflowClient().get_model_version_download_uri("pinet", str(BROKEN))
         path = Path(mlflow.artifacts.download_artifacts(source))
         (path / "artifacts" / "recommender" / "weights.safetensors").unlink()
+        mlflow.MlflowClient().delete_model_version_tag("pinet", str(BROKEN), DIGEST)
+        trust_version(str(BROKEN), config)
     return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="module")
 def ask_once(registered):
     """A version is asked in a fresh process once: it answers alike in every test."""
-    ask = functools.cache(try_version)
-    return lambda uri, _, requests, timeout_s: ask(uri, f"sqlite:///{registered}", requests, timeout_s)
+    answers = {}
+
+    def ask(files, requests, timeout_s):
+        key = listing(settle(files))
+        if key not in answers:
+            answers[key] = try_version(files, requests, timeout_s)
+        return answers[key]
+
+    return ask
 
 
 @pytest.fixture
@@ -240,8 +251,8 @@ def test_a_version_that_is_not_there_is_an_error(registry, newest, asked, words)
         promote(newest, asking(asked), registry)
 
 
-def test_a_process_that_takes_too_long_is_ended(registered):
-    answer = try_version("models:/pinet/2", f"sqlite:///{registered}", 5, timeout_s=0.2)
+def test_a_process_that_takes_too_long_is_ended(registry, tmp_path):
+    answer = try_version(fetch_version("2", registry, tmp_path), 5, timeout_s=0.2)
     assert answer.fault == "no answer within 0.2 s"
 
 
@@ -250,3 +261,65 @@ def test_gains_are_those_of_the_figures(registry, newest):
     group = promote(newest, asking(STRONG), registry).groups["tail"]
     assert group["gain"]["relative"] == pytest.approx(group["challenger"] / group["reference"] - 1)
     assert np.isfinite(group["gain"]["low"])
+
+
+def append(path):
+    path.write_bytes(path.read_bytes() + b"\n# more\n")
+
+
+TAMPERED = {
+    "changed: code/pinet_kedro/recommender.py": lambda f: append(f / "code/pinet_kedro/recommender.py"),
+    "added: code/sitecustomize.py": lambda f: (f / "code/sitecustomize.py").write_text("x = 1"),
+    "missing: code/pinet_kedro/errors.py": lambda f: (f / "code/pinet_kedro/errors.py").unlink(),
+    "changed: artifacts/recommender/weights.safetensors": lambda f: shutil.copy(
+        f / "artifacts/recommender/items.json", f / "artifacts/recommender/weights.safetensors"
+    ),
+    "changed: served_model.py": lambda f: append(f / "served_model.py"),
+    "added: code/registered_model_meta": lambda f: (f / "code/registered_model_meta").write_text("x = 1"),
+}
+
+
+@pytest.fixture
+def stored(registry, tmp_path):
+    """The files of the strong version in the store, in a copy for this test."""
+    client = mlflow.MlflowClient(registry.uri)
+    mlflow.set_tracking_uri(registry.uri)
+    source = Path(mlflow.artifacts.download_artifacts(client.get_model_version_download_uri("pinet", str(STRONG))))
+    shutil.copytree(source, tmp_path / "kept")
+    yield source
+    shutil.rmtree(source)
+    shutil.copytree(tmp_path / "kept", source)
+
+
+@pytest.mark.parametrize("words", TAMPERED)
+def test_files_other_than_the_registered_ones_are_refused_and_named(registry, stored, words):
+    TAMPERED[words](stored)
+    with pytest.raises(UnreadableVersionError, match=f"not those that were registered .{words}"):
+        load_version(str(STRONG), registry)
+
+
+def test_a_version_that_was_changed_is_not_even_promoted_by_force(registry, newest, stored):
+    append(stored / "served_model.py")
+    with pytest.raises(InputError, match=r"served_model\.py"):
+        promote(newest, asking(STRONG, force="now"), registry)
+    assert aliases(registry) == {"challenger": BROKEN}
+
+
+def test_bytecode_beside_the_files_is_not_run(registry, stored, tmp_path):
+    """Python writes it where a version is loaded in place; somebody else may have written it."""
+    cache = stored / "code/pinet_kedro/__pycache__"
+    cache.mkdir()
+    (cache / "recommender.cpython-311.pyc").write_bytes(b"anything")
+    files = fetch_version(str(STRONG), registry, tmp_path)
+    assert not list(files.rglob("*.pyc"))
+
+
+def test_a_version_without_a_digest_is_trusted_by_an_act_of_its_own(registry, tmp_path):
+    client = mlflow.MlflowClient(registry.uri)
+    client.delete_model_version_tag("pinet", str(STRONG), DIGEST)
+    with pytest.raises(UnreadableVersionError, match=f"kedro trust {STRONG}"):
+        load_version(str(STRONG), registry)
+    digest, files = trust_version(str(STRONG), registry)
+    assert (tags(STRONG)[DIGEST], files > 100, TRUSTED in tags(STRONG)) == (digest, True, True)
+    assert load_version(str(STRONG), registry)
+    assert trust_version(str(STRONG), registry) is None

@@ -163,7 +163,8 @@ def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_
     client = client_of(project.folder)
     mlflow.set_tracking_uri(client.tracking_uri)  # where a version's source, a logged model, is looked up
     assert server.version() == "1"
-    newer = str(client.create_model_version("pinet", client.get_model_version("pinet", "1").source).version)
+    first = client.get_model_version("pinet", "1")
+    newer = str(client.create_model_version("pinet", first.source, tags=first.tags).version)
     client.set_registered_model_alias("pinet", "champion", newer)
     until = time.monotonic() + 60
     seen = [server.version()]
@@ -177,10 +178,23 @@ def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_
     fetched = mlflow.artifacts.download_artifacts("models:/pinet/1", tracking_uri=client.tracking_uri)
     shutil.copytree(fetched, broken)
     (broken / "artifacts/recommender/weights.safetensors").write_bytes(b"cut off")
+    changed = client.create_model_version("pinet", str(broken), tags=first.tags).version
+    client.set_registered_model_alias("pinet", "champion", changed)
+    server.wait_for(f"Version {changed} cannot be fetched .*not those that were registered.*version {newer} goes on")
+    assert server.version() == newer
+
     unusable = client.create_model_version("pinet", str(broken)).version
+    assert project.invoke("trust", str(unusable), "--env=test").exit_code == 0
     client.set_registered_model_alias("pinet", "champion", unusable)
     server.wait_for(f"Version {unusable} did not start; version {newer} goes on")
     assert server.version() == newer
+
+
+def test_a_version_is_fetched_checked_for_mlflow_to_load(project, tmp_path):
+    result = project.invoke("fetch", "1", str(tmp_path / "files"), "--env=test")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "files/MLmodel").exists()
+    assert "is there already" in project.invoke("fetch", "1", str(tmp_path / "files"), "--env=test").output
 
 
 def test_a_worker_that_dies_is_replaced(server):

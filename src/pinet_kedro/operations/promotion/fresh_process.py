@@ -1,4 +1,4 @@
-"""A registered version in a process of its own, as a server would load it.
+"""A registered version in a process of its own, as a server would load it: from files that have been checked.
 
 The process runs this very file by its path, isolated from the project (`python -I`): nothing here imports
 `pinet_kedro`, so that what answers is the code that travels with the version.
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 _WARM_UP = 5
@@ -26,10 +27,11 @@ class Answer:
     request_ms: float | None = None
 
 
-def try_version(uri: str, tracking_uri: str, requests: int, timeout_s: float) -> Answer:
-    """Loads `models:/…` in a fresh process on one core and asks it the input example of its signature, repeatedly."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", __file__, uri, str(requests)]
+def try_version(files: Path, requests: int, timeout_s: float) -> Answer:
+    """Loads a version from its files, which have been checked, in a fresh process on one core, and asks it the input
+    example of its signature, repeatedly."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", __file__, str(files), str(requests)]
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
@@ -43,13 +45,13 @@ def try_version(uri: str, tracking_uri: str, requests: int, timeout_s: float) ->
     return Answer(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _main(uri: str, requests: int) -> None:
+def _main(files: str, requests: int) -> None:
     import mlflow
     import torch
 
     torch.set_num_threads(1)
     started = time.perf_counter()
-    model = mlflow.pyfunc.load_model(uri)
+    model = mlflow.pyfunc.load_model(files)
     load_s = time.perf_counter() - started
     example, signature = model.input_example, model.metadata.signature
     if example is None or signature is None or signature.outputs is None:

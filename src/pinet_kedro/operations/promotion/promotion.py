@@ -3,6 +3,8 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +42,7 @@ from pinet_kedro.operations.registry.aliases import (
     repair,
 )  # fmt: skip
 from pinet_kedro.operations.registry.config import Tracking
-from pinet_kedro.operations.registry.versions import load_version
+from pinet_kedro.operations.registry.versions import fetch_version, load_version, read_version
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 
@@ -167,29 +169,26 @@ def _version(client: "MlflowClient", model: str, asked: int | None, aliases: dic
 def _evaluate(
     newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None, tags: dict[str, str]
 ) -> tuple[tuple[Gate, ...], Trial | None]:
-    import mlflow
-
     asked = config.fresh_process
-    log.info("Version %s of %s answers in a fresh process …", version, registry.model)
-    answer = try_version(
-        f"models:/{registry.model}/{version}", mlflow.get_tracking_uri(), asked.requests, asked.timeout_s
-    )
-    trial: Trial | str
-    if answer.fault is None:
-        log.info("Version %s and %s are ranked on the same targets …", version, champion or "popularity")
-        trial = _hold_trial(newest, registry, version, champion)
-    else:
-        trial = "not measured: it does not answer"
+    trial: Trial | str = "not measured: it does not answer"
+    with TemporaryDirectory() as folder:
+        # Files that are not the registered ones are an error, and no matter of gates: not even force promotes them.
+        files = fetch_version(version, registry, Path(folder))
+        log.info("Version %s of %s answers in a fresh process …", version, registry.model)
+        answer = try_version(files, asked.requests, asked.timeout_s)
+        if answer.fault is None:
+            log.info("Version %s and %s are ranked on the same targets …", version, champion or "popularity")
+            trial = _hold_trial(newest, registry, version, files, champion)
     gates = judge(config.gates, trial, answer, newest.validation, tags, newest.strata)
     return gates, None if isinstance(trial, str) else trial
 
 
-def _hold_trial(newest: Newest, registry: Tracking, version: str, champion: str | None) -> Trial | str:
+def _hold_trial(newest: Newest, registry: Tracking, version: str, files: Path, champion: str | None) -> Trial | str:
     """The trial, or why there could be none."""
     item_ids = newest.items["item_id"].to_numpy(object)
     reference: Scorer | Recommender
     try:
-        challenger = load_version(version, registry)
+        challenger = read_version(version, files)
         if champion is None:
             reference = PopularityScorer(count_popularity(newest.sequences, newest.split, len(item_ids)))
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import pinet_kedro
 from pinet_kedro.operations.registry import tracking
 from pinet_kedro.operations.registry.config import Tracking
+from pinet_kedro.operations.registry.digest import DIGEST, digest_of, listing, settle
 from pinet_kedro.recommender import Recommender
 
 ALIAS = "challenger"
@@ -23,7 +24,8 @@ def register_model(
     """`model, version, alias, run_id, uri` of the new version, which carries its head and tail figures as tags.
 
     `tags` come to those; `files` are stored with the version's run as JSON. The version is created last, with all of
-    its tags at once: one that is there is whole, wherever a run is killed.
+    its tags at once: one that is there is whole, wherever a run is killed. One of them is the digest of its files as
+    the artifact store has them, which is checked before anything of them is run (`digest.py`).
 
     Models-from-code: what is stored is `served_model.py`, the package's own source, and the recommender's safetensors
     and JSON. Loading needs neither this project nor its configuration.
@@ -51,7 +53,10 @@ def register_model(
         run_id = run.info.run_id
         for name, content in (files or {}).items():
             mlflow.log_dict(content, name, run_id=run_id)
-    created = mlflow.register_model(info.model_uri, config.model, tags=_tags(evaluation) | (tags or {}))
+        stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=folder))))
+        mlflow.log_text(stored, DIGEST, run_id=run_id)
+    all_tags = {**_tags(evaluation), DIGEST: digest_of(stored), **(tags or {})}
+    created = mlflow.register_model(info.model_uri, config.model, tags=all_tags)
     return challenge(config, str(created.version), run_id)
 
 
