@@ -251,8 +251,8 @@ def test_a_version_that_is_not_there_is_an_error(registry, newest, asked, words)
         promote(newest, asking(asked), registry)
 
 
-def test_a_process_that_takes_too_long_is_ended(registry, tmp_path):
-    answer = try_version(fetch_version("2", registry, tmp_path), 5, timeout_s=0.2)
+def test_a_process_that_takes_too_long_is_ended(registry, tmp_path_factory):
+    answer = try_version(fetch_version("2", registry, tmp_path_factory.mktemp("fetched")), 5, timeout_s=0.2)
     assert answer.fault == "no answer within 0.2 s"
 
 
@@ -305,12 +305,12 @@ def test_a_version_that_was_changed_is_not_even_promoted_by_force(registry, newe
     assert aliases(registry) == {"challenger": BROKEN}
 
 
-def test_bytecode_beside_the_files_is_not_run(registry, stored, tmp_path):
+def test_bytecode_beside_the_files_is_not_run(registry, stored, tmp_path_factory):
     """Python writes it where a version is loaded in place; somebody else may have written it."""
     cache = stored / "code/pinet_kedro/__pycache__"
     cache.mkdir()
     (cache / "recommender.cpython-311.pyc").write_bytes(b"anything")
-    files = fetch_version(str(STRONG), registry, tmp_path)
+    files = fetch_version(str(STRONG), registry, tmp_path_factory.mktemp("fetched"))
     assert not list(files.rglob("*.pyc"))
 
 

@@ -53,7 +53,9 @@ def register_model(
         run_id = run.info.run_id
         for name, content in (files or {}).items():
             mlflow.log_dict(content, name, run_id=run_id)
-        stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=folder))))
+        downloaded = Path(folder, "stored")  # a folder of its own: what else lies there would be counted
+        downloaded.mkdir()
+        stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(downloaded)))))
         mlflow.log_text(stored, DIGEST, run_id=run_id)
     all_tags = {**_tags(evaluation), DIGEST: digest_of(stored), **(tags or {})}
     created = mlflow.register_model(info.model_uri, config.model, tags=all_tags)
