@@ -103,7 +103,7 @@ def test_item_vectors_are_the_input_vectors_of_items_one_on(tiny):
 
 @pytest.mark.parametrize("kind", [SASRecConfig, DINConfig])
 def test_width_must_be_a_multiple_of_heads(kind):
-    with pytest.raises(ValueError, match="width=9, heads=2"):
+    with pytest.raises(ValueError, match="width = 9 and heads = 2"):
         build_backbone(kind(width=9, heads=2), n_items=3)
 
 

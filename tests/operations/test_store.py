@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from pydantic import ValidationError
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.operations.registry import store, tracking
@@ -157,9 +158,6 @@ def test_a_read_only_database_can_be_read_but_not_written(database, read_only):
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("foo://host", "is no address of a tracking server or database"),
-        ("mlruns", "is no address of a tracking server or database"),
-        ("file:///mlruns", "is no address of a tracking server or database"),
         ("sqlite://", "would keep nothing"),
         ("sqlite:///:memory:", "would keep nothing"),
         ("sqlite:///folder", "is a folder"),
@@ -171,6 +169,12 @@ def test_an_address_that_keeps_nothing_is_refused(tmp_path, monkeypatch, uri, wo
     Path("folder").mkdir()
     Path("file").touch()
     assert words in refusal(uri)
+
+
+@pytest.mark.parametrize("uri", ["foo://host", "mlruns", "file:///mlruns"])
+def test_an_address_of_no_known_kind_is_refused_by_its_type(uri):
+    with pytest.raises(ValidationError, match="MLflow has no store of this kind"):
+        Tracking(uri=uri)
 
 
 def test_a_driver_that_is_missing_is_a_sentence_without_the_password():

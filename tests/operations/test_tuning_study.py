@@ -26,7 +26,7 @@ from pinet_kedro.training.backbone import DivergedError
 from pinet_kedro.training.config import BackboneTraining
 
 RATE = "backbone_training.schedule.learning_rate"
-HEADS = "backbone_training.backbone.heads"
+WIDTH = "backbone_training.backbone.width"
 SPACE = {RATE: {"type": "float", "low": 1e-3, "high": 2e-2, "log": True}}
 TRAINING = BackboneTraining.model_validate(
     {
@@ -121,12 +121,12 @@ def test_a_trial_of_another_machine_is_left_alone_until_it_is_silent_for_long(pl
 
 
 def test_a_combination_that_cannot_be_trained_is_recorded_and_the_study_goes_on(plan):
-    space = SPACE | {HEADS: {"type": "categorical", "choices": [1, 3]}}
+    space = SPACE | {WIDTH: {"type": "int", "low": 8, "high": 12}}  # odd ones are no multiples of two heads
     record, table = run_study(plan(trials=6, space=space))
     failed = table[table["state"] == "fail"]
     assert 0 < len(failed) < 6
     assert record.states["complete"] + record.states["fail"] == 6
-    assert (failed[HEADS] == 3).all()
+    assert (failed[WIDTH] % 2 == 1).all()
     assert failed["reason"].str.contains("width must be a multiple of heads").all()
 
 

@@ -145,7 +145,8 @@ def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
 
 def test_memory_of_no_events_is_empty():
     nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
-    memory = build_memory(nothing, split_sequences(nothing, Splitting(), ExcludeSeen(False)), ITEMS, MemoryConfig())
+    nobody = np.zeros(0, np.int64)
+    memory = build_memory(nothing, Split(nobody, nobody, nobody), ITEMS, MemoryConfig())
     assert memory.matrix.shape == (ITEMS, ITEMS)
     assert memory.matrix.nnz == 0
 

@@ -10,7 +10,6 @@ import gzip
 import io
 import json
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,6 +99,8 @@ def _line_ends(content: bytes) -> int:
 
 
 def _require_utf8(path: Path, content: bytes) -> None:
+    if content.isascii():
+        return
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -114,7 +115,8 @@ def _delimited(separator: str, quoting: bool) -> Callable[[_File, Sequence[str],
         from pyarrow import csv as arrow_csv
 
         content = file.text()
-        header = _header(file.path, content, separator, quoting)
+        _require_utf8(file.path, content)  # first: pyarrow drops a ragged row that it cannot decode
+        header = _header(content, separator, quoting)
         names = _declared(file.path, wanted, header)
         _require_separator(file.path, wanted, header, separator)
         if not names:
@@ -146,7 +148,6 @@ def _delimited(separator: str, quoting: bool) -> Callable[[_File, Sequence[str],
         except pa.ArrowInvalid as error:
             if ragged:
                 raise _ragged(file.path, content, ragged[0], separator, quoting_here) from error
-            _require_utf8(file.path, content)
             raise
         _compare_with_lines(file.path, content, table.num_rows + 1, header, separator, quoting_here, time)
         return RawTable({name: table[name] for name in names}, header)
@@ -154,10 +155,8 @@ def _delimited(separator: str, quoting: bool) -> Callable[[_File, Sequence[str],
     return read
 
 
-def _header(path: Path, content: bytes, separator: str, quoting: bool) -> list[str]:
+def _header(content: bytes, separator: str, quoting: bool) -> list[str]:
     start = len(content) - len(content.lstrip(b"\r\n"))
-    end = re.compile(rb"[\r\n]").search(content, start)
-    _require_utf8(path, content[: end.start() if end else len(content)])
     lines = io.StringIO(content[start : start + _LONGEST_ROW].decode(errors="replace"), newline="")
     if quoting:
         return next(csv.reader(lines, delimiter=separator))
@@ -216,7 +215,6 @@ def _compare_with_lines(
         return
     if not quoting:
         raise InputError(f"{path}: {rows:,} rows were read from {lines:,} lines. Write one event a line.")
-    _require_utf8(path, content)
     _check_quotes(path, content.decode(), header, separator, time)
 
 

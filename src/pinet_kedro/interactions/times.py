@@ -33,6 +33,7 @@ _OLDEST = 631_152_000 * SECOND  # 1990: the gate lets nothing older pass
 # Counts since another epoch (.NET's ticks, Apple's seconds since 2001) look like a log that ended in these years.
 _DOUBTFUL = 788_918_400 * SECOND  # 1995
 _MAX = 2**63 - 1
+_MAX_FLOAT = np.nextafter(2.0**63, 0)
 _EXAMPLES = 5
 _SAMPLE = 1000
 _BLOCK = 2**20
@@ -157,7 +158,7 @@ def _numbers(text: pa.ChunkedArray, number: pa.ChunkedArray, unit: str, where: s
         pass
     floats = pd.to_numeric(readable.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if unit == "auto":
-        unit = _unit_of(np.clip(np.nan_to_num(floats), -_MAX, _MAX).astype(np.int64), unit, where, text)
+        unit = _unit_of(np.clip(np.nan_to_num(floats), -_MAX_FLOAT, _MAX_FLOAT).astype(np.int64), unit, where, text)
     if unit == "order":
         return _with_unreadable(_floats(pa.chunked_array([floats], pa.float64()), unit, where), text)
     digits = {"s": 9, "ms": 6, "us": 3, "ns": 0}[unit]
