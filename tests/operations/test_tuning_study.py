@@ -122,7 +122,8 @@ def test_a_trial_of_another_machine_is_left_alone_until_it_is_silent_for_long(pl
 
 def test_a_combination_that_cannot_be_trained_is_recorded_and_the_study_goes_on(plan):
     space = SPACE | {WIDTH: {"type": "int", "low": 8, "high": 12}}  # odd ones are no multiples of two heads
-    record, table = run_study(plan(trials=6, space=space))
+    two_heads = TRAINING.model_copy(update={"backbone": TRAINING.backbone.model_copy(update={"heads": 2})})
+    record, table = run_study(plan(two_heads, trials=6, space=space))
     failed = table[table["state"] == "fail"]
     assert 0 < len(failed) < 6
     assert record.states["complete"] + record.states["fail"] == 6
