@@ -18,7 +18,7 @@ class Schedule(Configuration):
 
     epochs: int = Field(48, ge=1, le=100_000)
     batch_users: Count = Field(64, description="users a step, all strata together")
-    learning_rate: float = Field(2e-3, gt=0, le=10)
+    learning_rate: float = Field(2e-3, gt=0, le=1e30)  # what diverges says so, with its best model
     weight_average: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     random_window: float = Field(0.5, ge=0, le=1, description="share of long histories read at a random place")
     # Not told where it is auto: trained models and studies from before it keep their names.
