@@ -30,9 +30,10 @@ class Project:
             os.chdir(before)
 
     def files(self) -> set[str]:
-        """Everything under `data/` but the markers of empty folders."""
+        """Everything under `data/` but the markers of empty folders and the locks, which every run leaves."""
         data = self.folder / "data"
-        return {str(p.relative_to(data)) for p in data.rglob("*") if p.is_file() and p.name != ".gitkeep"}
+        found = {str(p.relative_to(data)) for p in data.rglob("*") if p.is_file() and p.name != ".gitkeep"}
+        return {name for name in found if not name.startswith("locks/")}
 
 
 def copy_project(folder: Path) -> Project:
