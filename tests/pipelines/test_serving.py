@@ -49,7 +49,7 @@ def test_an_answer_is_typed_and_carries_the_version(server, items):
     assert (row["stratum"], row["model_version"], row["user_id"]) == ("tail", "1", "u1")
 
 
-def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, project, items):
+def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, project, items, own_address):
     """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads."""
     data = project.folder / "data"
     ids = np.array(["", *items], object)
@@ -60,9 +60,8 @@ def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, 
     runs = [ids[flat[offsets[user] :][: at[user] + 1]] for user in ranks["user"]]
     asked = [{"history": run[:-1].tolist(), "k": len(items)} for run in runs]
     over_http = [row for at_once in range(0, len(asked), 50) for row in server.rows({"inputs": asked[at_once:][:50]})]
-    loaded = mlflow.pyfunc.load_model(
-        mlflow.artifacts.download_artifacts("models:/pinet/1", tracking_uri=client_of(project.folder).tracking_uri)
-    )
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
     for answers in (over_http, loaded.predict(asked)):
         places = []
         for answer, run in zip(answers, runs, strict=True):
