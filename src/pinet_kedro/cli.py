@@ -153,7 +153,8 @@ class _Run(click.Command):
         except (OmegaConfBaseException, YAMLError, ValueError, KeyError, OSError) as error:
             raise click.UsageError(
                 f"--params or --config cannot be read: {str(error).splitlines()[0]}. Parameters are written "
-                "name=value,section.name=value; in a list or section of its own, values are as in YAML.",
+                "name=value,section.name=value, with values as in YAML: one that begins with a sign such as % "
+                "stands in quotation marks, as in timestamp_unit='%d/%m/%Y'.",
                 context,
             ) from error
 
