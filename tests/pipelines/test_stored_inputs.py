@@ -26,8 +26,8 @@ def data(project, name):
 
 
 def times(project):
-    """Of everything stored but the lock, which every run takes."""
-    return {path: data(project, path).stat().st_mtime_ns for path in project.files() if not path.startswith("locks/")}
+    """Of everything stored."""
+    return {path: data(project, path).stat().st_mtime_ns for path in project.files()}
 
 
 def refused(project, *arguments, words):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.checking import shown
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.coverage import Coverage
 from pinet_kedro.evaluation.intervals import relative_gain
@@ -49,8 +50,8 @@ def hold_trial(
     """
     if isinstance(challenger, Recommender) and challenger.exclude_seen != split.exclude_seen:
         raise InputError(
-            f"it was trained and is served with exclude_seen = {_yaml(challenger.exclude_seen)}, but the targets in "
-            f"data/ were chosen for exclude_seen = {_yaml(split.exclude_seen)}"
+            f"it was trained and is served with exclude_seen = {shown(challenger.exclude_seen)}, but the targets in "
+            f"data/ were chosen for exclude_seen = {shown(split.exclude_seen)}"
         )
     users = np.flatnonzero(split.test_at > 0)
     at, activeness = np.asarray(split.test_at)[users], np.asarray(split.train_end)[users]
@@ -77,7 +78,3 @@ def hold_trial(
     }
     as_served = not isinstance(reference, Recommender) or reference.exclude_seen == split.exclude_seen
     return Trial(groups, coverages[0].share(), coverages[1].share(), (unknown[0], unknown[1]), as_served)
-
-
-def _yaml(value: bool) -> str:
-    return str(value).lower()
