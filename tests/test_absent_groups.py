@@ -7,30 +7,30 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.evaluation.benchmark import benchmark_table
+from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
+from pinet_kedro.evaluation.challenge import hold_trial
 from pinet_kedro.evaluation.comparison import compare
-from pinet_kedro.evaluation.figures import (
+from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.pipelines.activeness_stratification.nodes import stratify
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.registry.decision import Gate
+from pinet_kedro.registry.fresh_process import Answer
+from pinet_kedro.registry.gates import judge
+from pinet_kedro.registry.promotion_config import Gates
+from pinet_kedro.registry.registration import _tags
+from pinet_kedro.reporting.figures import (
     benchmark_forest_figure,
     benchmark_pareto_figure,
     gains_figure,
     learning_curves_figure,
     quintiles_figure,
 )
-from pinet_kedro.evaluation.ranks import rank_models
-from pinet_kedro.evaluation.report import base_gap, render_report, summary_lines
-from pinet_kedro.evaluation.translation import PopularityScorer
-from pinet_kedro.evaluation.trial import hold_trial
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
-from pinet_kedro.operations.promotion.config import Gates
-from pinet_kedro.operations.promotion.decision import Gate
-from pinet_kedro.operations.promotion.fresh_process import Answer
-from pinet_kedro.operations.promotion.gates import judge
-from pinet_kedro.operations.registry.registration import _tags
-from pinet_kedro.operations.watching import watch_training
-from pinet_kedro.pipelines.activeness_stratification.nodes import stratify
-from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.reporting.report import base_gap, render_report, summary_lines
+from pinet_kedro.studies.benchmark.table import benchmark_table
+from pinet_kedro.tracking.watching import watch_training
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers

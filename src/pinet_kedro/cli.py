@@ -92,8 +92,8 @@ def _run(**options: Any) -> Any:
 
 
 def _end_with(promotion: dict[str, Any]) -> None:
-    from pinet_kedro.operations.promotion.console import show_decision
-    from pinet_kedro.operations.promotion.decision import Decision
+    from pinet_kedro.registry.console import show_decision
+    from pinet_kedro.registry.decision import Decision
 
     decision = Decision.model_validate(promotion)
     show_decision(decision)
@@ -193,8 +193,8 @@ def promote(context: click.Context, version: int | None, env: str | None, force:
 def rollback(env: str | None, reason: str) -> None:
     """Make the version with the alias 'previous' the champion again."""
     with _sentences():
-        from pinet_kedro.operations.promotion.promotion import roll_back
-        from pinet_kedro.operations.registry.server import sentence
+        from pinet_kedro.registry.promotion import roll_back
+        from pinet_kedro.tracking.server import sentence
 
         registry = _registry(env)
         again = "Do it again when the server answers: that also finishes or undoes a move that had begun."
@@ -208,9 +208,9 @@ def rollback(env: str | None, reason: str) -> None:
 def models(env: str | None) -> None:
     """List the registered versions with their figures, aliases and decisions."""
     with _sentences():
-        from pinet_kedro.operations.promotion.console import show_versions
-        from pinet_kedro.operations.promotion.promotion import list_versions
-        from pinet_kedro.operations.registry.server import sentence
+        from pinet_kedro.registry.console import show_versions
+        from pinet_kedro.registry.promotion import list_versions
+        from pinet_kedro.tracking.server import sentence
 
         registry = _registry(env)
         with sentence(registry.uri, "Nothing can be listed."):
@@ -227,8 +227,8 @@ def trust(version: int, env: str | None) -> None:
     Versions of earlier releases have none, and nothing of them is run before: look at their files first.
     """
     with _sentences():
-        from pinet_kedro.operations.registry.server import sentence
-        from pinet_kedro.operations.registry.versions import find_version, trust_version
+        from pinet_kedro.registry.versions import find_version, trust_version
+        from pinet_kedro.tracking.server import sentence
 
         registry = _registry(env)
         with sentence(registry.uri, "Nothing has changed."):
@@ -247,8 +247,8 @@ def trust(version: int, env: str | None) -> None:
 def fetch(version: str, folder: Path, env: str | None) -> None:
     """Put the files of VERSION, an alias or a number, into the new FOLDER, checked: for mlflow.pyfunc.load_model."""
     with _sentences():
-        from pinet_kedro.operations.registry.server import sentence
-        from pinet_kedro.operations.registry.versions import fetch_version, find_version
+        from pinet_kedro.registry.versions import fetch_version, find_version
+        from pinet_kedro.tracking.server import sentence
 
         if folder.exists():
             raise InputError(f"{folder} is there already: name a folder that is not.")
@@ -269,7 +269,7 @@ def fetch(version: str, folder: Path, env: str | None) -> None:
 def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
     """Play the environment's log back through retraining, period by period, in a sandbox (data/replay)."""
     with _sentences():
-        from pinet_kedro.operations.retraining import replay as replaying
+        from pinet_kedro.retraining import replay as replaying
 
         rows = replaying.replay(replaying.Replay(env, every, limit, params))
         _say(replaying.summary(rows))
@@ -281,7 +281,7 @@ def replay(env: str | None, every: str, limit: int | None, params: str | None) -
 @click.option("--dry-run", is_flag=True, help="Say what would run at which next times, and end.")
 def schedule(env: str | None, once: bool, dry_run: bool) -> None:
     """Run the pipeline of conf/base/parameters_schedule.yml at its times, until SIGTERM or Ctrl-C."""
-    from pinet_kedro.operations.scheduling import schedule as scheduling
+    from pinet_kedro.scheduling import schedule as scheduling
 
     with _sentences():
         config = scheduling.configured(env)
@@ -306,13 +306,13 @@ def serve(env: str | None, **given: Any) -> None:
     Limits and defaults stand in conf/base/parameters_serving.yml. A champion that moves is followed without a restart.
     """
     with _sentences():
-        from pinet_kedro.operations.inference.config import Serving
-        from pinet_kedro.operations.project import parameters_of
+        from pinet_kedro.project import parameters_of
+        from pinet_kedro.serving.config import Serving
 
         chosen = {name: value for name, value in given.items() if value is not None}
         config, registry = parameters_of("serving", Serving, env, **chosen), _registry(env)
-        from pinet_kedro.operations.inference.serving import serve
-        from pinet_kedro.operations.registry.server import sentence
+        from pinet_kedro.serving.serving import serve
+        from pinet_kedro.tracking.server import sentence
 
         with sentence(
             registry.uri, "Nothing is served: a version is fetched from there once, and then needs it no more."
@@ -321,7 +321,7 @@ def serve(env: str | None, **given: Any) -> None:
 
 
 def _registry(env: str | None) -> Any:
-    from pinet_kedro.operations.project import parameters_of
-    from pinet_kedro.operations.registry.config import Tracking
+    from pinet_kedro.project import parameters_of
+    from pinet_kedro.tracking.config import Tracking
 
     return parameters_of("tracking", Tracking, env)

@@ -16,12 +16,12 @@ from torch import Tensor
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
-from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
+from pinet_kedro.reading.ids import spell_ids
 
 # Scores (floats) and users in memory at a time. Larger temporaries come fresh from the kernel at every step, page by
 # page: with 2**24 scores the ranking of Amazon Beauty took twice as long. But of a million items the vectors are read
@@ -152,7 +152,7 @@ class Recommender:
         """For every history of raw item ids, oldest first: the best k raw item ids, their scores, and the user's
         stratum ('head' or 'tail'). `exclude_seen` is the model's policy unless it is given. `exclude` has, for every
         history, items that are not offered; ids that the model does not know are skipped. '7.0' and 7 are the id '7'
-        (`interactions/ids.py`)."""
+        (`reading/ids.py`)."""
         if not histories:
             return []
         known = [self._numbers(history) for history in histories]

@@ -6,12 +6,12 @@ from pathlib import Path
 from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
-from pinet_kedro.operations.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
-from pinet_kedro.operations.lineage import ManifestHook
-from pinet_kedro.operations.loader import ConfigurationLoader
-from pinet_kedro.operations.retraining.hook import RetrainingGuard
-from pinet_kedro.operations.run_lock import RunLock
-from pinet_kedro.operations.terminal import guard_terminal
+from pinet_kedro.reporting.terminal import guard_terminal
+from pinet_kedro.retraining.hook import RetrainingGuard
+from pinet_kedro.runs.hooks import AirflowConfiguration, InputGuard, Narrator, TrackingHook
+from pinet_kedro.runs.lineage import ManifestHook
+from pinet_kedro.runs.loader import ConfigurationLoader
+from pinet_kedro.runs.run_lock import RunLock
 
 guard_terminal()
 

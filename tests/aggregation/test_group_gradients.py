@@ -19,7 +19,7 @@ from pinet_kedro.aggregation.group_gradients import GroupGradients
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.losses.binary import Negatives
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
-from pinet_kedro.training import touched
+from pinet_kedro.training import sparse_rows as touched
 from pinet_kedro.training.backbone import _Training
 
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import rank_models, target_ranks
-from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax
 from pinet_kedro.plugins.config import PluginTraining

@@ -20,13 +20,13 @@ from preparation import SIZES, synthetic_log
 from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
+from pinet_kedro.datasets.files import ArraysDataset
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import block_users, target_ranks
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.interactions.synthetic import generate_interactions
-from pinet_kedro.operations.datasets import ArraysDataset
 from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.popularity import count_popularity

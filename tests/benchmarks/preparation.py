@@ -84,7 +84,7 @@ def prepare(folder: Path, log: Path) -> dict[str, list[float]]:
     from kedro.framework.startup import bootstrap_project
 
     from pinet_kedro.cli import cli
-    from pinet_kedro.operations.expectations import ExpectationGate
+    from pinet_kedro.validation.gate import ExpectationGate
 
     class Hooks:
         @hook_impl

@@ -20,8 +20,8 @@ from typing import Any
 
 from measuring import machine
 
-from pinet_kedro.operations.provenance import git_state, versions
-from pinet_kedro.operations.whole_file import whole_file
+from pinet_kedro.datasets.whole_file import whole_file
+from pinet_kedro.provenance import git_state, versions
 
 NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals", "device")
 FOLDER = Path("data/08_reporting/benchmarks")

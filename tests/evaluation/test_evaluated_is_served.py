@@ -10,10 +10,10 @@ import pytest
 from pinet_kedro.evaluation.ranks import rank_models
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
-from pinet_kedro.operations.inference.batch_inference import SCHEMA, Recommendations
-from pinet_kedro.operations.inference.batch_inference_config import BatchInference
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
+from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
+from pinet_kedro.serving.batch_inference_config import BatchInference
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
 

@@ -6,15 +6,15 @@ from kedro.runner import SequentialRunner
 from plotly.graph_objects import Figure
 
 from pinet_kedro.activeness import ReportingStrata, Stratification
+from pinet_kedro.datasets.manifests import FORMAT, Manifest
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.operations.benchmark.config import Benchmark
-from pinet_kedro.operations.manifests import FORMAT, Manifest
 from pinet_kedro.pipeline_registry import DATA_STAGES, STAGES, register_pipelines
 from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_benchmark
 from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 PARAMETERS = {

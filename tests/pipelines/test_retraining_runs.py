@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.operations.lock import hold
-from pinet_kedro.operations.project import project_folder
+from pinet_kedro.processes.lock import hold
+from pinet_kedro.project import project_folder
 from servers import AtNode, start_tracking_server
 
 pytestmark = pytest.mark.usefixtures("own_address")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pinet_kedro.operations.scheduling.config import Schedule
-from pinet_kedro.operations.scheduling.schedule import Runs, run_once
+from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.scheduling.schedule import Runs, run_once
 
 # `run_forever` as `kedro schedule` calls it, but for the second as the unit of time, and with a command of its own.
 DRIVER = """
 import logging, sys
 from apscheduler.triggers.cron import CronTrigger
-from pinet_kedro.operations.scheduling import schedule
-from pinet_kedro.operations.scheduling.config import Schedule
+from pinet_kedro.scheduling import schedule
+from pinet_kedro.scheduling.config import Schedule
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
 schedule.cron_trigger = lambda expression, timezone: CronTrigger(second="*", timezone=timezone)
 runs = schedule.Runs(Schedule(pipeline="work", **SETTINGS), [sys.executable, "-c", WORK])

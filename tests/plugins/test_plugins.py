@@ -18,8 +18,8 @@ from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
 from pinet_kedro.recommender import gather_evidence
-from pinet_kedro.training import cases as collecting
-from pinet_kedro.training.cases import collect_cases
+from pinet_kedro.training import candidates as collecting
+from pinet_kedro.training.candidates import collect_cases
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
 

@@ -10,9 +10,9 @@ import torch
 from pinet_kedro import recommender as recommender_module
 from pinet_kedro.activeness import Strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
-from pinet_kedro.evaluation.translation import PopularityScorer
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender

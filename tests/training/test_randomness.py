@@ -12,11 +12,11 @@ from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.randomness import DrawsFrom, Generators
+from pinet_kedro.studies.gradient_noise.measurement import measure_while_training
+from pinet_kedro.studies.transfer.config import UserBranchConfig
+from pinet_kedro.studies.transfer.user_branch import fit_user_branch
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, GradientNoise, Schedule
-from pinet_kedro.training.gradient_noise import measure_while_training
-from pinet_kedro.training.transfer_config import UserBranchConfig
-from pinet_kedro.training.user_branch import fit_user_branch
 from pinet_kedro.training.warm_start import carry_over
 
 SHAPE = {"width": 8, "max_length": 10, "dropout": 0.3}

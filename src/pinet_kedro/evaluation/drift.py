@@ -11,8 +11,8 @@ from scipy.stats import ks_2samp, spearmanr
 
 from pinet_kedro.activeness import Strata
 from pinet_kedro.configuration import Stored
-from pinet_kedro.evaluation.translation import PopularityScorer
-from pinet_kedro.evaluation.trial import hold_trial
+from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
+from pinet_kedro.evaluation.challenge import hold_trial
 from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.plugins.popularity import count_popularity

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from pinet_kedro.datasets.manifests import Manifest
     from pinet_kedro.evaluation.drift import Drift
-    from pinet_kedro.operations.inference.batch_inference import Recommendations
-    from pinet_kedro.operations.manifests import Manifest
-    from pinet_kedro.operations.retraining.champion import Reign
-    from pinet_kedro.operations.retraining.intake import Intake
-    from pinet_kedro.operations.retraining.round import Start
-    from pinet_kedro.operations.tuning.finalists import Choice
-    from pinet_kedro.operations.tuning.plan import Plan
-    from pinet_kedro.operations.tuning.study import Record
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import Recommender
+    from pinet_kedro.retraining.champion import Reign
+    from pinet_kedro.retraining.intake import Intake
+    from pinet_kedro.retraining.round import Start
+    from pinet_kedro.serving.batch_inference import Recommendations
+    from pinet_kedro.studies.tuning.finalists import Choice
+    from pinet_kedro.studies.tuning.plan import Plan
+    from pinet_kedro.studies.tuning.study import Record
 else:
     Choice = Drift = Figure = FrozenScorers = Intake = Manifest = Plan = Recommendations = Recommender = Record = Any
     Reign = Start = Any

@@ -31,7 +31,7 @@ from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.devices import find_device
 from pinet_kedro.training.memory import backbone_needs, check_memory
-from pinet_kedro.training.touched import TouchedRows
+from pinet_kedro.training.sparse_rows import TouchedRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 

@@ -14,7 +14,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins, build_space
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Space
-from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.training.candidates import Cases, collect_cases, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, state_space_need
 
 log = logging.getLogger(__name__)

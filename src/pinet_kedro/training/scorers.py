@@ -17,7 +17,7 @@ from pinet_kedro.plugins.memory import TransitionMemory, build_memory
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import FrozenScorers, log_scaled
 from pinet_kedro.plugins.spaces import LogitSpace
-from pinet_kedro.training.cases import Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.training.candidates import Cases, collect_cases, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, plugin_needs
 
 log = logging.getLogger(__name__)

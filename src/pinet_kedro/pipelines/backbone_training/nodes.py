@@ -51,10 +51,10 @@ def _train(
     start: Start | None,
 ) -> tuple[Recommender, pd.DataFrame]:
     from pinet_kedro.backbones.backbone import Backbone
-    from pinet_kedro.operations.divergence import keep_best
-    from pinet_kedro.operations.watching import watch_training
+    from pinet_kedro.datasets.divergence import keep_best
     from pinet_kedro.plugins.popularity import count_popularity
     from pinet_kedro.recommender import Recommender as TrainedModel
+    from pinet_kedro.tracking.watching import watch_training
     from pinet_kedro.training.backbone import train_backbone
 
     def recommender(backbone: Backbone) -> TrainedModel:
@@ -70,7 +70,7 @@ def _train(
 
 def draw_curves(base: pd.DataFrame, backbone: pd.DataFrame) -> tuple[Figure, Figure]:
     """Learning curves of both models, and the strata's weights in the aggregation."""
-    from pinet_kedro.evaluation.figures import learning_curves_figure, stratum_weights_figure
+    from pinet_kedro.reporting.figures import learning_curves_figure, stratum_weights_figure
 
     curves = pd.concat([base, backbone], ignore_index=True)
     return learning_curves_figure(curves), stratum_weights_figure(curves)

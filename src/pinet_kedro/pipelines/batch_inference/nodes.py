@@ -1,19 +1,19 @@
-"""Adapter of `operations.inference` to the catalog."""
+"""Adapters of `serving` to the catalog."""
 
 import pandas as pd
 
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.operations.inference.batch_inference_config import BatchInference
-from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.pipelines.types import Recommendations
+from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.tracking.config import Tracking
 
 
 def recommend(
     sequences: Sequences, users: pd.DataFrame, items: pd.DataFrame, config: BatchInference, registry: Tracking
 ) -> Recommendations:
     """Recommendations, to be computed while they are written."""
-    from pinet_kedro.operations.inference.batch_inference import prepare_recommendations
-    from pinet_kedro.operations.registry.server import sentence
+    from pinet_kedro.serving.batch_inference import prepare_recommendations
+    from pinet_kedro.tracking.server import sentence
 
     with sentence(registry.uri, "Nothing has been written."):
         return prepare_recommendations(sequences, users["user_id"], items["item_id"], config, registry)

@@ -38,7 +38,7 @@ def evaluate(
     `lineage` is the sha256 of the ranks and of everything stored that they were made from.
     """
     from pinet_kedro.evaluation.comparison import compare, describe_data, describe_protocol, metrics_table
-    from pinet_kedro.operations.provenance import plain, versions
+    from pinet_kedro.provenance import plain, versions
 
     evaluation = {
         **compare(ranks, np.asarray(split.train_end), strata),
@@ -52,7 +52,7 @@ def evaluate(
 
 def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
     """Gains over the base with intervals, and NDCG by quintile of activeness."""
-    from pinet_kedro.evaluation.figures import gains_figure, quintiles_figure
+    from pinet_kedro.reporting.figures import gains_figure, quintiles_figure
 
     return gains_figure(evaluation), quintiles_figure(evaluation)
 
@@ -61,9 +61,9 @@ def write_report(
     evaluation: dict[str, Any], cleaning: pd.DataFrame, parameters: dict[str, Any], **figures: Figure
 ) -> str:
     """The report page."""
-    from pinet_kedro.evaluation.report import render_report
-    from pinet_kedro.operations.provenance import git_state, plain
-    from pinet_kedro.operations.registry import tracking
+    from pinet_kedro.provenance import git_state, plain
+    from pinet_kedro.reporting.report import render_report
+    from pinet_kedro.tracking import runs as tracking
 
     run = {"git": git_state(), "mlflow_run": tracking.run_id()}
     return render_report(evaluation, figures, cleaning, plain(parameters), run)

@@ -18,8 +18,8 @@ def measure(
     noise: GradientNoise,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of the strata and of their pairs, at every checkpoint of the base's training."""
-    from pinet_kedro.operations.watching import watch_training
-    from pinet_kedro.training.gradient_noise import measure_while_training
+    from pinet_kedro.studies.gradient_noise.measurement import measure_while_training
+    from pinet_kedro.tracking.watching import watch_training
 
     with watch_training("base") as watch:
         return measure_while_training(sequences, split, strata, len(items), training, noise, watch)
@@ -27,6 +27,6 @@ def measure(
 
 def draw(table: pd.DataFrame) -> Figure:
     """Noise scales against the users that there are."""
-    from pinet_kedro.evaluation.figures import gradient_noise_figure
+    from pinet_kedro.reporting.figures import gradient_noise_figure
 
     return gradient_noise_figure(table)

@@ -1,4 +1,4 @@
-"""Adapter of `operations.promotion` to the catalog."""
+"""Adapters of `registry` to the catalog."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.promotion.config import Promotion
-from pinet_kedro.operations.registry.config import Tracking
 from pinet_kedro.pipelines.types import Manifest
+from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.tracking.config import Tracking
 
 
 def promote(
@@ -23,10 +23,10 @@ def promote(
     notes: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], str]:
     """The decision as `promotion.json` stores it, and its page; `notes` come to those that it makes itself."""
-    from pinet_kedro.operations.promotion.gates import read_validation
-    from pinet_kedro.operations.promotion.page import render_promotion
-    from pinet_kedro.operations.promotion.promotion import Newest, promote
-    from pinet_kedro.operations.registry.server import sentence
+    from pinet_kedro.registry.gates import read_validation
+    from pinet_kedro.registry.page import render_promotion
+    from pinet_kedro.registry.promotion import Newest, promote
+    from pinet_kedro.tracking.server import sentence
 
     newest = Newest(sequences, split, strata, items, read_validation(manifest), notes)
     undecided = (

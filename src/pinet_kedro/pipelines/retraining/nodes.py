@@ -8,11 +8,11 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split, Splitting
-from pinet_kedro.operations.promotion.config import Promotion
-from pinet_kedro.operations.registry.config import Tracking
-from pinet_kedro.operations.retraining.config import Retraining
-from pinet_kedro.operations.retraining.partitions import Delivery, work_key
 from pinet_kedro.pipelines.types import Drift, Intake, Manifest, Recommender, Reign, Start
+from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retraining.partitions import Delivery, work_key
+from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.training.config import BackboneTraining
 
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
@@ -20,28 +20,28 @@ _Partitions = dict[str, Callable[[], pd.DataFrame]]
 
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
     """Events of the new partitions that are good, by id, and the account of all new ones."""
-    from pinet_kedro.operations.retraining.intake import take_in
+    from pinet_kedro.retraining.intake import take_in
 
     return take_in(delivery, config)
 
 
 def gather(accepted: _Partitions, intake: Intake) -> pd.DataFrame:
     """Raw events of all partitions, those of earlier runs included."""
-    from pinet_kedro.operations.retraining.intake import gather
+    from pinet_kedro.retraining.intake import gather
 
     return gather(accepted, list(intake.partitions))
 
 
 def read_champion(registry: Tracking) -> Reign:
     """The champion, or none."""
-    from pinet_kedro.operations.retraining.champion import read_champion
+    from pinet_kedro.retraining.champion import read_champion
 
     return read_champion(registry)
 
 
 def measure_drift(reign: Reign, accepted: _Partitions, intake: Intake) -> Drift:
     """Drift of the new partitions against the training data of the champion."""
-    from pinet_kedro.operations.retraining.round import measure
+    from pinet_kedro.retraining.round import measure
 
     return measure(reign.champion, accepted, intake)
 
@@ -51,7 +51,7 @@ def plan(
     splitting: Splitting, config: Retraining,
 ) -> Start:  # fmt: skip
     """Where training starts, and its budget."""
-    from pinet_kedro.operations.retraining.round import plan
+    from pinet_kedro.retraining.round import plan
 
     return plan(reign.champion, sequences, split, items, training, splitting, config)
 
@@ -66,7 +66,7 @@ def register(
     split: Split, intake: Intake, start: Start, parameters: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
-    from pinet_kedro.operations.retraining.round import register, trained_until
+    from pinet_kedro.retraining.round import register, trained_until
 
     key = work_key(intake.partitions, parameters)
     return register(model, manifest, evaluation, registry, intake, start, trained_until(sequences, split), key)
@@ -89,9 +89,9 @@ def conclude(
     report: str,  # noqa: ARG001  nothing of the round is missing when its partitions count as taken
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The round as `retraining.json` stores it, and its page."""
-    from pinet_kedro.operations.promotion.decision import Decision
-    from pinet_kedro.operations.retraining.page import render_round
-    from pinet_kedro.operations.retraining.round import Round
+    from pinet_kedro.registry.decision import Decision
+    from pinet_kedro.retraining.page import render_round
+    from pinet_kedro.retraining.round import Round
 
     done = Round(
         intake=intake, drift=drift, start=start.why, epochs=start.config.schedule.epochs,

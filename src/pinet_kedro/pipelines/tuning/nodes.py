@@ -1,4 +1,4 @@
-"""Adapters of `operations.tuning` to the catalog."""
+"""Adapters of `studies.tuning` to the catalog."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pandas as pd
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.operations.tuning.config import Tuning
 from pinet_kedro.pipelines.types import Choice, Figure, Plan, Record
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.training.config import BackboneTraining
 
 
@@ -24,8 +24,8 @@ def plan_study(
 ) -> Plan:
     """What is tried, on which data; refused where the search space is wrong."""
     from pinet_kedro.evaluation.comparison import data_hash
-    from pinet_kedro.operations.tuning.plan import Data
-    from pinet_kedro.operations.tuning.plan import Plan as Study
+    from pinet_kedro.studies.tuning.plan import Data
+    from pinet_kedro.studies.tuning.plan import Plan as Study
 
     plan = Study(config, training, plugins, Data(sequences, split, strata, items, data_hash(sequences, items, split)))
     plan.space.check()
@@ -34,23 +34,23 @@ def plan_study(
 
 def run_trials(plan: Plan) -> tuple[Record, pd.DataFrame]:
     """The study's record and its trials, those of earlier runs included."""
-    from pinet_kedro.operations.tuning.study import run_study
+    from pinet_kedro.studies.tuning.study import run_study
 
     return run_study(plan)
 
 
 def retrain_finalists(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.DataFrame, Choice]:
     """The finalists in full on fresh seeds, and the choice among them."""
-    from pinet_kedro.operations.tuning.finalists import hold_finals
+    from pinet_kedro.studies.tuning.finalists import hold_finals
 
     return hold_finals(plan, record, trials)
 
 
 def write_environment(choice: Choice, record: Record, parameters: dict[str, Any]) -> tuple[str, str]:
     """Parameters and catalog of the environment `tuned`."""
-    from pinet_kedro.operations.project import project_folder
-    from pinet_kedro.operations.registry import tracking
-    from pinet_kedro.operations.tuning import environment
+    from pinet_kedro.project import project_folder
+    from pinet_kedro.studies.tuning import environment
+    from pinet_kedro.tracking import runs as tracking
 
     env = tracking.environment() or "base"
     return environment.write_environment(choice, record, parameters, project_folder() / "conf", env)
@@ -58,13 +58,13 @@ def write_environment(choice: Choice, record: Record, parameters: dict[str, Any]
 
 def draw_study(plan: Plan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:
     """History, importances, slices and front."""
-    from pinet_kedro.operations.tuning.figures import draw
+    from pinet_kedro.studies.tuning.figures import draw
 
     return draw(plan.load(), record)
 
 
 def write_page(record: Record, trials: pd.DataFrame, finalists: pd.DataFrame, choice: Choice, **figures: Figure) -> str:
     """The page of the study."""
-    from pinet_kedro.operations.tuning.page import render_tuning
+    from pinet_kedro.studies.tuning.page import render_tuning
 
     return render_tuning(record, trials, finalists, choice, figures)

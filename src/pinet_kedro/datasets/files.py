@@ -1,0 +1,276 @@
+"""Kedro datasets: where data come from, and how they are stored whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import load_obj
+from kedro_datasets.json import JSONDataset as _JSONDataset
+from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
+from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
+from pydantic import BaseModel
+
+from pinet_kedro.checking import checked
+from pinet_kedro.datasets.download import check, fetch_movielens_100k
+from pinet_kedro.datasets.manifests import Signed, Source, content_hash, manifest_path
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Columns, read_interactions
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.reading.times import check_unit
+
+
+class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
+    """Raw interactions from a file of any supported format, with the user's names for its columns."""
+
+    def __init__(
+        self,
+        filepath: str | None,
+        columns: dict[str, str | int | None] | None = None,
+        timestamp_unit: str = "auto",
+        fetch: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """`fetch`: the file is MovieLens-100k, to be fetched when missing and checked before use."""
+        if not filepath:
+            raise InputError("which file? Say --params=filepath=events.csv,user=…,item=…,timestamp=…")
+        self._filepath = Path(filepath).expanduser()
+        self._unit = check_unit(timestamp_unit)
+        self._fetch = fetch
+        self.metadata = metadata
+        self._columns = checked(Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns")
+
+    def load(self) -> pd.DataFrame:
+        if self._fetch:
+            if not self._filepath.exists():
+                fetch_movielens_100k(self._filepath)
+            check(self._filepath)
+        return read_interactions(self._filepath, self._columns, self._unit)
+
+    def save(self, data: Any) -> None:  # noqa: ARG002
+        raise DatasetError("raw interactions are only read")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "columns": self._columns.renaming(), "timestamp_unit": self._unit}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists() or self._fetch
+
+
+class SyntheticInteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
+    """Raw interactions made up from a seed; needs no file and no network."""
+
+    def __init__(self, metadata: dict[str, Any] | None = None, **settings: Any) -> None:
+        self.metadata = metadata
+        self._config = checked(SyntheticLog, settings, "the synthetic log")
+
+    def load(self) -> pd.DataFrame:
+        events = generate_interactions(self._config)
+        names = list(events.columns)
+        source = f"synthetic log (seed {self._config.seed})"
+        events.attrs = {
+            "file": source, "columns": dict(zip(names, names, strict=True)), "present": names, "unreadable": [],
+            "clock": True,
+        }  # fmt: skip
+        return events
+
+    def save(self, data: Any) -> None:  # noqa: ARG002
+        raise DatasetError("the synthetic log is only read")
+
+    def _describe(self) -> dict[str, Any]:
+        return self._config.model_dump()
+
+    def _exists(self) -> bool:
+        return True
+
+
+class _WholeFile(Signed):
+    """Saves under a temporary name and renames: a run that is killed leaves the old file, never half of a new one."""
+
+    def save(self, data: Any) -> None:
+        final = self._filepath
+        try:
+            with self._signed_file() as self._filepath:
+                super().save(data)  # type: ignore[misc]
+        finally:
+            self._filepath = final
+
+
+class ParquetDataset(_WholeFile, _ParquetDataset):
+    """A table as Parquet."""
+
+
+class JSONDataset(_WholeFile, _JSONDataset):
+    """A dictionary as JSON."""
+
+
+class PlotlyDataset(_WholeFile, _PlotlyDataset):
+    """A plotly figure as JSON."""
+
+
+class TextDataset(Signed, AbstractDataset[str, str]):
+    """A text file, such as an HTML page."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> str:
+        return self._filepath.read_text(encoding="utf-8")
+
+    def save(self, data: str) -> None:
+        with self._signed_file() as part:
+            part.write_text(data, encoding="utf-8")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+
+class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
+    """A table as Parquet, written batch by batch and there only when it is complete.
+
+    What is saved is an iterable of pyarrow record batches with their `schema`; its `summary`, which may be complete
+    only after the last batch, is kept as the file's metadata.
+    """
+
+    _GROUP_ROWS = 50_000
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        return pd.read_parquet(self._filepath)
+
+    def summary(self) -> dict[str, Any]:
+        """The summary that was kept; numbers are numbers again."""
+        import pyarrow.parquet as pq
+
+        kept = {key.decode(): value.decode() for key, value in pq.read_metadata(self._filepath).metadata.items()}
+        return {key: int(value) if value.isdecimal() else value for key, value in kept.items()}
+
+    def save(self, data: Any) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self._signed_file() as part, pq.ParquetWriter(part, data.schema) as writer:
+            waiting: list[pa.RecordBatch] = []
+            for batch in data:
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= self._GROUP_ROWS:  # readers dislike many small row groups
+                    writer.write_table(pa.Table.from_batches(waiting))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_batches(waiting))
+            writer.add_key_value_metadata({key: str(value) for key, value in data.summary.items()})
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+
+class PydanticDataset(Signed, AbstractDataset[BaseModel, BaseModel]):
+    """A typed value as JSON; `model` is the dotted name of its pydantic class."""
+
+    def __init__(self, filepath: str, model: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self._model = model
+        self.metadata = metadata
+
+    def load(self) -> BaseModel:
+        return load_obj(self._model).model_validate_json(self._filepath.read_text(encoding="utf-8"))
+
+    def save(self, data: BaseModel) -> None:
+        with self._signed_file() as part:
+            part.write_text(data.model_dump_json(indent=2), encoding="utf-8")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "model": self._model}
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+
+class _Folder(Signed, AbstractDataset[Any, Any]):
+    """A folder that is replaced as a whole, its manifest included."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self._old = self._filepath.with_name(f"{self._filepath.name}.old")
+        self.metadata = metadata
+
+    def _restore(self) -> None:
+        """Puts back what a save had moved aside when it was killed between its two renames."""
+        if self._old.exists() and not self._filepath.exists():
+            self._old.rename(self._filepath)
+
+    def save(self, data: Any) -> None:
+        self._restore()
+        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
+        for left_over in (part, self._old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        part.mkdir(parents=True)
+        self._write(data, part)
+        if self.recipe:
+            self._sign(self._filepath, manifest_path(part), content_hash(part))
+        if self._filepath.exists():
+            self._filepath.rename(self._old)
+        part.rename(self._filepath)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _write(self, data: Any, folder: Path) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        self._restore()
+        return self._filepath.is_dir()
+
+
+class ArraysDataset(_Folder):
+    """A dataclass of numpy arrays and single numbers, one `.npy` file each, memory-mapped when read."""
+
+    def __init__(self, filepath: str, dataclass: str, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(filepath, metadata)
+        self._dataclass = dataclass
+
+    def load(self) -> Any:
+        self._restore()
+        kind = load_obj(self._dataclass)
+        arrays = {
+            f.name: np.load(self._filepath / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(kind)
+        }
+        return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
+
+    def _write(self, data: Any, folder: Path) -> None:
+        for f in fields(data):
+            np.save(folder / f"{f.name}.npy", getattr(data, f.name), allow_pickle=False)
+
+
+class RecommenderDataset(_Folder):
+    """A trained recommender: safetensors and JSON, nothing that can execute code."""
+
+    def summary(self) -> dict[str, Any]:
+        """Kind and settings of backbone and plugins, without their weights."""
+        return json.loads((self._filepath / "recommender.json").read_text(encoding="utf-8"))
+
+    def load(self) -> Any:
+        from pinet_kedro.recommender import Recommender
+
+        self._restore()
+        return Recommender.load(self._filepath)
+
+    def _write(self, data: Any, folder: Path) -> None:
+        data.save(folder)

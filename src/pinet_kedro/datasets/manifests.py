@@ -1,0 +1,246 @@
+"""Manifests: what every stored dataset and model says of itself, written with it and read back before it is used.
+
+`<folder>/manifest.json`, or `<file>.manifest.json` beside a file. A folder is replaced together with its manifest; a
+file is replaced before its manifest, so that a crash in between leaves a content that the manifest does not describe,
+which is found out when it is read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from kedro.io import AbstractDataset, DatasetError
+from pydantic import Field, ValidationError
+
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.datasets.whole_file import whole_file
+from pinet_kedro.errors import InputError
+from pinet_kedro.project import shown
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class Entry(Configuration):
+    """What is known of one dataset: of itself in its manifest, and of each ancestor there.
+
+    `content` is the sha256 of its bytes. A raw source has no `node`; its `configuration` is the catalog's description
+    of it, and `stamp` tells cheaply that its file has not changed.
+    """
+
+    content: str
+    place: str
+    configuration: dict[str, Any]
+    node: str | None = None
+    pipeline: str | None = None
+    environment: str | None = None
+    code: dict[str, str] = Field(default_factory=dict)
+    made: str | None = None
+    stamp: dict[str, int] | None = None
+
+
+class Manifest(Entry):
+    """Of one stored dataset: itself, and everything stored that it was made from, by name (`lineage`)."""
+
+    format: int
+    dataset: str
+    lineage: dict[str, Entry]
+
+    def entries(self) -> dict[str, Entry]:
+        """The dataset and its ancestors by name."""
+        return {self.dataset: self, **self.lineage}
+
+    def contents(self) -> dict[str, str]:
+        """The sha256 of the dataset and of each ancestor, by name."""
+        return {name: entry.content for name, entry in sorted(self.entries().items())}
+
+    def tags(self) -> dict[str, str]:
+        """What a registered version says of the stored model that it is."""
+        return {"model.sha256": self.content, **{f"code.{key}": value for key, value in self.code.items()}}
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of what is stored at `path` stands."""
+    return path / MANIFEST_FILE if path.is_dir() else path.with_name(f"{path.name}.{MANIFEST_FILE}")
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of the names and the sha256 of all files of a folder but its manifest."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / MANIFEST_FILE)
+    told = [[p.relative_to(path).as_posix(), content_hash(p)] for p in files]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of what is stored at `path`; `InputError`, without a way out yet, where there is none to read."""
+    place = manifest_path(path)
+    try:
+        told = json.loads(place.read_text(encoding="utf-8"))
+        if isinstance(told, dict) and told.get("format") != FORMAT:
+            raise InputError(
+                f"{shown(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}"
+            )
+        return Manifest.model_validate(told)
+    except FileNotFoundError:
+        raise InputError(
+            f"{shown(path)} has no manifest: an earlier version of this project has made it, or something else"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
+        raise InputError(f"{shown(place)}, the manifest of {shown(path)}, cannot be read") from error
+
+
+class Source:
+    """Base of the datasets that raw data come from. They have no manifest; what is made from them records them."""
+
+    @property
+    def place(self) -> Path | None:
+        """The file, if there is one."""
+        return getattr(self, "_filepath", None)
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return shown(self.place) if self.place else type(self).__name__
+
+    def description(self) -> dict[str, Any]:
+        """What the catalog says of it, but for the place of its file: another one with the same content is the same."""
+        told = {"type": type(self).__name__, **self._describe()}  # type: ignore[attr-defined]
+        told.pop("filepath", None)
+        return json.loads(json.dumps(told, default=str))
+
+    def entries(self, name: str) -> dict[str, Entry]:
+        """What the lineage of a dataset made from it says of it."""
+        description, path = self.description(), self.place
+        if path is None:
+            content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+            return {name: Entry(content=content, place=self.shown, configuration=description)}
+        known = Entry(content=content_hash(path), place=self.shown, configuration=description, stamp=stamp(path))
+        return {name: known}
+
+
+def stamp(path: Path) -> dict[str, int]:
+    """Size and time of a file, which tell cheaply that it has not changed."""
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+class _Gate(Protocol):
+    def record(self, content: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run makes a dataset: all of its manifest but the content. `parents` are the nearest stored datasets."""
+
+    dataset: str
+    node: str
+    pipeline: str
+    environment: str | None
+    configuration: dict[str, Any]
+    parents: dict[str, Any]
+    code: dict[str, str]
+    gate: _Gate | None = None
+
+    def manifest(self, place: Path, content: str) -> Manifest:
+        """The manifest of what was made, from those of its parents."""
+        return Manifest(
+            format=FORMAT,
+            dataset=self.dataset,
+            content=content,
+            place=shown(place),
+            configuration=self.configuration,
+            node=self.node,
+            pipeline=self.pipeline,
+            environment=self.environment,
+            code=self.code,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            lineage=merged(
+                parent.entries(name) if isinstance(parent, Source) else parent.manifest().entries()
+                for name, parent in self.parents.items()
+            ),
+        )
+
+
+def merged(lineages: Iterable[dict[str, Entry]]) -> dict[str, Entry]:
+    """The entries of several datasets by name, each of them the first of its own; `MixedError` where a name stands for
+    two contents."""
+    found: dict[str, tuple[Entry, Entry]] = {}
+    for entries in lineages:
+        itself = next(iter(entries.values()))
+        for name, entry in entries.items():
+            known, by = found.setdefault(name, (entry, itself))
+            if known.content != entry.content:
+                raise MixedError(name, (known, by), (entry, itself))
+    return {name: entry for name, (entry, _) in found.items()}
+
+
+class MixedError(InputError):
+    """Stored datasets that were made from different versions of a third one: `older` is what to make again."""
+
+    def __init__(self, name: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry]) -> None:
+        derived = [by for entry, by in (one, other) if entry is not by]
+        self.older: Any = min(derived, key=lambda by: by.made or "")
+        place = one[0].place
+        if len(derived) == 1:
+            what = f"{self.older.place} was made from another {place} than the one that is there now"
+        else:
+            what = f"{one[1].place} and {other[1].place} were made from different versions of {place} ('{name}')"
+        super().__init__(f"{what}: they do not belong together")
+
+
+class Signed:
+    """Base of the datasets that are stored with a manifest. In a run, the hook gives each of them its recipe; what is
+    saved without one has no manifest."""
+
+    _filepath: Any
+    recipe: Recipe | None = None
+
+    def manifest(self) -> Manifest:
+        """The manifest of what is stored."""
+        return read_manifest(Path(self._filepath))
+
+    @contextmanager
+    def _signed_file(self) -> Iterator[Path]:
+        """As `whole_file`, and then the manifest."""
+        path = Path(self._filepath)
+        with whole_file(path) as part:
+            yield part
+            content = content_hash(part) if self.recipe else ""
+        if self.recipe:
+            self._sign(path, manifest_path(path), content)
+
+    def _sign(self, path: Path, place: Path, content: str) -> None:
+        assert self.recipe is not None
+        manifest = self.recipe.manifest(path, content)
+        with whole_file(place) as part:
+            part.write_text(manifest.model_dump_json(indent=1, exclude_defaults=True), encoding="utf-8")
+        if self.recipe.gate:
+            self.recipe.gate.record(content)
+
+
+class ManifestDataset(AbstractDataset[None, Manifest]):
+    """The manifest of what is stored at `filepath`, for nodes that report where their inputs come from."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Manifest:
+        return read_manifest(self._filepath)
+
+    def save(self, data: None) -> None:  # noqa: ARG002
+        raise DatasetError("a manifest is written with the dataset that it describes")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return manifest_path(self._filepath).exists()

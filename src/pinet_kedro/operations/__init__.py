@@ -1,1 +1,0 @@
-"""Frameworks around the method, one file each: Great Expectations, MLflow, Kedro datasets and hooks."""

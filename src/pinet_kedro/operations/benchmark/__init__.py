@@ -1,1 +1,0 @@
-"""Methods against the base over seeds, one stored cell at a time."""

@@ -1,1 +1,0 @@
-"""The champion at work: over HTTP, and for all users at once."""

@@ -1,1 +1,0 @@
-"""Which version is the champion: the gates, the decision, the aliases' moves."""

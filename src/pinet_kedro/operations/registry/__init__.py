@@ -1,1 +1,0 @@
-"""The MLflow tracking server and its registry of models."""

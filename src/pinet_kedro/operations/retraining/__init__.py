@@ -1,1 +1,0 @@
-"""New files of interactions become a new version, night after night."""

@@ -1,1 +1,0 @@
-"""A pipeline at its times."""

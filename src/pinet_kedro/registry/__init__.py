@@ -1,0 +1,1 @@
+"""Versions of the registered model: registration, digests, aliases, promotion."""

@@ -1,0 +1,128 @@
+"""Which version is `champion`, `previous` and `challenger`, and how the first two move together.
+
+MLflow moves one alias at a time. So a move is written down first, as the tag `aliases.moving` of the registered model
+(aliases `from` and `to`), then `previous` moves, then `champion`, then the tag goes. What a move that was killed left
+is recognised by that tag, and the next promotion or rollback finishes or undoes it (`repair`):
+
+    champion is        the move        repair
+    that of `to`       was done        `previous` as in `to`, tag away
+    that of `from`     was not done    `previous` as in `from`, the version's tags as in `undone`, tag away
+    neither            is overtaken    tag away: somebody has moved it by hand
+
+Whoever reads `champion` in the meantime gets the old one or the new one, never none.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.processes.lock import hold
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+
+_MOVING = "aliases.moving"
+_WAIT_S = 10.0  # a move takes some milliseconds, over a network some more
+
+
+class ChampionChangedError(InputError):
+    """The champion is no longer the version that a decision was made on."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Tags that a version gets with a move, and what becomes of them where the move is undone (None: no such tag)."""
+
+    version: str
+    tags: dict[str, str]
+    undone: dict[str, str | None]
+
+
+def read_aliases(client: "MlflowClient", model: str) -> dict[str, str]:
+    """Version of every alias; raises `InputError` where the model is not registered."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise InputError(
+            f"no model '{model}' is registered yet: kedro run --pipeline=full (or registration) registers a version."
+        ) from error
+    return {alias: str(version) for alias, version in found.aliases.items()}
+
+
+def move(
+    client: "MlflowClient", model: str, champion: str, previous: str | None, expected: str | None, tagged: Tagged
+) -> None:
+    """Makes these versions `champion` and `previous` (None: no such alias), and tags the one that `tagged` names.
+
+    Raises `ChampionChangedError`, and moves nothing, where the champion is no longer `expected`.
+    """
+    with hold("aliases", _WAIT_S):
+        _repair(client, model)
+        before = read_aliases(client, model)
+        if before.get(CHAMPION) != expected:
+            raise ChampionChangedError(
+                f"the champion was {_named(expected)} when this was decided and is {_named(before.get(CHAMPION))} now: "
+                "nothing was moved"
+            )
+        after = {CHAMPION: champion, PREVIOUS: previous}
+        undone = {"version": tagged.version, "tags": tagged.undone}
+        moving = {"from": {alias: before.get(alias) for alias in after}, "to": after, "undone": undone}
+        client.set_registered_model_tag(model, _MOVING, json.dumps(moving))
+        _tag(client, model, tagged.version, tagged.tags)
+        _set(client, model, PREVIOUS, previous)
+        _set(client, model, CHAMPION, champion)
+        client.delete_registered_model_tag(model, _MOVING)
+
+
+def repair(client: "MlflowClient", model: str) -> str | None:
+    """What was made of a move that had not ended, in a sentence; None where there was none."""
+    with hold("aliases", _WAIT_S):
+        return _repair(client, model)
+
+
+def _repair(client: "MlflowClient", model: str) -> str | None:
+    now = read_aliases(client, model)
+    found = client.get_registered_model(model).tags.get(_MOVING)
+    if found is None:
+        return None
+    told = json.loads(found)
+    before, after = told["from"], told["to"]
+    version = after[CHAMPION]
+    if now.get(CHAMPION) == version:
+        _set(client, model, PREVIOUS, after[PREVIOUS])
+        said = f"a move of the champion to version {version} that had been interrupted was finished"
+    elif now.get(CHAMPION) == before[CHAMPION]:
+        _set(client, model, PREVIOUS, before[PREVIOUS])
+        _tag(client, model, told["undone"]["version"], told["undone"]["tags"])
+        said = f"a move of the champion to version {version} that had been interrupted was undone"
+    else:
+        said = f"a move of the champion to version {version} had been interrupted; the champion has been moved since"
+    client.delete_registered_model_tag(model, _MOVING)
+    return said
+
+
+def _set(client: "MlflowClient", model: str, alias: str, version: str | None) -> None:
+    if version is None:
+        client.delete_registered_model_alias(model, alias)
+    else:
+        client.set_registered_model_alias(model, alias, version)
+
+
+def _tag(client: "MlflowClient", model: str, version: str, tags: Mapping[str, str | None]) -> None:
+    for key, value in tags.items():
+        if value is None:
+            client.delete_model_version_tag(model, version, key)
+        else:
+            client.set_model_version_tag(model, version, key, value)
+
+
+def _named(version: str | None) -> str:
+    return f"version {version}" if version else "no version"

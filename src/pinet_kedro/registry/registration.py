@@ -1,0 +1,104 @@
+"""The trained PIN in the MLflow registry: typed, self-contained, nothing in it unpickled."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pinet_kedro
+from pinet_kedro.recommender import Recommender
+from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
+from pinet_kedro.tracking import runs as tracking
+from pinet_kedro.tracking.config import Tracking
+
+ALIAS = "challenger"
+_PACKAGE = Path(pinet_kedro.__file__).parent
+# What answers need: the method without its training, and the class that MLflow loads.
+_SERVING_CODE = (
+    "__init__.py", "activeness.py", "configuration.py", "errors.py", "randomness.py", "recommender.py",
+    "backbones", "interactions", "losses", "plugins", "reading", "serving/__init__.py", "serving/served_model.py",
+)  # fmt: skip
+_REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
+
+
+def register_model(
+    model: Recommender,
+    evaluation: dict[str, Any],
+    config: Tracking,
+    tags: dict[str, str] | None = None,
+    files: dict[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """`model, version, alias, run_id, uri` of the new version, which carries its head and tail figures as tags.
+
+    `tags` come to those; `files` are stored with the version's run as JSON. The version is created last, with all of
+    its tags at once: one that is there is whole, wherever a run is killed. One of them is the digest of its files as
+    the artifact store has them, which is checked before anything of them is run (`digest.py`).
+
+    Models-from-code: what is stored is `served_model.py`, the package's own source, and the recommender's safetensors
+    and JSON. Loading needs neither this project nor its configuration.
+    """
+    from importlib.metadata import version as installed
+
+    import mlflow
+
+    # The signature comes from the type hints of `served_model.py`, and that of the parameters from these values.
+    example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
+    tracking.connect(config)
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=tracking.run_id()) as run:
+        artifacts = Path(folder, "recommender")
+        artifacts.mkdir()
+        model.save(artifacts)
+        info = mlflow.pyfunc.log_model(
+            name="pinet",
+            python_model=str(_PACKAGE / "serving" / "served_model.py"),
+            artifacts={"recommender": str(artifacts)},
+            code_paths=[str(_copy_serving_code(Path(folder, "pinet_kedro")))],
+            input_example=example,
+            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
+        )
+        run_id = run.info.run_id
+        for name, content in (files or {}).items():
+            mlflow.log_dict(content, name, run_id=run_id)
+        downloaded = Path(folder, "stored")  # a folder of its own: what else lies there would be counted
+        downloaded.mkdir()
+        stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(downloaded)))))
+        mlflow.log_text(stored, DIGEST, run_id=run_id)
+    all_tags = {**_tags(evaluation), DIGEST: digest_of(stored), **(tags or {})}
+    created = mlflow.register_model(info.model_uri, config.model, tags=all_tags)
+    return challenge(config, str(created.version), run_id)
+
+
+def _copy_serving_code(target: Path) -> Path:
+    """The package reduced to `_SERVING_CODE`, in this folder."""
+    for name in _SERVING_CODE:
+        source = _PACKAGE / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+    return target
+
+
+def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
+    """What `register_model` returns, for a version that has been registered: it has the alias `challenger` now."""
+    import mlflow
+
+    mlflow.MlflowClient().set_registered_model_alias(config.model, ALIAS, version)
+    return {
+        "model": config.model,
+        "version": version,
+        "alias": ALIAS,
+        "run_id": run_id,
+        "uri": f"models:/{config.model}@{ALIAS}",
+    }
+
+
+def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
+    pin, gains = evaluation["models"]["pin"], evaluation["comparisons"]["pin_vs_base"]
+    tags = {"data.sha256": evaluation["data"]["sha256"]}
+    for group in (group for group in ("head", "tail") if group in pin):  # one may have no test targets
+        tags[f"{group}.ndcg_at_10"] = f"{pin[group]['ndcg_at_10']:.6f}"
+        gain = gains[group]["ndcg_at_10"]["relative"]
+        tags[f"{group}.gain_over_base"] = "undefined" if gain is None else f"{gain:+.6f}"
+    return tags

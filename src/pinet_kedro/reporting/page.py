@@ -1,0 +1,113 @@
+"""HTML pages in one style: nothing is loaded from the network, and nothing that a log says is obeyed."""
+
+import json
+import math
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from pinet_kedro.printable import printable
+from pinet_kedro.reading.times import in_nanoseconds, iso
+from pinet_kedro.reporting.figures import share
+
+_HERE = Path(__file__).parent
+_NONE = "–"
+# What plotly takes for markup in the texts of a figure, but for line breaks and the second box of a hover.
+_MARKUP = re.compile(r"&|<(?!/?(?:br|extra)>)")
+
+
+def render(template: Path, figures: Mapping[str, Figure] | None = None, **values: Any) -> str:
+    """The page of a template, which extends `page.html.j2`; numbers by the filters below.
+
+    Every value is escaped here and nowhere else, and invisible characters are made visible (`printable`). The page's
+    policy is the second lock: it allows plotly and `page.js` by their hashes, where there are figures, and no other
+    script, no inline handler and no address.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, _HERE]),
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=_shown)
+    scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")] if figures else []
+    return environment.get_template(template.name).render(
+        policy=_policy(scripts),
+        scripts=list(map(Markup, scripts)),
+        figures={name: _embed(name, figure) for name, figure in (figures or {}).items()},
+        **values,
+    )
+
+
+def render_figures(title: str, figures: Mapping[str, Figure]) -> str:
+    """A page of figures and nothing else."""
+    return render(_HERE / "figures.html.j2", figures, title=title)
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts] or ["'none'"]
+    # Plotly styles what it draws inline.
+    return (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _embed(name: str, figure: Figure) -> dict[str, Any]:
+    """The figure as data; its title becomes text of the page, which breaks into lines on a narrow screen."""
+    caption = figure.layout.title.text or name.replace("_", " ")
+    panels = len(list(figure.select_xaxes()))
+    figure = Figure(figure).update_layout(title_text="", margin_t=32 if panels > 1 else 12, dragmode=False)
+    return {"caption": caption, "data": json.dumps(_drawn(json.loads(figure.to_json()))), "wide": panels > 1}
+
+
+def _drawn(value: Any) -> Any:
+    """The figure with every text drawn as it is written: plotly reads a part of HTML in them, links included."""
+    if isinstance(value, str):
+        return _MARKUP.sub(lambda found: {"&": "&amp;", "<": "&lt;"}[found[0]], printable(value))
+    if isinstance(value, dict):
+        return {key: _drawn(item) for key, item in value.items()}
+    return [_drawn(item) for item in value] if isinstance(value, list) else value
+
+
+def number(value: float | None) -> str:
+    """A metric with four decimals, or a dash."""
+    return _NONE if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def count(value: int | None) -> str:
+    """A count with its thousands apart, or a dash."""
+    return _NONE if value is None else f"{value:,}"
+
+
+def day(time: int | None) -> str:
+    """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
+    return _NONE if time is None else iso(in_nanoseconds(time))[:10]
+
+
+def _share(value: float | None) -> str:
+    return _NONE if value is None else share(value, 1)
+
+
+def _tied(text: str) -> str:
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _shown(value: Any) -> str:
+    """The value as text, without the credentials that an address may carry."""
+    if value is None:
+        return _NONE
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)

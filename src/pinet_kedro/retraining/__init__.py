@@ -1,0 +1,1 @@
+"""From new files of interactions to a judged version."""

@@ -1,0 +1,93 @@
+"""The champion as retraining needs it: its model, and what it was trained on."""
+
+import json
+import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.reading.times import in_nanoseconds
+from pinet_kedro.registry.aliases import CHAMPION, read_aliases
+from pinet_kedro.registry.versions import UnreadableVersionError, load_version
+from pinet_kedro.tracking import runs as tracking
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.server import sentence
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from pinet_kedro.recommender import Recommender
+
+PARTITIONS_FILE = "partitions.json"
+# Tags of a version that retraining has registered.
+KEY, UNTIL, START, SPLIT, TRAINED_ON = (
+    f"retraining.{name}" for name in ("key", "until", "start", "split", "partitions")
+)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A version and its model. `partitions` (id -> sha256) are those that it was trained on and `until` is the time of
+    the newest event that its backbone has learnt from (ns); both are None of a version that retraining has not made."""
+
+    version: str
+    recommender: "Recommender"
+    partitions: dict[str, str] | None
+    until: int | None
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reign:
+    """The champion, or none."""
+
+    champion: Champion | None
+
+
+def reached(registry: Tracking) -> AbstractContextManager[None]:
+    """Around whatever needs the registry: an outage is one sentence, and what it means for the round."""
+    return sentence(registry.uri, "No partition of this round counts as taken: the next run does it again.")
+
+
+def read_champion(registry: Tracking) -> Reign:
+    """The version with the alias `champion`, read by this project's code."""
+    with reached(registry):
+        return _read_champion(registry)
+
+
+def _read_champion(registry: Tracking) -> Reign:
+    client = tracking.connect(registry)
+    version = aliases(client, registry.model).get(CHAMPION)
+    if version is None:
+        return Reign(None)
+    found = client.get_model_version(registry.model, version)
+    try:
+        recommender = load_version(version, registry)
+    except UnreadableVersionError as error:
+        raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
+    partitions = None
+    if KEY in found.tags and found.run_id:
+        with tempfile.TemporaryDirectory() as folder:
+            partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
+    until = found.tags.get(UNTIL)
+    return Reign(
+        Champion(
+            version, recommender, partitions, None if until is None else in_nanoseconds(int(until)), dict(found.tags)
+        )
+    )
+
+
+def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:
+    """The registered version (MLflow's) that was trained on exactly this, and from there, or None."""
+    told = {KEY: key} | ({} if start is None else {START: start})
+    found = client.search_model_versions(f"name = '{model}' and tags.`{KEY}` = '{key}'")
+    return next((version for version in found if told.items() <= dict(version.tags).items()), None)
+
+
+def aliases(client: "MlflowClient", model: str) -> dict[str, str]:
+    """Version of every alias; none where nothing has been registered yet."""
+    if not client.search_registered_models(f"name = '{model}'"):
+        return {}
+    return read_aliases(client, model)

@@ -1,0 +1,151 @@
+"""New partitions past the gate: the good ones go on, the bad ones are set aside with their reports."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+from kedro.io import DatasetError
+from pydantic import Field
+
+from pinet_kedro.configuration import Stored
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import spelled
+from pinet_kedro.project import project_folder
+from pinet_kedro.reading.times import in_nanoseconds
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retraining.partitions import Delivery, Partition
+from pinet_kedro.validation.gate import ExpectationGate
+from pinet_kedro.validation.suites import SuiteError, ValidationFailedError
+
+log = logging.getLogger(__name__)
+
+_NAMES = 5
+
+
+class Arrival(Stored):
+    """One new partition. `first` and `last` are the times of its events, nanoseconds since 1970."""
+
+    id: str
+    accepted: bool
+    changed: bool = False
+    events: int = 0
+    users: int = 0
+    items: int = 0
+    first: int | None = None
+    last: int | None = None
+    report: str | None = Field(None, description="what was wrong")
+    place: str | None = Field(None, description="where it was set aside")
+
+
+class Intake(Stored):
+    """What a run found in the folder of partitions, and what it trains on: `partitions`, id -> sha256."""
+
+    arrivals: tuple[Arrival, ...]
+    partitions: dict[str, str]
+
+    @property
+    def new(self) -> list[str]:
+        """Ids of the new partitions that were accepted."""
+        return [arrival.id for arrival in self.arrivals if arrival.accepted]
+
+
+def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
+    """Events of the accepted partitions by id, and the account of all new ones.
+
+    Raises `SuiteError` where the suite cannot be used, and `InputError` where a known partition has another content
+    (`changed_partition: stop`), where a partition is bad (`bad_partition: stop`; no file has been moved then), or where
+    none of the new ones can be used.
+    """
+    changed = [name for name, partition in delivery.new.items() if partition.changed]
+    if changed and config.changed_partition == "stop":
+        raise InputError(
+            f"{_listed(changed)}: already taken, and the content has changed since. Nothing is counted twice behind "
+            "your back: put the old file back, or let the new content replace what was taken from the old one "
+            "(--params=retraining.changed_partition=replace), or deliver the difference under a new name."
+        )
+    accepted: dict[str, pd.DataFrame] = {}
+    bad: dict[str, str] = {}
+    for name, partition in delivery.new.items():
+        try:
+            accepted[name] = _checked(partition, config)
+        except SuiteError:
+            raise  # of no partition's making
+        except InputError as error:
+            bad[name] = str(error)
+    if bad and config.bad_partition == "stop":
+        raise ValidationFailedError("\n".join(f"partition {name}: {report}" for name, report in bad.items()))
+    places = {name: _set_aside(delivery.new[name], config, report) for name, report in bad.items()}
+    if not accepted:
+        raise InputError(
+            f"none of the new partitions can be used: {_listed(list(bad))}. Correct them and put them back; they and "
+            f"their reports are in {config.rejected}."
+        )
+    arrivals = tuple(
+        _arrival(name, delivery.new[name].changed, accepted[name])
+        if name in accepted
+        else Arrival(id=name, accepted=False, changed=delivery.new[name].changed, report=bad[name], place=places[name])
+        for name in delivery.new
+    )
+    log.info(
+        "New partitions: %d (%s events), set aside: %d",
+        len(accepted), f"{sum(map(len, accepted.values())):,}", len(bad),
+    )  # fmt: skip
+    return accepted, Intake(arrivals=arrivals, partitions=delivery.contents())
+
+
+def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str]) -> pd.DataFrame:
+    """Events of these partitions in the order of their names, whatever order they came in, as one raw table."""
+    events = pd.concat([_as_read_now(accepted[name]()) for name in sorted(names)], ignore_index=True)
+    columns = list(events.columns)
+    events.attrs = {
+        "file": f"{len(names)} partitions", "columns": dict(zip(columns, columns, strict=True)), "present": columns,
+        "unreadable": [], "clock": True,
+    }  # fmt: skip
+    return events
+
+
+def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
+    """A stored partition; earlier versions stored seconds, and '7.0' for the id 7."""
+    ids = {name: spelled(events[name], f"stored {name}") for name in ("user_id", "item_id")}
+    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
+
+
+def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
+    """The partition's events; raises `InputError` where they cannot be read or break a rule."""
+    pages = f"{config.rejected}/{partition.id}.report"
+    try:
+        events = partition.read()
+    except DatasetError as error:
+        if not isinstance(error.__cause__, InputError):
+            raise
+        raise error.__cause__ from None
+    events.attrs["log"] = False
+    ExpectationGate(config.suite, pages).validate(events)
+    shutil.rmtree(project_folder() / pages, ignore_errors=True)
+    events.attrs = {}
+    return events
+
+
+def _set_aside(partition: Partition, config: Retraining, report: str) -> str:
+    place = partition.set_aside(project_folder() / config.rejected, report)
+    log.warning("Partition %s was set aside as %s:\n%s", partition.id, place, report)
+    return str(place.relative_to(project_folder()))
+
+
+def _arrival(name: str, changed: bool, events: pd.DataFrame) -> Arrival:
+    return Arrival(
+        id=name,
+        accepted=True,
+        changed=changed,
+        events=len(events),
+        users=events["user_id"].nunique(),
+        items=events["item_id"].nunique(),
+        first=None if events.empty else int(events["timestamp"].min()),
+        last=None if events.empty else int(events["timestamp"].max()),
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"partition{'s' * (len(names) > 1)} {', '.join(names[:_NAMES])}{more}"

@@ -1,0 +1,69 @@
+"""The page of a round of retraining: what came in, how far it is from what was known, what was decided."""
+
+from pathlib import Path
+from typing import Any
+
+from pinet_kedro.evaluation.drift import Drift
+from pinet_kedro.reporting.figures import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
+from pinet_kedro.reporting.page import render
+from pinet_kedro.retraining.round import Round
+
+
+def render_round(done: Round) -> str:
+    """A self-contained HTML page in the style of the report; nothing is loaded from the network."""
+    groups = [_group(name, values) for name, values in done.promotion.groups.items()]
+    template = Path(__file__).with_name("retraining.html.j2")
+    return render(template, done=done, rows=drift_rows(done.drift), champion=_champion(done.drift), groups=groups)
+
+
+def drift_rows(drift: Drift) -> list[tuple[str, str, str]]:
+    """What is measured, its value, and how to read it."""
+    rows = []
+    for kind, note in (("users", "of no training event"), ("items", "that the model cannot recommend")):
+        value, events = getattr(drift, f"unknown_{kind}"), getattr(drift, f"unknown_{kind}_events")
+        if value is not None:
+            rows.append((f"Unknown {kind}", f"{share(value, 1)}, {share(events, 1)} of the events", note))
+    if (popularity := drift.popularity) is not None:
+        rows.append(
+            (
+                "Popularity shift",
+                f"{popularity.divergence:.3f}",
+                f"Jensen-Shannon divergence, 0 to 1; {popularity.by_chance:.3f} is what so many events show by chance",
+            )
+        )
+        rank = popularity.rank_correlation
+        rows.append(("Rank correlation", "–" if rank is None else f"{rank:.3f}", "Spearman's, of the items' events"))
+    if (activeness := drift.activeness) is not None:
+        rows.append(("Activeness", f"{activeness.distance:.3f}", "Kolmogorov-Smirnov distance, 0 to 1"))
+        rows += [
+            (
+                f"Events a user, {name} quantile",
+                f"{before:g} → {after:g}",
+                "newest training events, as many as there are new ones → new events",
+            )
+            for name, (before, after) in activeness.quantiles.items()
+        ]
+        rows += [
+            (f"Share of users: {name}", f"{share(before, 1)} → {share(after, 1)}", "trained on → asking now")
+            for name, (before, after) in activeness.strata.items()
+        ]
+    return rows
+
+
+def _champion(drift: Drift) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": GROUP_LABELS[name],
+            "users": values["users"],
+            "then": drift.then.get(name),
+            "now": values["challenger"],
+            "popularity": values["reference"],
+            "gain": with_interval(gain_of(values["gain"])),
+        }
+        for name, values in drift.groups.items()
+        if name in ("all", "head", "tail")
+    ]
+
+
+def _group(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "label": (GROUP_LABELS | QUINTILE_LABELS)[name], "text": with_interval(gain_of(values["gain"]))}

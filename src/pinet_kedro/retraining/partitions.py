@@ -1,0 +1,157 @@
+"""Interactions that arrive as files: which are new since the last success, and which of them can be used."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import DatasetError
+from kedro_datasets.partitions import IncrementalDataset
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from pinet_kedro.datasets.files import TextDataset
+from pinet_kedro.errors import InputError
+from pinet_kedro.provenance import plain
+
+_BLOCK = 2**20
+# Of a file that somebody is still writing, or that is none of ours.
+_UNFINISHED = (".part", ".tmp")
+
+
+class _Stamp(TypedDict):
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+_STAMPS = TypeAdapter(dict[str, _Stamp], config=ConfigDict(strict=True))
+
+
+@dataclass
+class Partition:
+    """One file of interactions that is new, or that is known by another content (`changed`)."""
+
+    id: str
+    path: Path
+    stamp: dict[str, Any]
+    changed: bool
+    read: Callable[[], pd.DataFrame]
+    rejected: bool = False
+
+    def set_aside(self, folder: Path, report: str) -> Path:
+        """Where the file has gone: into `folder`, with the report beside it. It is new again once it is put back."""
+        target = folder / self.id
+        TextDataset(str(target.with_name(f"{target.name}.txt"))).save(
+            report + "\n"
+        )  # first: no file without its report
+        os.replace(self.path, target)
+        self.rejected = True
+        return target
+
+
+@dataclass
+class Delivery:
+    """What a run finds: the partitions that are new by id, in order, and the stamps of those already taken."""
+
+    folder: Path
+    new: dict[str, Partition]
+    taken: dict[str, dict[str, Any]]
+
+    def stamps(self) -> dict[str, dict[str, Any]]:
+        """Of everything that a model may be trained on: the partitions already taken and the new ones not rejected."""
+        fresh = {name: partition.stamp for name, partition in self.new.items() if not partition.rejected}
+        return dict(sorted((self.taken | fresh).items()))
+
+    def contents(self) -> dict[str, str]:
+        """The sha256 of each of them."""
+        return {name: stamp["sha256"] for name, stamp in self.stamps().items()}
+
+
+class PartitionsDataset(IncrementalDataset):
+    """The files of a folder that no successful run has taken yet.
+
+    Kedro's incremental dataset remembers the greatest name, and would never see a file that comes late under a smaller
+    one. Here the checkpoint is the set of all that were taken, each with `size, mtime_ns, sha256`: a file is new
+    when its name is not in it, and changed when its content is another. (The content is read again only where size or
+    time differ.) `confirm` adds what the last `load` found and nobody has set aside. The id of a partition is its path
+    below the folder, ending included. Names that begin with '.' or '_' or end with '.part' or '.tmp' are not looked at:
+    a file that is still being written should have one.
+    """
+
+    DEFAULT_CHECKPOINT_TYPE = "pinet_kedro.datasets.files.JSONDataset"
+    DEFAULT_CHECKPOINT_FILENAME = ".taken.json"
+
+    _delivery: Delivery | None = None
+
+    def load(self) -> Delivery:  # type: ignore[override]
+        """The delivery; nothing of it is read yet."""
+        taken = self._taken()
+        found = {self._path_to_partition(path): Path(path) for path in self._list_partitions()}
+        new = {}
+        for name, path in found.items():
+            stamp = _stamp(path, taken.get(name))
+            if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
+                dataset = self._dataset_type(**{**self._dataset_config, self._filepath_arg: str(path)})
+                new[name] = Partition(name, path, stamp, name in taken, dataset.load)
+        self._delivery = Delivery(Path(self._normalized_path), new, taken)
+        return self._delivery
+
+    def confirm(self) -> None:
+        """Remembers what the last `load` found, but for what was set aside."""
+        if self._delivery is not None:
+            self._checkpoint.save(self._delivery.stamps())
+
+    def _taken(self) -> dict[str, dict[str, Any]]:
+        checkpoint = self._checkpoint
+        try:
+            # Kedro's own reading takes a broken checkpoint for none, and would take every partition once more.
+            taken: dict[str, dict[str, Any]] = checkpoint.load() if checkpoint.exists() else {}
+            _STAMPS.validate_python(taken)
+            return taken
+        except (DatasetError, ValidationError) as error:
+            raise InputError(
+                f"{checkpoint._describe()['filepath']}, the list of partitions already taken, cannot be read: it "
+                'should be {"<name>": {"size": …, "mtime_ns": …, "sha256": "…"}, …}. Restore it, or remove it to '
+                "train on all files of the folder anew."
+            ) from error
+
+    def _list_partitions(self) -> list[str]:
+        folder = Path(self._normalized_path)
+        found = (path for path in folder.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if not _ignored(path.relative_to(folder)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._path})"  # Kedro's own makes a dataset of a file without a name
+
+    def _exists(self) -> bool:
+        return Path(self._normalized_path).is_dir()
+
+
+def _ignored(path: Path) -> bool:
+    return path.name.endswith(_UNFINISHED) or any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _stamp(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
+    stat = path.stat()
+    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if known and stamp.items() <= known.items():
+        return known
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return {**stamp, "sha256": digest.hexdigest()}
+
+
+def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:
+    """Hash of what a run does: the sha256 of each partition that it trains on, and its parameters.
+
+    Where results are recorded, and what a promotion asks, make no difference to the model.
+    """
+    told = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
+    return hashlib.sha256(json.dumps([contents, told], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,203 @@
+"""A log played back month by month through retraining, in a sandbox: what the loop would have done, and why."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pinet_kedro.datasets.files import ParquetDataset, TextDataset
+from pinet_kedro.errors import REFUSED_EXIT, InputError
+from pinet_kedro.processes.lock import hold
+from pinet_kedro.project import project_folder
+from pinet_kedro.tracking.store import PLACES
+
+log = logging.getLogger("pinet_kedro")
+
+SANDBOX = "data/replay"
+REPORTING = "data/08_reporting"
+FREQUENCIES = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
+
+_CATALOG_ENTRY = "new_interactions"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """`env`: Kedro environment; `every`: a name of `FREQUENCIES`; `limit`: at most so many periods; `params`: as
+    `kedro run` takes them."""
+
+    env: str | None = None
+    every: str = "month"
+    limit: int | None = None
+    params: str | None = None
+
+
+def replay(config: Replay) -> pd.DataFrame:
+    """One row a period, also stored with its page in `data/08_reporting`; every row is shown as it comes.
+
+    The events are those of `raw_interactions`. Each period is put as a file into a sandbox, a project of its own with
+    this one's configuration but with its own data, registry and lock, and retraining is run there by a process of its
+    own, as a scheduler would. A period that fails says so, and its events come in with the next one.
+    """
+    with hold("replay"):
+        return _replay(config)
+
+
+def _replay(config: Replay) -> pd.DataFrame:
+    events, columns = _load(config.env)
+    periods = list(cut(events, config.every))[: config.limit]
+    sandbox = _sandbox()
+    log.info("Replay of %d periods in %s", len(periods), sandbox)
+    rows: list[dict[str, Any]] = []
+    for number, (name, part) in enumerate(periods, 1):
+        place = sandbox / "data/01_raw/interactions" / f"{name}.parquet"
+        # Dates, which are read alike whatever unit the partitions of the project have.
+        dated = part.assign(timestamp=_moments(part))
+        ParquetDataset(filepath=str(place)).save(dated.rename(columns=columns))
+        rows.append({"period": name, "events": len(part), **_run(config, sandbox, name)})
+        log.info("[%d/%d] %s", number, len(periods), line(rows[-1]))
+        _store(pd.DataFrame(rows), config)
+    return pd.DataFrame(rows)
+
+
+def cut(events: pd.DataFrame, every: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The periods that have events, by name and in order, each with its events in the order of the log."""
+    period = _moments(events).dt.to_period(FREQUENCIES[every])
+    for name, part in events.groupby(period.astype(str).str.replace("/", "_"), sort=True):
+        yield str(name), part
+
+
+def _moments(events: pd.DataFrame) -> pd.Series:
+    return pd.to_datetime(events["timestamp"].astype("int64"), unit="ns")
+
+
+def line(row: dict[str, Any]) -> str:
+    """A period in one line."""
+    said = [f"{row['period']}: {row['events']:,} events", row["decision"]]
+    if pd.notna(row.get("challenger_tail")):
+        said.append(
+            f"head {row['reference_head']:.4f} → {row['challenger_head']:.4f}, "
+            f"tail {row['reference_tail']:.4f} → {row['challenger_tail']:.4f} against {row['against']}"
+        )
+    return f"{'; '.join(said)} ({row['seconds']:.0f} s)"
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """The last line."""
+    return f"{_counts(rows)} Page: {project_folder() / REPORTING / 'replay.html'}"
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    counts = rows["outcome"].value_counts()
+    told = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("promoted", "refused", "failed"))
+    return f"Replay: {len(rows)} periods, {told}."
+
+
+def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Raw events of the environment, and the names that its partitions have for the canonical columns."""
+    from kedro.framework.session import KedroSession
+
+    with KedroSession.create(env=env) as session:
+        context = session.load_context()  # type: ignore[attr-defined]
+        entry = context.config_loader["catalog"][_CATALOG_ENTRY]
+        if Path(entry["path"]).is_absolute():
+            raise InputError(
+                f"'{_CATALOG_ENTRY}' of the catalog has an absolute path ({entry['path']}): a replay would take its "
+                "partitions from there. Give a path inside the project."
+            )
+        events = context.catalog.load("raw_interactions")
+    if not events.attrs.get("clock", True):
+        raise InputError("the timestamps of these events give their order, not their time: there is nothing to cut by.")
+    events.attrs = {}
+    declared = entry["dataset"].get("columns") or {}
+    names = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
+    return events, {canonical: declared.get(role) or canonical for role, canonical in names.items()}
+
+
+def _sandbox() -> Path:
+    """An empty project with this one's configuration. (Kedro wants a folder of sources; the package is installed.)"""
+    project = project_folder()
+    sandbox = project / SANDBOX
+    shutil.rmtree(sandbox, ignore_errors=True)
+    for folder in ("src", "logs", "data/01_raw/interactions"):
+        (sandbox / folder).mkdir(parents=True)
+    (sandbox / "conf").symlink_to(os.path.relpath(project / "conf", sandbox), target_is_directory=True)
+    for name in ("pyproject.toml", ".telemetry"):
+        if (project / name).exists():
+            shutil.copy(project / name, sandbox)
+    return sandbox
+
+
+def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
+    # The sandbox's registry, whatever the configuration or the environment names.
+    parameters = ["tracking.uri=sqlite:///mlflow.db"]
+    environment = {key: value for key, value in os.environ.items() if key not in PLACES}
+    environment["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"  # which conf/prod asks for
+    if config.params:
+        parameters.insert(0, config.params)
+    command = [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=retraining", f"--params={','.join(parameters)}"]
+    if config.env:
+        command.append(f"--env={config.env}")
+    begun = time.monotonic()
+    place = sandbox / "logs" / f"{name}.log"
+    with place.open("w", encoding="utf-8") as file:
+        done = subprocess.run(command, cwd=sandbox, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
+    told: dict[str, Any] = {"seconds": time.monotonic() - begun}
+    if done.returncode not in (0, REFUSED_EXIT):
+        said = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]
+        why = next((text for text in reversed(said) if text.startswith("Error")), said[-1] if said else "no output")
+        return {**told, "outcome": "failed", "decision": f"failed: {why.removeprefix('Error: ')}"}
+    return told | _row(json.loads((sandbox / REPORTING / "retraining.json").read_text(encoding="utf-8")))
+
+
+def _row(done: dict[str, Any]) -> dict[str, Any]:
+    drift, decision = done["drift"], done["promotion"]
+    popularity = drift["popularity"] or {}
+    row = {
+        "unknown_users": drift["unknown_users"],
+        "unknown_items_events": drift["unknown_items_events"],
+        "popularity_shift": popularity.get("divergence"),
+        "shift_by_chance": popularity.get("by_chance"),
+        "rank_correlation": popularity.get("rank_correlation"),
+        "champion": decision["champion_before"],
+        "start": done["start"],
+        "against": decision["against"],
+        "version": decision["version"],
+        "outcome": "promoted" if decision["promoted"] else "refused",
+        "decision": f"{'promoted' if decision['promoted'] else 'refused'}: version {decision['version']}",
+        "reasons": "; ".join(decision["reasons"]),
+        "targets": decision["data"].get("test_targets"),
+    }
+    for group in ("head", "tail"):
+        on_new, trial = drift["groups"].get(group, {}), decision["groups"].get(group, {})
+        row |= {
+            f"champion_{group}_on_new": on_new.get("challenger"),
+            f"popularity_{group}_on_new": on_new.get("reference"),
+            f"reference_{group}": trial.get("reference"),
+            f"challenger_{group}": trial.get("challenger"),
+        }
+        row |= {f"{group}_gain_{end}": trial.get("gain", {}).get(end) for end in ("relative", "low", "high")}
+    return row
+
+
+def render_replay(rows: pd.DataFrame, config: Replay) -> str:
+    """The page of the periods, self-contained, in the style of the report."""
+    from pinet_kedro.reporting.page import render
+
+    template = Path(__file__).with_name("replay.html.j2")
+    shown = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    return render(template, rows=shown, config=config, summary=_counts(rows))
+
+
+def _store(rows: pd.DataFrame, config: Replay) -> None:
+    folder = project_folder() / REPORTING
+    ParquetDataset(filepath=str(folder / "replay.parquet")).save(rows)
+    TextDataset(str(folder / "replay.html")).save(render_replay(rows, config))

@@ -1,0 +1,53 @@
+"""What is in `conf/`: every parameter at its top with its type, most of them a section with a typed configuration."""
+
+from typing import Any
+
+from pydantic import StrictBool, TypeAdapter, ValidationError
+
+from pinet_kedro.activeness import Stratification
+from pinet_kedro.checking import complaints, joined
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Cleaning
+from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.serving.config import Serving
+from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.studies.tuning.config import Tuning
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.training.config import BackboneTraining, GradientNoise
+
+SECTIONS: dict[str, Any] = {
+    "exclude_seen": StrictBool,
+    "cleaning": Cleaning,
+    "splitting": Splitting,
+    "stratification": Stratification,
+    "backbone_training": BackboneTraining,
+    "plugin_training": PluginTraining,
+    "tracking": Tracking,
+    "promotion": Promotion,
+    "retraining": Retraining,
+    "retraining_splitting": Splitting,
+    "batch_inference": BatchInference,
+    "serving": Serving,
+    "schedule": Schedule,
+    "benchmark": Benchmark,
+    "gradient_noise": GradientNoise,
+    "tuning": Tuning,
+}
+
+
+def check_sections(parameters: dict[str, Any]) -> None:
+    """Raises `InputError`, which lists what is wrong in any section: a configuration is right as a whole or not."""
+    found: list[str] = []
+    for name, kind in SECTIONS.items():
+        if name in parameters:
+            try:
+                TypeAdapter(kind).validate_python(parameters[name])
+            except ValidationError as error:
+                found += complaints(error, kind, parameters[name], name)
+    if found:
+        raise InputError(joined(found))

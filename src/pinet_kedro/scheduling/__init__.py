@@ -1,0 +1,1 @@
+"""Pipelines at the times of a cron expression."""

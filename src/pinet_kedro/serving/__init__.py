@@ -1,0 +1,1 @@
+"""Recommendations over HTTP and in batches."""

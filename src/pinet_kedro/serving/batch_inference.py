@@ -1,0 +1,124 @@
+"""The best items of every user as record batches, computed while they are written: memory holds a block of users."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+
+from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.recommender import Recommender
+from pinet_kedro.registry.versions import find_version, load_version
+from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.tracking.config import Tracking
+
+log = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("items", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+        ("stratum", pa.string()),
+        ("model_version", pa.string()),
+    ]
+)
+
+
+def prepare_recommendations(
+    sequences: Sequences, user_ids: pd.Series, item_ids: pd.Series, config: BatchInference, registry: Tracking
+) -> "Recommendations":
+    """Recommendations of the registered version that `config` names, for the users of `sequences`."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    version = find_version(config.version, registry)
+    log.info("Recommending with %s version %s (%s)", registry.model, version, config.version)
+    model = load_version(version, registry)
+    return Recommendations(model, version, sequences, user_ids, item_ids, config)
+
+
+class Recommendations:
+    """One row a user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`.
+
+    A user's whole history counts; whether its items are offered is the model's policy. Items that the model does not
+    know are skipped, and a user who has no other gets popularity with recency.
+    `summary` is complete once the batches have been iterated over.
+    """
+
+    schema = SCHEMA
+
+    def __init__(
+        self,
+        model: Recommender,
+        version: str,
+        sequences: Sequences,
+        user_ids: pd.Series,
+        item_ids: pd.Series,
+        config: BatchInference,
+    ) -> None:
+        self._model, self._version, self._config = model, version, config
+        self._sequences, self._user_ids = sequences, user_ids
+        # Number in the model of every item of the data, 0 where it has none.
+        known = pd.Index(model.item_ids.astype(str)).get_indexer(item_ids.astype(str))
+        self._number = np.concatenate([[0], known + 1])
+        self._raw_ids = pa.array(model.item_ids.astype(str), pa.string())
+        self.summary: dict[str, Any] = {
+            "model_version": version, "k": config.k, "exclude_seen": model.exclude_seen, "users": 0,
+            "users_without_history": 0, "unknown_items": int((known < 0).sum()), "skipped_events": 0,
+        }  # fmt: skip
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        self.summary |= {"users": 0, "users_without_history": 0, "skipped_events": 0}
+        # On a terminal the bar moves with every block; in a log file one line in ten seconds is enough.
+        interval = 0.1 if sys.stderr.isatty() else 10
+        users, block = self._sequences.n_users, self._config.block_users
+        with tqdm(total=users, desc="recommending", unit="user", mininterval=interval) as bar:
+            for start in range(0, users, block):
+                stop = min(start + block, users)
+                yield self._recommend(start, stop)
+                bar.update(stop - start)
+
+    def _recommend(self, start: int, stop: int) -> pa.RecordBatch:
+        histories = self._known(start, stop)
+        users, ends = np.arange(histories.n_users), histories.lengths
+        length = min(max(int(ends.max()), 1), self._model.history_length)
+        nothing = torch.empty(0, dtype=torch.int64)
+        best, columns = self._model.best(
+            torch.from_numpy(histories.windows(users, ends, length)),
+            ends,
+            self._config.k,
+            seen_items(histories, users, ends) if self._model.exclude_seen else (nothing, nothing),
+        )
+        left = torch.isfinite(best)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(left.sum(1).numpy())]), pa.int32())
+        head = self._model.strata.head_tail.assign(ends) == 1
+        self.summary["users"] += len(users)
+        self.summary["users_without_history"] += int((ends == 0).sum())
+        return pa.record_batch(
+            [
+                pa.array(self._user_ids.iloc[start:stop], pa.string()),
+                pa.ListArray.from_arrays(offsets, self._raw_ids.take(pa.array(columns[left].numpy()))),
+                pa.ListArray.from_arrays(offsets, pa.array(best[left].numpy(), pa.float32())),
+                pa.array(np.where(head, "head", "tail"), pa.string()),
+                pa.repeat(self._version, len(users)),
+            ],
+            schema=SCHEMA,
+        )
+
+    def _known(self, start: int, stop: int) -> Sequences:
+        """What the model knows of these users' histories, in its own numbers."""
+        bounds = self._sequences.offsets[start : stop + 1]
+        events = slice(bounds[0], bounds[-1])
+        items = self._number[self._sequences.items[events]]
+        user = np.repeat(np.arange(stop - start), np.diff(bounds))
+        known = items > 0
+        self.summary["skipped_events"] += int((~known).sum())
+        offsets = np.zeros(stop - start + 1, np.int64)
+        np.cumsum(np.bincount(user[known], minlength=stop - start), out=offsets[1:])
+        return Sequences(items[known].astype(np.int32), self._sequences.timestamps[events][known], offsets)

@@ -1,0 +1,209 @@
+"""`kedro serve`: MLflow's scoring server on a registered version, replaced without a gap when the alias moves.
+
+The socket belongs to this process, and processes of their own answer on it (`scoring_server.py`), one set for each
+version: a new version runs its own code, and the old one goes on until the new one is ready.
+"""
+
+import json
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.processes.stopping import on_stop
+from pinet_kedro.registry.versions import fetch_version, find_version
+from pinet_kedro.serving.config import Serving
+from pinet_kedro.tracking.config import Tracking
+
+log = logging.getLogger(__name__)
+
+_PROGRAM = Path(__file__).with_name("scoring_server.py")
+_LOOK_SECONDS = 0.2  # at the workers, while nothing happens
+_DEATHS = 5  # of workers in a row before the server gives up
+_CALM_SECONDS = 60.0  # without a death end such a row
+
+
+def serve(config: Serving, tracking: Tracking) -> None:
+    """Answers until SIGTERM or Ctrl-C."""
+    stop = threading.Event()
+    with on_stop(lambda _: stop.set()):
+        _serve(config, tracking, stop)
+
+
+def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
+    started = time.monotonic()
+    with _listen(config) as listening:
+        host, port = listening.getsockname()[:2]
+        version = find_version(config.version, tracking)
+        current = _Workers(version, config, tracking, listening)
+        try:
+            if not current.ready(stop):
+                if stop.is_set():
+                    return
+                raise InputError(f"version {version} of '{tracking.model}' did not start; what it said stands above.")
+            log.info(
+                "Serving %s version %s (%s) on http://%s:%d/invocations, ready after %.1f s",
+                tracking.model, version, config.version, host, port, time.monotonic() - started,
+            )  # fmt: skip
+            if config.reaches_only_itself():
+                log.warning(
+                    "serving.host = %s answers on every address, but only requests for %s: name the hosts that clients "
+                    "use as serving.hosts (conf/base/parameters_serving.yml).", config.host, ", ".join(config.hosts),
+                )  # fmt: skip
+            watch = _Watch(config, tracking, version, stop)
+            refused = None
+            while not stop.wait(_LOOK_SECONDS):
+                current.restart_dead()
+                wanted = watch.version
+                if wanted in (current.version, refused):
+                    continue
+                current, refused = _replace(current, wanted, config, tracking, listening, stop)
+            log.info("Stopping: requests at work are answered first.")
+        finally:
+            current.stop()
+
+
+def _listen(config: Serving) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"serving.host = {config.host}, serving.port = {config.port}: {error.strerror or error}. Name another one "
+            "(--host, --port); --port=0 takes any that is free."
+        ) from error
+
+
+class _Watch:
+    """Where the alias points, by a look at the registry now and then; a registry that is down changes nothing."""
+
+    def __init__(self, config: Serving, tracking: Tracking, version: str, stop: threading.Event) -> None:
+        self.version = version
+        if not config.version.isdecimal():
+            threading.Thread(target=self._look, args=(config, tracking, stop), daemon=True).start()
+
+    def _look(self, config: Serving, tracking: Tracking, stop: threading.Event) -> None:
+        trouble = False
+        while not stop.wait(config.watch_seconds):
+            try:
+                self.version = find_version(config.version, tracking)
+                trouble = False
+            except Exception as error:  # whatever the registry's trouble is, serving goes on
+                if not trouble:
+                    log.warning("The registry gives no version (%s); version %s goes on.", error, self.version)
+                trouble = True
+
+
+def _replace(
+    current: "_Workers",
+    wanted: str,
+    config: Serving,
+    tracking: Tracking,
+    listening: socket.socket,
+    stop: threading.Event,
+) -> tuple["_Workers", str | None]:
+    """The workers that answer from now on, and the version that could not be started, if so."""
+    old = current.version
+    try:
+        new = _Workers(wanted, config, tracking, listening)
+    except Exception as error:
+        log.error("Version %s cannot be fetched (%s); version %s goes on.", wanted, error, old)
+        return current, wanted
+    if not new.ready(stop):
+        new.stop()
+        if not stop.is_set():
+            log.error("Version %s did not start; version %s goes on.", wanted, old)
+        return current, wanted
+    current.stop()
+    log.info("'%s' has moved: serving version %s in place of %s", config.version, wanted, old)
+    return new, None
+
+
+class _Workers:
+    """The processes that answer with one version."""
+
+    def __init__(self, version: str, config: Serving, tracking: Tracking, listening: socket.socket) -> None:
+        self.version = version
+        self._config = config
+        self._socket = listening
+        self._folder = TemporaryDirectory(prefix="pinet_serving_")
+        self._deaths: list[float] = []
+        try:
+            self._model = fetch_version(version, tracking, Path(self._folder.name))
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        self._workers = [self._start() for _ in range(config.workers)]
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], int]:
+        config = self._config
+        ready, said = os.pipe()
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(config.threads),
+            "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(config.limits.seconds),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        listening = self._socket.fileno()
+        limits = json.dumps(config.limits.model_dump())
+        hosts = json.dumps(config.allowed_hosts())
+        arguments = [str(self._model), str(listening), str(said), limits, hosts, str(config.stop_seconds)]
+        process = subprocess.Popen(
+            # -P: the folder of the program holds modules whose names others use too. A session of its own: Ctrl-C is
+            # for this process, which then stops its workers in order.
+            [sys.executable, "-P", str(_PROGRAM), *arguments],
+            stdin=subprocess.PIPE, pass_fds=(listening, said), env=environment, start_new_session=True,
+        )  # fmt: skip
+        os.close(said)
+        return process, ready
+
+    def ready(self, stop: threading.Event) -> bool:
+        """Waits until all answer; False where one ends before that, or takes too long, or `stop` is set."""
+        until = time.monotonic() + self._config.start_seconds
+        waiting = [ready for _, ready in self._workers]
+        while waiting and time.monotonic() < until and not stop.is_set():
+            for ready in select.select(waiting, [], [], _LOOK_SECONDS)[0]:
+                if os.read(ready, 1) != b"+":
+                    return False
+                waiting.remove(ready)
+        return not waiting
+
+    def restart_dead(self) -> None:
+        """Starts a new process for each that has ended."""
+        for place, (process, ready) in enumerate(self._workers):
+            if process.poll() is None:
+                continue
+            now = time.monotonic()
+            self._deaths = [death for death in self._deaths if now - death < _CALM_SECONDS] + [now]
+            if len(self._deaths) > _DEATHS:
+                raise InputError(f"{len(self._deaths)} workers have died within {_CALM_SECONDS:.0f} s; giving up.")
+            log.error("A worker has died (exit status %d); another one takes its place.", process.returncode)
+            _close(process, ready)
+            self._workers[place] = self._start()
+
+    def stop(self) -> None:
+        """Lets the requests at work finish, then ends the processes and removes the files."""
+        for process, _ in self._workers:
+            process.terminate()
+        for process, ready in self._workers:
+            try:
+                process.wait(self._config.stop_seconds + 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            _close(process, ready)
+        self._folder.cleanup()
+
+
+def _close(process: subprocess.Popen[bytes], ready: int) -> None:
+    with suppress(OSError):
+        os.close(ready)
+    if process.stdin:
+        process.stdin.close()

@@ -1,0 +1,1 @@
+"""Methods x backbones x seeds, one stored cell at a time."""

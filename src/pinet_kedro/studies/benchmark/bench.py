@@ -1,0 +1,269 @@
+"""Method x backbone x seed, one stored cell at a time: stop, resume, add."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.checking import checked
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.datasets.files import ParquetDataset, RecommenderDataset
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.provenance import method_version, plain
+from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.studies.transfer.config import SeparateConfig, TransferConfig
+from pinet_kedro.training.config import BackboneTraining
+
+log = logging.getLogger("pinet_kedro")
+
+
+class _Method(Configuration):
+    """What a method may have beside differences from `backbone_training`."""
+
+    transfer: TransferConfig | None = None
+    stratification: Stratification | None = None
+
+
+_APART = tuple(_Method.model_fields)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: its method and the whole configuration that it follows.
+
+    With `transfer` the trained model is where the method starts from, and its ranks are without plugins. With
+    `stratification` its gradients are aggregated over strata of its own; plugins and reports keep the benchmark's.
+    """
+
+    method: str
+    training: BackboneTraining
+    plugins: dict[str, PluginTraining]
+    transfer: TransferConfig | None = None
+    stratification: Stratification | None = None
+
+    @property
+    def joint(self) -> bool:
+        """Whether the model is trained without an aggregation."""
+        return self.training.aggregation is None
+
+    def __str__(self) -> str:
+        return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
+
+    def model_name(self, data: str, strata: ReportingStrata) -> str:
+        """Name under which the trained model is stored; changes with the data and with all that training depends on,
+        the code included."""
+        told = plain(self.training)
+        del told["threads"], told["device"]
+        if self.joint:
+            del told["aggregation"]
+        else:
+            told["strata"] = plain(self.stratification) if self.stratification else strata.training.thresholds
+        # Models of its own, and not where others start from: no cell has to wait for it.
+        alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
+        return _digest({"data": data, "training": told, **alone})
+
+    def name(self, data: str, strata: ReportingStrata) -> str:
+        """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
+        model, _, _ = self.model_name(data, strata).partition("-")  # the version of the code comes in once, at the end
+        told = {"model": model, "method": self.method, "strata": plain(strata)}
+        return _digest({**told, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
+
+
+def _digest(told: dict[str, Any]) -> str:
+    return f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
+
+
+def check_reference(config: Benchmark) -> None:
+    """Raises `InputError` where the method that the others are compared with is not among them."""
+    if config.methods.get(config.reference) is None:
+        left = ", ".join(name for name, sections in config.methods.items() if sections is not None)
+        raise InputError(f"benchmark.reference = '{config.reference}' is none of benchmark.methods; there are {left}.")
+
+
+def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
+    """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it.
+
+    Raises `InputError`, which names the method or variant, where its sections are wrong.
+    """
+    variants = {
+        name: checked(PluginTraining, plain(plugins) | sections, f"benchmark.{kind}.{name}")
+        for kind, several in (("plugins", config.plugins), ("ablations", config.ablations))
+        for name, sections in several.items()
+        if sections is not None
+    }
+    out = []
+    for seed in config.seeds:
+        for backbone in config.backbones or (training.backbone,):
+            for method, sections in config.methods.items():
+                if sections is None:
+                    continue
+                where = f"benchmark.methods.{method}"
+                if "seed" in sections:
+                    raise InputError(f"{where}.seed: the seeds of all methods are those of benchmark.seeds.")
+                own = checked(_Method, {name: sections[name] for name in _APART if name in sections}, where)
+                merged = {**plain(training), "backbone": plain(backbone), **sections, "seed": seed}
+                for name in _APART:
+                    merged.pop(name, None)
+                if isinstance(given := sections.get("schedule", {}), dict):
+                    merged["schedule"] = {**plain(training.schedule), **given}
+                settings = checked(BackboneTraining, merged, where)
+                wanted = config.plugins | (config.ablations if method == config.reference else {})
+                fitted = {name: variants[name] for name in wanted if name in variants and own.transfer is None}
+                out.append(Cell(method, settings, fitted, own.transfer, own.stratification))
+    return out
+
+
+@dataclass
+class Bench:
+    """What all cells share: the prepared data, `hash` being that of log and split, and the folder of the results."""
+
+    sequences: Sequences
+    split: Split
+    strata: ReportingStrata
+    items: pd.DataFrame
+    hash: str
+    folder: Path
+    _scorers: dict[str, Any] = field(default_factory=dict)
+
+    def ranks(self, cell: Cell) -> ParquetDataset:
+        """Where a cell's ranks are stored."""
+        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash, self.strata)}.parquet"))
+
+    def model(self, cell: Cell) -> RecommenderDataset:
+        """Where the model that a cell has trained is stored."""
+        return RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash, self.strata)))
+
+    def curve(self, cell: Cell) -> ParquetDataset:
+        """Where that model's learning curve is stored, one row an epoch."""
+        return ParquetDataset(
+            filepath=str(self.folder / "curves" / f"{cell.model_name(self.hash, self.strata)}.parquet")
+        )
+
+    def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
+        """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
+
+        `model` is the method itself, or the method with plugins by stratum (`<method>+<variant>`) or with one for all
+        (`<method>+shared`, of the first variant). What an earlier run has stored is read, trained models included:
+        other plugins do not train a backbone again.
+        """
+        self._name_others(todo)
+        missing = [cell for cell in todo if not self.ranks(cell).exists()]
+        with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", desc="benchmark") as bar:
+            for cell in self._finished(missing, workers):
+                bar.set_postfix_str(f"{cell} done")
+                bar.update()
+        return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
+
+    def _name_others(self, todo: list[Cell]) -> None:
+        """Cells that other code has computed are no results of this one; they are left where they are, and named."""
+        wanted = {cell.name(self.hash, self.strata) for cell in todo}
+        cells = {name.partition("-")[0] for name in wanted}
+        others = [
+            p.stem for p in self.folder.glob("*.parquet") if p.stem.partition("-")[0] in cells and p.stem not in wanted
+        ]
+        if others:
+            versions = ", ".join(sorted({name.partition("-")[2] or "unknown" for name in others}))
+            log.warning(
+                "%d of these cells are in %s as other code has computed them (%s; now %s): they are not used, but "
+                "computed anew.", len(others), self.folder, versions, method_version(),
+            )  # fmt: skip
+
+    def _finished(self, missing: list[Cell], workers: int) -> Iterator[Cell]:
+        if workers == 1:
+            yield from map(self._run, missing)
+            return
+        # Cells of one model wait for the first of them, which trains it.
+        named = [(cell.model_name(self.hash, self.strata), cell) for cell in missing]
+        first = dict(reversed(named))
+        rest = [cell for name, cell in named if first[name] is not cell]
+        # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
+            try:
+                for part in (list(reversed(first.values())), rest):
+                    yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in part]))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _run(self, cell: Cell) -> Cell:
+        import torch
+
+        from pinet_kedro.evaluation.ranks import rank_models
+
+        if cell.training.threads:
+            torch.set_num_threads(cell.training.threads)
+        models = self._models(cell) if cell.transfer is None else {cell.method: self._transferred(cell, cell.transfer)}
+        ranks = rank_models(models, self.sequences, self.split)
+        training = cell.training
+        self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
+        return cell
+
+    def _models(self, cell: Cell) -> dict[str, Any]:
+        from pinet_kedro.training.plugin import fit_plugins
+
+        alone = self._trained(cell)
+        models = {cell.method: alone}
+        for variant, config in cell.plugins.items():
+            scorers = self._build_scorers(alone.popularity, config)
+            own, shared = fit_plugins(alone.backbone, self.sequences, self.split, self.strata, scorers, config)
+            models.setdefault(f"{cell.method}+shared", replace(alone, plugins=shared))
+            models[f"{cell.method}+{variant}"] = replace(alone, plugins=own)
+        return models
+
+    def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
+        from pinet_kedro.studies.transfer.transfer import transfer
+
+        return transfer(
+            config, lambda: self._trained(cell).backbone, self.sequences, self.split, self.strata, len(self.items),
+            cell.training, cell.training.aggregation,
+        )  # fmt: skip
+
+    def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
+        """Built once a process: they depend on the data and on their own configuration, not on the cell."""
+        from pinet_kedro.training.scorers import build_scorers
+
+        told = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
+        if told not in self._scorers:
+            self._scorers[told] = build_scorers(self.sequences, self.split, popularity, config)
+        return self._scorers[told]
+
+    def _trained(self, cell: Cell) -> Any:
+        from pinet_kedro.plugins.popularity import count_popularity
+        from pinet_kedro.recommender import Recommender
+        from pinet_kedro.tracking.watching import learning_curve
+        from pinet_kedro.training.backbone import EpochReport, train_backbone
+
+        store = self.model(cell)
+        if not store.exists():
+            reports: list[EpochReport] = []
+            own = cell.stratification
+            backbone = train_backbone(
+                self.sequences, self.split, fit_strata(self.split.train_end, own) if own else self.strata,
+                len(self.items), cell.training,
+                cell.training.aggregation, reports.append,
+            )  # fmt: skip
+            self.curve(cell).save(learning_curve(reports))
+            popularity = count_popularity(self.sequences, self.split, len(self.items))
+            item_ids = self.items["item_id"].to_numpy(object)
+            store.save(Recommender(backbone, self.strata, popularity, item_ids, exclude_seen=self.split.exclude_seen))
+        return store.load()
+
+
+def _start_worker(bench: Bench) -> None:
+    global _bench
+    _bench = bench
+
+
+def _run_cell(cell: Cell) -> Cell:
+    return _bench._run(cell)

@@ -1,0 +1,1 @@
+"""How many users make a stratum's gradient signal."""

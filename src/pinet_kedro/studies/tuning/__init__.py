@@ -1,0 +1,1 @@
+"""An Optuna study of head against tail users."""

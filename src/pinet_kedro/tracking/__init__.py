@@ -1,0 +1,1 @@
+"""MLflow runs, and what is recorded of them."""

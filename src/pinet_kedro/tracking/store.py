@@ -1,0 +1,262 @@
+"""Where MLflow keeps what it is told, tried before it is relied on: address, database file, folder of artifacts.
+
+MLflow itself gives up a locked database after 5 s, migrates one that is older without asking, and finds out about a
+folder that it cannot write to when the first version is stored, after hours of training.
+"""
+
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from contextlib import closing, suppress
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.project import project_folder
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.server import public
+
+log = logging.getLogger(__name__)
+
+FILE = "sqlite:///"
+# Variables by which MLflow is told where to record.
+PLACES = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID",
+)  # fmt: skip
+_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
+_WAIT_S = 30.0  # for another process to unlock the database
+_PATIENCE_S = 1.0  # without a word about it
+_SETTLED_S = 5.0  # since the last write to a database that is made, or migrated
+_POLL_S = 0.2
+_CHECKED_BYTES = 2**28  # a larger database is not read through to find damage: it would take seconds
+_FREE_BYTES = 50 * 2**20  # a version takes some megabytes, the results of a run a few more
+
+_WAY_OUT = "Name another one as tracking.uri (conf/base/parameters_registration.yml)"
+
+
+def address(uri: str) -> str:
+    """The address as MLflow gets it: a database file is meant relative to the project, wherever one stands."""
+    return FILE + str(project_folder() / uri.removeprefix(FILE)) if uri.startswith(FILE) else uri
+
+
+def check_environment(config: Tracking, run: bool) -> None:
+    """Refuses variables of MLflow's that ask for another place than the configuration; of a `run` all of them.
+
+    MLflow reads some of them behind the configuration's back, so that a run and its version could part.
+    """
+    tracking_uri, registry_uri, experiment, *others = PLACES
+    for name, key in ((tracking_uri, "runs and versions"), (registry_uri, "versions")):
+        given = os.environ.get(name)
+        if given and address(given) != address(config.uri):
+            raise InputError(
+                f"{name} is {public(given)}, but tracking.uri is {public(config.uri)}, where {key} would go. Unset the "
+                "variable, or give both one address: --params=tracking.uri=…, conf/local/parameters.yml, or "
+                f"--env=prod, which takes tracking.uri from {tracking_uri}."
+            )
+    name = os.environ.get(experiment, "") if run else ""
+    if name and name != config.experiment:
+        raise InputError(
+            f"{experiment} is '{name}', but tracking.experiment is '{config.experiment}'. Unset the variable, "
+            f"or name the experiment by --params=tracking.experiment={name}."
+        )
+    for name in others if run else ():
+        if os.environ.get(name):
+            raise InputError(
+                f"{name} is {os.environ[name]}, but every run here is a new one, of the experiment that "
+                f"tracking.experiment names ('{config.experiment}'). Unset the variable."
+            )
+
+
+def check_address(uri: str) -> None:
+    """Refuses an address that MLflow cannot open, or that keeps nothing."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    known = _SCHEMES | {entry.name for entry in entry_points(group="mlflow.tracking_store")}
+    if scheme not in known:
+        raise InputError(
+            f"tracking.uri = {public(uri)} is no address of a tracking server or database. Give sqlite:///<file>, "
+            "http(s)://<host>, or postgresql://…, mysql://… or mssql://… with its driver."
+        )
+    if scheme == "sqlite" and (not uri.startswith(FILE) or uri.removeprefix(FILE) in ("", ":memory:")):
+        raise InputError(f"tracking.uri = {uri} would keep nothing: give a file, such as sqlite:///mlflow.db.")
+
+
+def check_database(uri: str, write: bool) -> None:
+    """Refuses a database file that cannot be used; waits for one that is locked. Other addresses are not looked at."""
+    _be_quiet()
+    if not uri.startswith(FILE):
+        return
+    path = Path(address(uri).removeprefix(FILE).partition("?")[0])
+    if path.is_dir():
+        raise InputError(f"tracking.uri = {uri}: {path} is a folder, and no database file. {_WAY_OUT}.")
+    if not path.exists():
+        _check_folder(path.parent, f"The tracking database {path} cannot be created")
+        _make(path)
+        return
+    if write and not os.access(path.parent, os.W_OK | os.X_OK):  # its journal is written beside it
+        raise InputError(f"The tracking database {path} cannot be written: its folder is read-only. {_WAY_OUT}.")
+    wrong = _schema_fault(path, *_look(path, write))
+    while wrong and time.time() - path.stat().st_mtime < _SETTLED_S:  # another process may be making it just now
+        time.sleep(_POLL_S)
+        wrong = _schema_fault(path, *_look(path, write))
+    if wrong:
+        raise InputError(wrong)
+
+
+def check_artifacts(location: str) -> None:
+    """Refuses a local folder of artifacts that cannot be written to, or on a disk that is full."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return
+    folder = Path(unquote(parts.path))
+    what = f"The folder of artifacts {folder} cannot be written to"
+    for place in (folder, folder / "models"):
+        if place == folder or place.exists():
+            _check_folder(place, what)
+    free = shutil.disk_usage(folder).free
+    if free < _FREE_BYTES:
+        raise InputError(
+            f"{what}: {free / 2**20:.0f} MB are free on its disk, and at least {_FREE_BYTES / 2**20:.0f} MB are needed "
+            "for a run and its version. Make room; nothing has been run."
+        )
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}. Make it writable; nothing has been run.") from error
+
+
+def _make(path: Path) -> None:
+    """A new database, there whole or not at all.
+
+    MLflow makes one in place by some fifty migrations: two processes that do so at once break each other's, and one
+    that is killed leaves what no other can go on with.
+    """
+    from mlflow import MlflowClient
+
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        MlflowClient(FILE + str(part))
+        with suppress(FileExistsError):  # another process was faster
+            try:
+                os.link(part, path)
+            except PermissionError:  # a file system without links
+                part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _be_quiet() -> None:
+    """MLflow's word about every step, and a traceback of every error that it raises as well."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _look(path: Path, write: bool) -> tuple[set[str], str | None]:
+    """Tables and schema of a database; waits for its lock, and raises `InputError` where it cannot be used."""
+    until = time.monotonic() + _WAIT_S
+    try:
+        try:
+            return _try(path, write, _PATIENCE_S)
+        except sqlite3.OperationalError as error:
+            if not _is_locked(error):
+                raise
+            log.warning("The tracking database %s is locked%s; waiting up to %g s.", path, _by(path), _WAIT_S)
+            return _try(path, write, max(until - time.monotonic(), 0.0))
+    except sqlite3.Error as error:
+        raise InputError(_sentence(path, error)) from error
+
+
+def _try(path: Path, write: bool, wait_s: float) -> tuple[set[str], str | None]:
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", wait_s, uri=True, isolation_level=None)) as file:
+        file.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if write:  # the same number once more: it is the journal that shows whether there is room
+                [(version,)] = file.execute("PRAGMA user_version").fetchall()
+                file.execute(f"PRAGMA user_version = {version}")
+            revision = None
+            if "alembic_version" in tables:
+                revision = file.execute("SELECT version_num FROM alembic_version").fetchone()
+            if path.stat().st_size < _CHECKED_BYTES and file.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("database disk image is malformed")
+        finally:
+            file.execute("ROLLBACK")
+    return tables, None if revision is None else revision[0]
+
+
+def _schema_fault(path: Path, tables: set[str], revision: str | None) -> str | None:
+    """What is wrong with the schema, in a sentence; None where MLflow can use it or makes it itself."""
+    import mlflow
+
+    if not tables:
+        return None
+    if revision is None:
+        return f"{path} is a database of something else, not of MLflow. {_WAY_OUT}."
+    head, known = _revisions()
+    if revision == head:
+        return None
+    if revision in known:
+        way_out = f"It was written by an older one. Copy it, then: mlflow db upgrade {FILE}{path}"
+    else:
+        way_out = f"It was written by a newer one: install that. {_WAY_OUT}, if you want neither"
+    return (
+        f"The tracking database {path} has the schema {revision}; MLflow {mlflow.__version__} needs {head}. {way_out}."
+    )
+
+
+@cache
+def _revisions() -> tuple[str | None, set[str]]:
+    """The schema of the installed MLflow, and all that it can migrate from."""
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    return scripts.get_current_head(), {script.revision for script in scripts.walk_revisions()}
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _sentence(path: Path, error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
+    if _is_locked(error):
+        return (
+            f"The tracking database {path} has been locked for {_WAIT_S:g} s{_by(path)}. Wait for that to end, or end "
+            "it, and do this again."
+        )
+    if name.startswith("SQLITE_READONLY"):
+        return f"The tracking database {path} is read-only. Make it writable. {_WAY_OUT}, if it is not yours."
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return (
+            f"The tracking database {path} is damaged, or no database ({error}). Put a copy back, or move it away: a "
+            f"new one is made then, without its runs and versions. {_WAY_OUT}, if that file is something else."
+        )
+    if name.startswith("SQLITE_FULL"):
+        return f"The tracking database {path} cannot grow: the disk is full. Make room."
+    return f"The tracking database {path} cannot be used: {error}. {_WAY_OUT}."
+
+
+def _by(path: Path) -> str:
+    """Who holds a lock on a file, as far as this machine's kernel tells, such as ' by process 12 (kedro run)'."""
+    try:
+        inode = path.stat().st_ino
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+        others = {int(lock[4]) for lock in locks if "->" not in lock} - {os.getpid()}
+        told = [f"{pid} ({_command(pid)})" for pid in sorted(others) if pid > 0]
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f" by process {', '.join(told)}" if told else ""
+
+
+def _command(pid: int) -> str:
+    return " ".join(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")).strip()[:120]

@@ -1,0 +1,1 @@
+"""The gates of Great Expectations and their pages."""

@@ -1,0 +1,164 @@
+"""Models with other catalogues answer as they would when served; a target that a model does not know is a miss."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer, Translated, translate
+from pinet_kedro.evaluation.challenge import hold_trial
+from pinet_kedro.evaluation.coverage import Coverage
+from pinet_kedro.evaluation.metrics import user_metrics
+from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.plugins.popularity import Popularity
+from pinet_kedro.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def model(planted_world, joint_backbone):
+    w = planted_world
+    return Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+
+
+def with_catalogue(model, item_ids, seed=0):
+    """A model of the same kind, untrained, that knows these items."""
+    counts = np.random.default_rng(seed).permutation(len(item_ids))
+    torch.manual_seed(seed)
+    backbone = build_backbone(model.backbone.config, len(item_ids)).eval()
+    popularity = Popularity(counts, np.zeros_like(counts))
+    return Recommender(backbone, model.strata, popularity, np.array(item_ids, object), exclude_seen=model.exclude_seen)
+
+
+def ask(scorer, w):
+    users = w.users
+    return target_ranks(scorer, w.sequences, users, w.split.test_at, w.split.exclude_seen)
+
+
+def test_the_same_items_in_another_order_change_no_rank(planted_world, model):
+    """The model itself against its translation to a catalogue that is numbered backwards and back."""
+    w = planted_world
+    scorer, known = translate(model, w.item_ids, 100)
+    assert scorer is model
+    assert known.all()
+    translated = Translated(model, w.item_ids, 100)
+    np.testing.assert_array_equal(ask(translated, w).rank, ask(model, w).rank)
+
+
+def test_recommendations_are_those_of_serving(planted_world, model):
+    """Known to the model are half of the data's items and some others: the best ten are what `recommend` says."""
+    w = planted_world
+    other = with_catalogue(model, [*w.item_ids[::2], "new1", "new2", "new3"])
+    translated = Translated(other, w.item_ids, int(w.sequences.lengths.max()))
+    users = w.users[:50]
+    at = w.split.test_at[users]
+    histories = w.sequences.windows(users, at, int(at.max()))
+    scores = translated.scores(torch.from_numpy(histories), at)
+    columns = np.array([*w.item_ids, *other.item_ids[translated._alone]], object)
+    raw = [w.item_ids[row[row > 0] - 1].tolist() for row in histories]
+    for row, (items, found, _) in zip(scores, other.recommend(raw, k=10, exclude_seen=False), strict=True):
+        best = row.topk(10)
+        assert columns[best.indices.numpy()].tolist() == items
+        np.testing.assert_allclose(best.values.numpy(), found, rtol=1e-5)
+
+
+def test_unknown_events_are_skipped_and_do_not_count_for_routing(planted_world, model):
+    asked = []
+
+    class Recording(Recommender):
+        def scores(self, histories, lengths):
+            asked.append((histories.tolist(), lengths.tolist()))
+            return super().scores(histories, lengths)
+
+    w = planted_world
+    knows_five = with_catalogue(model, w.item_ids[:5])
+    recording = Recording(knows_five.backbone, model.strata, knows_five.popularity, knows_five.item_ids)
+    histories = torch.tensor([[0, 1, 9, 2, 8, 3], [7, 7, 7, 7, 7, 7]])
+    Translated(recording, w.item_ids, 6).scores(histories, np.array([6, 5]))
+    assert asked == [([[0, 0, 0, 1, 2, 3], [0] * 6], [4, 0])]
+
+
+def test_unknown_items_stand_below_all_known_ones(planted_world, model):
+    w = planted_world
+    other = with_catalogue(model, w.item_ids[:40])
+    translated = Translated(other, w.item_ids, 60)
+    scores = translated.scores(torch.ones(3, 5, dtype=torch.long), np.array([5, 5, 5]))
+    assert (scores[:, 40:].max(1).values < scores[:, :40].min(1).values).all()
+    assert translated.known.sum() == 40
+
+
+def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(model):
+    """In a catalogue of a dozen items, tied with the other unknown ones, it would be among the first ten."""
+    events = generate_interactions(SyntheticLog(users=60, items=12, min_events=3, max_events=5))
+    sequences, _, ids = build_sequences(events)
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
+    item_ids = ids.to_numpy(object)
+    other = with_catalogue(model, item_ids[:5])
+    held = hold_trial(other, model, sequences, split, model.strata, item_ids)
+    known = sequences.items[sequences.offsets[:-1] + split.test_at] <= 5
+    translated = Translated(other, item_ids, 5)
+    users = np.arange(sequences.n_users)
+    ndcg = user_metrics(target_ranks(translated, sequences, users, split.test_at, split.exclude_seen))["ndcg_at_10"]
+    assert (ndcg[~known] > 0).any()
+    assert held.unknown_targets[0] == (~known).sum()
+    assert held.groups["all"]["users"] == len(users)
+    assert held.groups["all"]["challenger"] == pytest.approx((ndcg * known).mean())
+
+
+def test_a_model_against_itself_gains_nothing_and_others_lose(planted_world, model):
+    w = planted_world
+    same = hold_trial(model, model, w.sequences, w.split, w.strata, w.item_ids).groups["tail"]
+    assert same["gain"] == {"relative": 0.0, "low": 0.0, "high": 0.0}
+    noise = with_catalogue(model, w.item_ids)
+    worse = hold_trial(noise, model, w.sequences, w.split, w.strata, w.item_ids).groups["tail"]
+    assert worse["gain"]["high"] < -0.2
+    assert worse["challenger"] < same["challenger"]
+
+
+def test_the_trained_model_beats_popularity(planted_world, model):
+    w = planted_world
+    held = hold_trial(model, PopularityScorer(w.popularity), w.sequences, w.split, w.strata, w.item_ids)
+    assert held.groups["tail"]["gain"]["low"] > 0
+    assert sum(held.groups[f"q{q}"]["users"] for q in range(1, 6)) == held.groups["all"]["users"]
+
+
+def test_a_score_that_is_not_finite_is_an_error(planted_world, model):
+    w = planted_world
+    broken = replace(model, popularity=Popularity(w.popularity.counts, w.popularity.recent),
+                     backbone=build_backbone(model.backbone.config, w.n_items).eval())  # fmt: skip
+    with torch.no_grad():
+        for parameter in broken.backbone.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        hold_trial(broken, model, w.sequences, w.split, w.strata, w.item_ids)
+
+
+def test_coverage_counts_what_anybody_is_shown():
+    """Two users of a catalogue of 20 items, and of 5 more that only the model knows."""
+    coverage = Coverage(20)
+    scores = torch.arange(25.0).repeat(2, 1)
+    scores[1, 10:] = -torch.inf  # seen
+    scores[1, 3:7] = -torch.inf
+    coverage(scores[:1])
+    assert coverage.share() == pytest.approx(5 / 20)  # items 15..19; the other five places are not of the catalogue
+    coverage(scores[1:])
+    assert coverage.share() == pytest.approx(11 / 20)  # and 0..2 and 7..9
+
+
+def test_popularity_covers_little_and_a_trained_model_more(planted_world, model):
+    w = planted_world
+    held = hold_trial(model, PopularityScorer(w.popularity), w.sequences, w.split, w.strata, w.item_ids)
+    assert held.reference_coverage < held.coverage <= 1
+
+
+def test_a_challenger_of_another_policy_on_seen_items_is_not_judged(planted_world, model):
+    w, other = planted_world, replace(model, exclude_seen=True)
+    with pytest.raises(InputError, match=r"served with exclude_seen = true, but the targets in data/ .* = false"):
+        hold_trial(other, model, w.sequences, w.split, w.strata, w.item_ids)
+    assert not hold_trial(model, other, w.sequences, w.split, w.strata, w.item_ids).as_served
+    assert hold_trial(model, model, w.sequences, w.split, w.strata, w.item_ids).as_served

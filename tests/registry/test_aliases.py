@@ -1,0 +1,153 @@
+"""Champion and previous move together or not at all: against a real registry, with real kills and real rivals."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import mlflow
+import pytest
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.registry.aliases import ChampionChangedError, Tagged, move, read_aliases, repair
+
+BEFORE, AFTER = {"champion": "2", "previous": "1"}, {"champion": "3", "previous": "2"}
+TOLD = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
+
+# Children of one process that has imported mlflow already: each in its own copy of the registry, killed before its
+# nth write; then all that move the same champion at once.
+CHILDREN = """
+import os, signal, sys
+from pathlib import Path
+import mlflow
+from mlflow import MlflowClient
+from pinet_kedro.registry.aliases import ChampionChangedError, Tagged, move
+
+def child(work):
+    if (pid := os.fork()) == 0:
+        try:
+            os._exit(work())
+        except ChampionChangedError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    return pid
+
+def promote(database, version, kill_at):
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    writes = 0
+    def dying(call):
+        def write(*given, **named):
+            nonlocal writes
+            if writes == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            writes += 1
+            return call(*given, **named)
+        return write
+    for name in ("set_registered_model_tag", "set_model_version_tag", "set_registered_model_alias",
+                 "delete_registered_model_tag"):
+        setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+    told = Tagged(version, {"decision": "promoted"}, undone={"decision": "interrupted"})
+    move(MlflowClient(), "m", version, "2", "2", told)
+    return 0
+
+files = sys.argv[2:]
+if sys.argv[1] == "kill":
+    pids = [child(lambda n=n, f=f: promote(f, "3", n)) for n, f in enumerate(files)]
+else:
+    pids = [child(lambda v=v: promote(files[0], v, None)) for v in ("3", "4", "5")]
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
+"""
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    """A registry with versions 1 to 5 of one model, of which 2 is the champion and 1 the one before."""
+    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    client = mlflow.MlflowClient()
+    client.create_registered_model("m")
+    for _ in range(5):
+        client.create_model_version("m", "file:///nowhere")
+    for alias, version in BEFORE.items():
+        client.set_registered_model_alias("m", alias, version)
+    return path
+
+
+@pytest.fixture
+def client(registered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return open_copy(registered, tmp_path / "mlflow.db")
+
+
+def open_copy(registered, path):
+    shutil.copy(registered, path)
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    return mlflow.MlflowClient()
+
+
+def run_children(*arguments):
+    done = subprocess.run([sys.executable, "-c", CHILDREN, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_move_takes_both_aliases_and_leaves_no_journal(client):
+    move(client, "m", "3", "2", "2", TOLD)
+    assert read_aliases(client, "m") == AFTER
+    assert client.get_model_version("m", "3").tags["decision"] == "promoted"
+    assert client.get_registered_model("m").tags == {}
+    assert repair(client, "m") is None
+
+
+def test_no_previous_takes_its_alias_away(client):
+    move(client, "m", "1", None, "2", TOLD)
+    assert read_aliases(client, "m") == {"champion": "1"}
+
+
+def test_a_champion_that_somebody_else_moved_is_left_alone(client):
+    client.set_registered_model_alias("m", "champion", "4")
+    with pytest.raises(ChampionChangedError, match="was version 2 when this was decided and is version 4 now"):
+        move(client, "m", "3", "2", "2", TOLD)
+    assert read_aliases(client, "m") == {"champion": "4", "previous": "1"}
+    assert "decision" not in client.get_model_version("m", "3").tags
+
+
+def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [tmp_path / f"{write}.db" for write in range(5)]
+    for file in files:
+        shutil.copy(registered, file)
+    assert run_children("kill", *map(str, files)) == "[-9, -9, -9, -9, -9]"
+    found = []
+    for file in files:
+        mlflow.set_tracking_uri(f"sqlite:///{file}")
+        client = mlflow.MlflowClient()
+        assert read_aliases(client, "m")["champion"] in ("2", "3")
+        said = repair(client, "m")
+        outcome = said.rpartition(" ")[2] if said else "nothing"
+        found.append((outcome, read_aliases(client, "m"), client.get_model_version("m", "3").tags.get("decision")))
+        assert client.get_registered_model("m").tags == {}
+        assert repair(client, "m") is None
+    assert found == [
+        ("nothing", BEFORE, None),  # before the journal
+        ("undone", BEFORE, "interrupted"),
+        ("undone", BEFORE, "interrupted"),
+        ("undone", BEFORE, "interrupted"),  # previous had moved
+        ("finished", AFTER, "promoted"),  # champion had moved
+    ]
+
+
+def test_of_rivals_for_one_champion_one_wins(registered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    client = open_copy(registered, tmp_path / "mlflow.db")
+    codes = run_children("race", str(tmp_path / "mlflow.db"))
+    assert sorted(json.loads(codes)) == [0, 7, 7]
+    winner = str(json.loads(codes).index(0) + 3)
+    assert read_aliases(client, "m") == {"champion": winner, "previous": "2"}
+    decided = [v for v in "345" if client.get_model_version("m", v).tags.get("decision")]
+    assert decided == [winner]
+
+
+def test_a_model_that_is_not_registered_is_named(client):
+    with pytest.raises(InputError, match="no model 'other' is registered yet"):
+        read_aliases(client, "other")

@@ -1,0 +1,177 @@
+"""Every gate holds and fails where it should, and says what it has measured."""
+
+import json
+
+import pytest
+
+from pinet_kedro.activeness import ReportingStrata, Strata
+from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
+from pinet_kedro.evaluation.challenge import Trial
+from pinet_kedro.registry.decision import Decision, Gate
+from pinet_kedro.registry.fresh_process import Answer
+from pinet_kedro.registry.gates import judge, read_validation
+from pinet_kedro.registry.page import render_promotion
+from pinet_kedro.registry.promotion_config import Bound, Gates
+
+STRATA = ReportingStrata(
+    training=Strata(thresholds=(5,)), head_tail=Strata(thresholds=(9,)), quintiles=Strata(thresholds=(2, 4, 6, 9))
+)
+GROUPS = ("all", "head", "tail", "q1", "q2", "q3", "q4", "q5")
+VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
+ANSWER = Answer(None, load_s=2.0, request_ms=5.0)
+
+
+def group(low, mean, high, users=100):
+    return {
+        "users": users, "challenger": 0.1 * (1 + mean), "reference": 0.1,
+        "gain": {"relative": mean, "low": low, "high": high},
+    }  # fmt: skip
+
+
+def trial(coverage=0.5, **changed):
+    return Trial({name: group(0.01, 0.05, 0.09) for name in GROUPS} | changed, coverage, 0.4, (0, 0))
+
+
+def failed(held=None, answer=ANSWER, validation=VALID, tags=None, config=None):
+    """Names of the gates that fail; all of them are there in any case."""
+    gates = judge(config or Gates(), held or trial(), answer, validation, tags or {}, STRATA)
+    assert [gate.name for gate in gates] == [
+        "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "validation", "fresh process",
+        "latency", "history",
+    ]  # fmt: skip
+    assert all(gate.measured and gate.asked for gate in gates)
+    return {gate.name for gate in gates if not gate.passed}
+
+
+def test_a_challenger_that_gains_everywhere_passes_all():
+    assert failed() == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"tail": group(-0.001, 0.05, 0.1)}, {"tail gain"}),  # a gain of the tail has to be shown …
+        ({"tail": group(0.0, 0.0, 0.0)}, {"tail gain"}),  # … and the same model is none
+        ({"head": group(-0.2, -0.009, 0.2)}, set()),
+        ({"head": group(-0.2, -0.011, 0.2)}, {"head gain"}),
+        ({"q2": group(-0.2, -0.1, 0.05)}, set()),  # a loss of a quintile refuses where it is shown
+        ({"q2": group(-0.2, -0.1, -0.021)}, {"quintile 2"}),
+        ({"q1": group(-0.3, -0.2, -0.1), "tail": group(-0.3, -0.2, -0.1)}, {"quintile 1", "tail gain"}),
+        ({"coverage": 0.09}, {"coverage"}),
+    ],
+)
+def test_each_group_has_its_own_bound(changed, expected):
+    assert failed(trial(**changed)) == expected
+
+
+@pytest.mark.parametrize(("by", "above", "passes"), [("low", 0.0, True), ("low", 0.02, False), ("mean", 0.04, True),
+                         ("mean", 0.06, False), ("high", 0.08, True), ("high", 0.1, False)])  # fmt: skip
+def test_by_chooses_the_end_of_the_interval(by, above, passes):
+    assert ("head gain" not in failed(config=Gates(head=Bound(above=above, by=by)))) is passes
+
+
+def test_a_reference_that_never_succeeds_is_nothing_to_lose():
+    never = {"relative": None, "low": None, "high": None}
+    zero = {"users": 5, "challenger": 0.0, "reference": 0.0, "gain": never}
+    assert failed(trial(tail=zero, head=zero, q1=zero)) == {"tail gain"}
+    assert failed(trial(tail={**zero, "challenger": 0.1})) == set()
+
+
+def test_a_group_without_users_is_not_shown_to_gain_nor_to_lose():
+    held = trial()
+    for group in ("tail", "head", "q1"):
+        del held.groups[group]
+    assert failed(held) == {"tail gain", "head gain"}
+    assert failed(held, config=Gates(quintiles=Bound(above=-0.02, by="mean"))) == {
+        "tail gain", "head gain", "quintile 1",
+    }  # fmt: skip
+
+
+def test_a_version_that_does_not_answer_fails_whatever_needs_an_answer():
+    fault = Answer("no answer within 1 s")
+    measured = {"tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage"}
+    assert failed("not measured: it does not answer", fault) == {*measured, "fresh process", "latency"}
+
+
+def test_slow_unvalidated_and_rolled_back_versions_fail():
+    assert failed(answer=Answer(None, 2.0, 50.1)) == {"latency"}
+    assert failed(validation=VALID.model_copy(update={"passed": False})) == {"validation"}
+    assert failed(tags={"rolled_back": "2026-01-01: complaints", "decision": "refused"}) == {"history"}
+
+
+@pytest.fixture
+def write_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(suite, success, content=None):
+        folder = tmp_path / "data/08_reporting/data_docs" / suite
+        folder.mkdir(parents=True)
+        report = {"suite": suite, "success": success, "checked": "2026-01-01 10:00:00 UTC", "content": content}
+        (folder / "result.json").write_text(json.dumps(report))
+
+    return write
+
+
+def made_from(events):
+    """The manifest of sequences that were made from clean events of this content."""
+    return Manifest(
+        format=FORMAT, dataset="sequences", content="s", place="sequences", configuration={},
+        lineage={"clean_events": Entry(content=events, place="clean_events.parquet", configuration={})},
+    )  # fmt: skip
+
+
+def test_validation_is_that_of_these_events(write_report):
+    assert not read_validation(made_from("a")).passed
+    write_report("raw_events", True)
+    write_report("clean_events", True, "a")
+    assert read_validation(made_from("a")).passed
+    assert "not of these events" in read_validation(made_from("b")).measured
+
+
+def test_a_report_that_does_not_say_of_which_data_it_is_does_not_pass(write_report):
+    write_report("clean_events", True)
+    assert not read_validation(made_from("a")).passed
+
+
+def test_one_failed_suite_fails_the_validation(write_report):
+    write_report("raw_events", False)
+    write_report("clean_events", True, "a")
+    found = read_validation(made_from("a"))
+    assert not found.passed
+    assert "raw_events failed" in found.measured
+
+
+def decision(**changed):
+    held = trial()
+    gates = judge(Gates(), held, ANSWER, VALID, {}, STRATA)
+    told = {
+        "promoted": True, "model": "m", "version": "3", "against": "version 2", "champion_before": "2", "gates": gates,
+        "groups": held.groups, "data": {"test_targets": 1234}, "date": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    return Decision.model_validate(told | changed)
+
+
+def test_a_decision_survives_json_and_its_tags_hold_every_gate():
+    made = decision()
+    assert Decision.model_validate_json(made.model_dump_json()) == made
+    tags = made.tags()
+    assert tags["decision"] == "promoted"
+    assert tags["gate.tail_gain"].startswith("passed: +5.0 % [+1.0, +9.0], 100 users (asked: low end")
+    assert len([key for key in tags if key.startswith("gate.")]) == len(made.gates)
+
+
+def test_the_page_shows_every_gate_and_group_and_loads_nothing():
+    attack = "<script>alert(1)</script>"
+    page = render_promotion(decision(promoted=False, reasons=(attack,), forced=None, notes=("a note",)))
+    for gate in decision().gates:
+        assert gate.name in page
+    assert page.count("<svg") == len(GROUPS)
+    assert "Refused: m version 3; version 2 stays the champion." in page
+    assert attack not in page
+    assert "src=" not in page
+    assert "href=" not in page
+
+
+def test_a_page_without_gates_says_why():
+    page = render_promotion(decision(promoted=False, gates=(), groups={}, data={}, reasons=("it is the champion",)))
+    assert "it is the champion" in page

@@ -1,0 +1,325 @@
+"""Promotion and rollback on a real registry whose versions are real models; they answer in real fresh processes."""
+
+import contextlib
+import functools
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.comparison import data_hash
+from pinet_kedro.recommender import Recommender
+from pinet_kedro.registry import promotion
+from pinet_kedro.registry.decision import Gate
+from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
+from pinet_kedro.registry.fresh_process import try_version
+from pinet_kedro.registry.promotion import Newest, list_versions, promote, roll_back
+from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.registry.registration import register_model
+from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, load_version, trust_version
+from pinet_kedro.tracking.config import Tracking
+
+VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
+WEAK, STRONG, OTHER_ITEMS, BROKEN = 1, 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def newest(planted_world):
+    w = planted_world
+    return Newest(
+        w.sequences, w.split, w.strata, pd.DataFrame({"item_id": pd.Series(w.item_ids, dtype="string")}), VALID
+    )
+
+
+@pytest.fixture(scope="module")
+def registered(newest, planted_world, joint_backbone, tmp_path_factory):
+    """A registry with an untrained model, a trained one, one that lacks an item, and one whose weights are gone."""
+    w = planted_world
+    folder = tmp_path_factory.mktemp("registry")
+    config = Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}")
+    torch.manual_seed(0)
+    untrained = build_backbone(joint_backbone.config, w.n_items).eval()
+    smaller = build_backbone(joint_backbone.config, w.n_items - 1).eval()
+    fewer = type(w.popularity)(w.popularity.counts[:-1], w.popularity.recent[:-1])
+    recommender = functools.partial(Recommender, exclude_seen=w.split.exclude_seen)
+    models = [
+        recommender(untrained, w.strata, w.popularity, w.item_ids),
+        recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
+        recommender(smaller, w.strata, fewer, w.item_ids[:-1]),
+        recommender(joint_backbone, w.strata, w.popularity, w.item_ids),
+    ]
+    figures = {group: {"ndcg_at_10": 0.1} for group in ("head", "tail")}
+    gains = {group: {"ndcg_at_10": {"relative": None}} for group in ("head", "tail")}
+    evaluation = {
+        "models": {"pin": figures}, "comparisons": {"pin_vs_base": gains},
+        "data": {"sha256": data_hash(w.sequences, newest.items)},
+    }  # fmt: skip
+    with contextlib.chdir(folder):
+        for model in models:
+            register_model(model, evaluation, config)
+        source = mlflow.MlflowClient().get_model_version_download_uri("pinet", str(BROKEN))
+        path = Path(mlflow.artifacts.download_artifacts(source))
+        (path / "artifacts" / "recommender" / "weights.safetensors").unlink()
+        mlflow.MlflowClient().delete_model_version_tag("pinet", str(BROKEN), DIGEST)
+        trust_version(str(BROKEN), config)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def ask_once(registered):
+    """A version is asked in a fresh process once: it answers alike in every test."""
+    answers = {}
+
+    def ask(files, requests, timeout_s):
+        key = listing(settle(files))
+        if key not in answers:
+            answers[key] = try_version(files, requests, timeout_s)
+        return answers[key]
+
+    return ask
+
+
+@pytest.fixture
+def registry(registered, tmp_path, monkeypatch, ask_once):
+    monkeypatch.setattr(promotion, "try_version", ask_once)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(registered, tmp_path / "mlflow.db")
+    return Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def aliases(registry):
+    mlflow.set_tracking_uri(registry.uri)
+    found = mlflow.MlflowClient().get_registered_model("pinet").aliases
+    return {alias: int(version) for alias, version in found.items()}
+
+
+def tags(version):
+    return mlflow.MlflowClient().get_model_version("pinet", str(version)).tags
+
+
+def make_champion(registry, version, previous=None):
+    mlflow.set_tracking_uri(registry.uri)
+    client = mlflow.MlflowClient()
+    for alias, number in (("champion", version), ("previous", previous)):
+        if number:
+            client.set_registered_model_alias("pinet", alias, str(number))
+
+
+def asking(version, **settings):
+    return Promotion.model_validate({"version": version, "fresh_process": {"requests": 5}, **settings})
+
+
+def test_the_first_version_is_judged_against_popularity(registry, newest):
+    decision = promote(newest, asking(STRONG), registry)
+    assert decision.promoted, decision.reasons
+    assert decision.against == "popularity"
+    assert decision.champion_before is None
+    assert aliases(registry) == {"challenger": BROKEN, "champion": STRONG}
+
+
+def test_a_better_model_becomes_champion_and_the_old_one_is_kept(registry, newest):
+    make_champion(registry, WEAK)
+    decision = promote(newest, asking(STRONG), registry)
+    assert decision.promoted, decision.reasons
+    assert aliases(registry) == {"challenger": BROKEN, "champion": STRONG, "previous": WEAK}
+    assert tags(STRONG)["decision"] == "promoted"
+    assert tags(STRONG)["decision.against"] == "version 1"
+    assert decision.groups["tail"]["gain"]["low"] > 0
+
+
+def test_a_worse_model_is_refused_and_nothing_moves(registry, newest):
+    make_champion(registry, STRONG, previous=BROKEN)
+    before = aliases(registry)
+    decision = promote(newest, asking(WEAK), registry)
+    assert not decision.promoted
+    assert aliases(registry) == before
+    assert {gate.name for gate in decision.gates if not gate.passed} >= {"tail gain", "head gain"}
+    assert {gate.name for gate in decision.gates if gate.passed} >= {"validation", "fresh process", "latency"}
+    assert tags(WEAK)["decision"] == "refused"
+    assert "tail gain" in tags(WEAK)["decision.reasons"]
+    assert tags(WEAK)["gate.latency"].startswith("passed")
+
+
+def test_what_the_champion_does_not_know_counts_for_the_challenger(registry, newest, planted_world):
+    make_champion(registry, OTHER_ITEMS)
+    decision = promote(newest, asking(STRONG), registry)
+    w = planted_world
+    missed = int((w.sequences.items[w.sequences.offsets[:-1] + w.split.test_at] == w.n_items).sum())
+    assert missed
+    assert f"{missed} test targets are items that version 3 does not know: misses for it" in decision.notes
+
+
+def test_a_version_without_weights_is_refused_with_every_gate_shown(registry, newest):
+    make_champion(registry, STRONG)
+    decision = promote(newest, asking(BROKEN), registry)
+    assert not decision.promoted
+    assert len(decision.gates) == 12
+    fresh = next(gate for gate in decision.gates if gate.name == "fresh process")
+    assert "weights.safetensors" in fresh.measured
+    assert next(gate for gate in decision.gates if gate.name == "tail gain").measured.startswith("not measured")
+    assert aliases(registry)["champion"] == STRONG
+
+
+def test_force_promotes_a_refused_version_and_is_recorded(registry, newest):
+    make_champion(registry, STRONG)
+    decision = promote(newest, asking(WEAK, force="the strong one costs too much"), registry)
+    assert decision.promoted
+    assert decision.reasons
+    assert aliases(registry)["champion"] == WEAK
+    assert aliases(registry)["previous"] == STRONG
+    assert tags(WEAK)["decision.forced"] == "the strong one costs too much"
+
+
+def test_a_champion_that_cannot_be_read_is_replaced_by_force_alone(registry, newest):
+    """As when the format of models has changed."""
+    make_champion(registry, BROKEN)
+    decision = promote(newest, asking(STRONG), registry)
+    assert not decision.promoted
+    assert "not measured: version 4 cannot be read by this code" in decision.reasons[0]
+    assert promote(newest, asking(STRONG, force="new format"), registry).promoted
+
+
+def test_a_champion_that_moves_during_the_judging_makes_it_a_refusal(registry, newest, monkeypatch):
+    """As by another machine, or by a rollback."""
+    make_champion(registry, WEAK)
+    judge = promotion.judge
+
+    def judge_late(*given):
+        make_champion(registry, OTHER_ITEMS)
+        return judge(*given)
+
+    monkeypatch.setattr(promotion, "judge", judge_late)
+    decision = promote(newest, asking(STRONG), registry)
+    assert not decision.promoted
+    assert "was version 1 when this was decided and is version 3 now" in decision.reasons[-1]
+    assert aliases(registry) == {"challenger": BROKEN, "champion": OTHER_ITEMS}
+    assert tags(STRONG)["decision"] == "refused"
+
+
+def test_the_champion_is_not_judged_against_itself(registry, newest):
+    make_champion(registry, STRONG)
+    decision = promote(newest, asking(STRONG), registry)
+    assert not decision.promoted
+    assert "champion already" in decision.reasons[0]
+    assert "decision" not in tags(STRONG)
+
+
+def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, newest):
+    make_champion(registry, WEAK)
+    assert promote(newest, asking(OTHER_ITEMS, force="a step"), registry).promoted
+    assert promote(newest, asking(STRONG, force="another"), registry).promoted
+    assert not promote(newest, asking(OTHER_ITEMS), registry).promoted  # which does not change what came before it
+    assert roll_back(registry, "complaints") == ("2", "3")
+    assert aliases(registry) == {"challenger": BROKEN, "champion": OTHER_ITEMS, "previous": WEAK}
+    assert tags(STRONG)["decision"] == "rolled back"
+    for _ in range(2):  # nor does a refusal make it forgotten
+        again = promote(newest, asking(STRONG), registry)
+        assert [gate.name for gate in again.gates if not gate.passed] == ["history"]
+    assert roll_back(registry, "more complaints") == ("3", "1")
+    assert aliases(registry) == {"challenger": BROKEN, "champion": WEAK}
+    with pytest.raises(InputError, match="no previous version"):
+        roll_back(registry, "still")
+
+
+def test_data_that_the_version_was_not_trained_on_are_noted(registry, newest):
+    other = Newest(newest.sequences, newest.split, newest.strata, newest.items.iloc[::-1], VALID)
+    mlflow.set_tracking_uri(registry.uri)
+    for data, expected in ((newest, 0), (other, 1)):
+        assert len(promotion._notes(data, None, "popularity", tags(STRONG))) == expected
+
+
+def test_versions_are_listed_newest_first_with_figures_and_aliases(registry):
+    make_champion(registry, STRONG, previous=WEAK)
+    rows = list_versions(registry)
+    assert [row["version"] for row in rows] == ["4", "3", "2", "1"]
+    assert [row["aliases"] for row in rows] == [["challenger"], [], ["champion"], ["previous"]]
+    assert rows[0]["tail.ndcg_at_10"] == "0.100000"
+
+
+@pytest.mark.parametrize(("asked", "words"), [(9, "no version 9"), (None, "'challenger'")])
+def test_a_version_that_is_not_there_is_an_error(registry, newest, asked, words):
+    make_champion(registry, WEAK)
+    if asked is None:
+        mlflow.MlflowClient().delete_registered_model_alias("pinet", "challenger")
+    with pytest.raises(InputError, match=words):
+        promote(newest, asking(asked), registry)
+
+
+def test_a_process_that_takes_too_long_is_ended(registry, tmp_path_factory):
+    answer = try_version(fetch_version("2", registry, tmp_path_factory.mktemp("fetched")), 5, timeout_s=0.2)
+    assert answer.fault == "no answer within 0.2 s"
+
+
+def test_gains_are_those_of_the_figures(registry, newest):
+    make_champion(registry, WEAK)
+    group = promote(newest, asking(STRONG), registry).groups["tail"]
+    assert group["gain"]["relative"] == pytest.approx(group["challenger"] / group["reference"] - 1)
+    assert np.isfinite(group["gain"]["low"])
+
+
+def append(path):
+    path.write_bytes(path.read_bytes() + b"\n# more\n")
+
+
+TAMPERED = {
+    "changed: code/pinet_kedro/recommender.py": lambda f: append(f / "code/pinet_kedro/recommender.py"),
+    "added: code/sitecustomize.py": lambda f: (f / "code/sitecustomize.py").write_text("x = 1"),
+    "missing: code/pinet_kedro/errors.py": lambda f: (f / "code/pinet_kedro/errors.py").unlink(),
+    "changed: artifacts/recommender/weights.safetensors": lambda f: shutil.copy(
+        f / "artifacts/recommender/items.json", f / "artifacts/recommender/weights.safetensors"
+    ),
+    "changed: served_model.py": lambda f: append(f / "served_model.py"),
+    "added: code/registered_model_meta": lambda f: (f / "code/registered_model_meta").write_text("x = 1"),
+}
+
+
+@pytest.fixture
+def stored(registry, tmp_path):
+    """The files of the strong version in the store, in a copy for this test."""
+    client = mlflow.MlflowClient(registry.uri)
+    mlflow.set_tracking_uri(registry.uri)
+    source = Path(mlflow.artifacts.download_artifacts(client.get_model_version_download_uri("pinet", str(STRONG))))
+    shutil.copytree(source, tmp_path / "kept")
+    yield source
+    shutil.rmtree(source)
+    shutil.copytree(tmp_path / "kept", source)
+
+
+@pytest.mark.parametrize("words", TAMPERED)
+def test_files_other_than_the_registered_ones_are_refused_and_named(registry, stored, words):
+    TAMPERED[words](stored)
+    with pytest.raises(UnreadableVersionError, match=f"not those that were registered .{words}"):
+        load_version(str(STRONG), registry)
+
+
+def test_a_version_that_was_changed_is_not_even_promoted_by_force(registry, newest, stored):
+    append(stored / "served_model.py")
+    with pytest.raises(InputError, match=r"served_model\.py"):
+        promote(newest, asking(STRONG, force="now"), registry)
+    assert aliases(registry) == {"challenger": BROKEN}
+
+
+def test_bytecode_beside_the_files_is_not_run(registry, stored, tmp_path_factory):
+    """Python writes it where a version is loaded in place; somebody else may have written it."""
+    cache = stored / "code/pinet_kedro/__pycache__"
+    cache.mkdir()
+    (cache / "recommender.cpython-311.pyc").write_bytes(b"anything")
+    files = fetch_version(str(STRONG), registry, tmp_path_factory.mktemp("fetched"))
+    assert not list(files.rglob("*.pyc"))
+
+
+def test_a_version_without_a_digest_is_trusted_by_an_act_of_its_own(registry, tmp_path):
+    client = mlflow.MlflowClient(registry.uri)
+    client.delete_model_version_tag("pinet", str(STRONG), DIGEST)
+    with pytest.raises(UnreadableVersionError, match=f"kedro trust {STRONG}"):
+        load_version(str(STRONG), registry)
+    digest, files = trust_version(str(STRONG), registry)
+    assert (tags(STRONG)[DIGEST], files > 100, TRUSTED in tags(STRONG)) == (digest, True, True)
+    assert load_version(str(STRONG), registry)
+    assert trust_version(str(STRONG), registry) is None

@@ -1,0 +1,207 @@
+"""Figures show the numbers that they are given, and say in their title what is seen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.reporting.figures import (
+    MODEL_LABELS,
+    gains_figure,
+    gradient_noise_figure,
+    learning_curves_figure,
+    long_tail_figure,
+    plugin_weights_figure,
+    quintiles_figure,
+    stratum_weights_figure,
+)
+
+ACTIVENESS = np.random.default_rng(0).pareto(1.2, 500).astype(int) + 3
+WEIGHTS = {"weight_stratum_1": 0.1, "weight_stratum_2": 0.2, "weight_stratum_3": 0.7}
+STRATA = fit_strata(ACTIVENESS, Stratification())
+
+
+def traces(figure):
+    return {trace.name: trace for trace in figure.data}
+
+
+@pytest.fixture
+def evaluation():
+    groups = ("all", "head", "tail", "q1", "q2", "q3")
+    metrics = {
+        model: {
+            g: {"users": 10 + j, "ndcg_at_10": 0.1 + i / 100 + j / 1000, "hr_at_10": 0.2, "mrr": 0.1, "auc": 0.9}
+            for j, g in enumerate(groups)
+        }
+        for i, model in enumerate(MODEL_LABELS)
+    }
+    gains = {
+        f"{model}_vs_base": {
+            g: {
+                "ndcg_at_10": {
+                    "relative": i / 10 + j / 50,
+                    "low": i / 10 + j / 50 - 0.03,
+                    "high": i / 10 + j / 50 + 0.07,
+                }
+            }
+            for j, g in enumerate(groups[:3])
+        }
+        for i, model in enumerate(MODEL_LABELS)
+        if model != "base"
+    }
+    return {"models": metrics, "comparisons": gains}
+
+
+@pytest.fixture
+def curves():
+    rows = [
+        {
+            "model": model, "epoch": epoch, "loss": 5 - epoch / 10,
+            "valid_ndcg_at_10_head": epoch / 100 if epoch % 2 == 0 else np.nan,
+            "valid_ndcg_at_10_tail": epoch / 50 if epoch % 2 == 0 else np.nan,
+            **(WEIGHTS if model == "backbone" else {}),
+        }
+        for model in ("base", "backbone")
+        for epoch in range(1, 5)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def plugins():
+    return pd.DataFrame(
+        {
+            "stratum": [1, 2, 3], "label": ["0–4 events", "5–9 events", "10+ events"],
+            "choice": ["none", "shared", "own"],
+            "backbone": [1.0, 0.8, 0.7], "memory": [0.0, 1.2, 1.5], "popularity": [0.0, 0.1, -0.2],
+            "recency": [0.0, 0.3, 0.4], "factors": [0.0, 0.9, 1.1],
+        }
+    )  # fmt: skip
+
+
+def test_the_lorenz_curve_runs_from_nothing_to_everything_below_the_diagonal():
+    curve = long_tail_figure(ACTIVENESS, STRATA).data[0]
+    assert (curve.x[0], curve.y[0]) == (0, 0)
+    assert (curve.x[-1], curve.y[-1]) == pytest.approx((1, 1))
+    assert (np.diff(curve.y) >= 0).all()
+    assert (np.asarray(curve.y) <= np.asarray(curve.x) + 1e-12).all()
+
+
+def test_the_marked_head_share_is_that_of_the_reporting_strata():
+    head = STRATA.head_tail.assign(ACTIVENESS) == 1
+    figure = long_tail_figure(ACTIVENESS, STRATA)
+    marked = figure.data[2]
+    assert marked.x[0] == pytest.approx(1 - head.mean())
+    assert marked.y[0] == pytest.approx(1 - ACTIVENESS[head].sum() / ACTIVENESS.sum())
+    assert f"{head.mean() * 100:.0f} %" in figure.layout.title.text
+    assert f"{ACTIVENESS[head].sum() / ACTIVENESS.sum() * 100:.0f} %" in figure.layout.title.text
+
+
+@pytest.mark.parametrize(
+    "activeness", [ACTIVENESS, np.r_[0, 0, ACTIVENESS], np.array([0, 1, 1, 2]), np.array([7, 7, 9])]
+)
+def test_the_histogram_counts_every_user_once(activeness):
+    strata = fit_strata(activeness, Stratification())
+    bars = [t for t in long_tail_figure(activeness, strata).data if t.type == "bar"]
+    assert sum(sum(bar.y) for bar in bars) == len(activeness)
+    assert sum(bars[1].y) == (strata.head_tail.assign(activeness) == 1).sum()
+
+
+def test_every_threshold_of_the_training_strata_is_drawn():
+    lines = long_tail_figure(ACTIVENESS, STRATA).data[-1]
+    assert sorted({x for x in lines.x if x is not None}) == pytest.approx(np.log10(STRATA.training.thresholds))
+
+
+def test_learning_curves_are_the_table_without_the_epochs_that_were_not_validated(curves):
+    drawn = traces(learning_curves_figure(curves))
+    assert list(drawn["Base (joint training)"].y) == pytest.approx([4.9, 4.8, 4.7, 4.6])
+    assert list(drawn["Aggregation alone, tail users"].x) == [2, 4]
+    assert list(drawn["Aggregation alone, tail users"].y) == pytest.approx([0.04, 0.08])
+
+
+def test_learning_curves_do_without_a_group_that_has_no_users(curves):
+    drawn = traces(learning_curves_figure(curves.drop(columns="valid_ndcg_at_10_head")))
+    assert not any("head" in name for name in drawn)
+
+
+def test_weights_of_strata_are_those_of_the_backbone_beside_the_uniform_one(curves):
+    figure = stratum_weights_figure(curves)
+    drawn = traces(figure)
+    assert list(drawn["stratum 1, least active"].y) == pytest.approx([0.1] * 4)
+    assert list(drawn["stratum 3, most active"].y) == pytest.approx([0.7] * 4)
+    assert list(drawn["uniform, 33 %"].y) == pytest.approx([1 / 3, 1 / 3])
+    assert "least active stratum 10 %, most active 70 %" in figure.layout.title.text
+
+
+def test_curves_without_weights_are_said_to_have_none(curves):
+    figure = stratum_weights_figure(curves[curves["model"] == "base"].dropna(axis=1, how="all"))
+    assert len(figure.data) == 0
+    assert figure.layout.title.text == "No weights of strata were recorded"
+
+
+def test_rule_without_weights_leaves_both_figures_of_the_curves_whole(curves):
+    bare = curves.drop(columns=[c for c in curves if c.startswith("weight_stratum_")])
+    assert stratum_weights_figure(bare).layout.title.text == "No weights of strata were recorded"
+    assert len(learning_curves_figure(bare).data) == len(learning_curves_figure(curves).data)
+
+
+def test_the_forest_plot_holds_every_gain_and_the_ends_of_its_interval(evaluation):
+    tail = traces(gains_figure(evaluation))["Tail users"]
+    expected = [evaluation["comparisons"][f"{m}_vs_base"]["tail"]["ndcg_at_10"] for m in MODEL_LABELS if m != "base"]
+    assert list(tail.x) == pytest.approx([e["relative"] for e in expected])
+    assert np.add(tail.x, tail.error_x.array) == pytest.approx([e["high"] for e in expected])
+    assert np.subtract(tail.x, tail.error_x.arrayminus) == pytest.approx([e["low"] for e in expected])
+
+
+def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
+    evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"] = {"relative": None, "low": None, "high": None}
+    figure = gains_figure(evaluation)
+    assert len(traces(figure)["Head users"].x) == 4
+    assert "head users undefined" in figure.layout.title.text
+    assert [a.text for a in figure.layout.annotations] == ["Head users: undefined"]
+
+
+def test_only_the_quintiles_that_exist_are_drawn(evaluation):
+    figure = quintiles_figure(evaluation)
+    assert {tuple(trace.x) for trace in figure.data} == {("Q1", "Q2", "Q3")}
+    pin = evaluation["models"]["pin"]
+    assert list(traces(figure)[MODEL_LABELS["pin"]].y) == [pin[q]["ndcg_at_10"] for q in ("q1", "q2", "q3")]
+    assert "3 of 3" in figure.layout.title.text
+
+
+def test_every_weight_of_every_plugin_is_drawn(plugins):
+    figure = plugin_weights_figure(plugins)
+    drawn = sorted(x for bar in figure.data for x in bar.x)
+    assert drawn == sorted(plugins[["backbone", "memory", "factors", "popularity", "recency"]].to_numpy().ravel())
+    assert figure.layout.title.text == "Plugins that the 3 strata took: 1 none, 1 shared, 1 own"
+
+
+def test_plugins_without_named_weights_show_what_every_stratum_took(plugins):
+    (choices,) = plugin_weights_figure(plugins[["stratum", "label", "choice"]]).data
+    assert list(choices.x) == ["no plugin", "shared plugin", "own plugin"]
+    assert list(choices.y) == ["1 · 0–4 events", "2 · 5–9 events", "3 · 10+ events"]
+
+
+def test_all_figures_share_one_template(curves, evaluation, plugins):
+    figures = [
+        long_tail_figure(ACTIVENESS, STRATA), learning_curves_figure(curves), stratum_weights_figure(curves),
+        gains_figure(evaluation), quintiles_figure(evaluation), plugin_weights_figure(plugins),
+    ]  # fmt: skip
+    assert len({str(figure.layout.template) for figure in figures}) == 1
+
+
+def test_noise_figure_leaves_out_an_infinite_scale_and_says_what_a_step_sees():
+    rows = [
+        {
+            "part": part, "epoch": epoch, "label": label, "noise_scale": scale, "noise_scale_error": 1.0,
+            "step_users": 13, "users": 188, "step_cosine": 0.1 * epoch, "stratum_cosine": 0.5,
+        }
+        for part in ("all", "body") for epoch in (1, 3) for label, scale in (("0–9", 50.0), ("10+", np.inf))
+    ]  # fmt: skip
+    figure = gradient_noise_figure(pd.DataFrame(rows))
+    assert figure.layout.title.text.startswith("After epoch 3 a step's gradient of a stratum has the cosine 0.30")
+    assert len(figure.data) == 2 * (2 + 2)
+    scales = np.asarray(figure.data[0].y)
+    assert scales[0] == 50
+    assert np.isnan(scales[1])
+    assert figure.layout.yaxis.type == "log"

@@ -1,0 +1,305 @@
+"""The report claims what the intervals allow, shows every number, and loads nothing from the network."""
+
+import copy
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from plotly.graph_objects import Figure
+
+from pinet_kedro.reporting.figures import MODEL_LABELS, gains_figure, plugin_weights_figure, quintiles_figure
+from pinet_kedro.reporting.report import aggregation_effect, base_gap, improved, render_report, summary_lines, verdict
+
+UNDEFINED = {"relative": None, "low": None, "high": None}
+CLEANING = pd.DataFrame(
+    [
+        {"rule": "exact duplicates", "why": "logged twice", "rows": 17, "users": 0, "items": 0},
+        {"rule": "k-core", "why": "teach nothing", "rows": 1713, "users": 3, "items": 333},
+    ]
+)
+CONFIGURATION = {
+    "backbone_training": {"backbone": {"name": "sasrec", "width": 64}, "device": None},
+    "tracking": {"uri": "postgresql://me:hunter2@db.example/ml"},
+}
+
+
+def set_gain(evaluation, pair, group, low, high):
+    entry = {"relative": (low + high) / 2, "low": low, "high": high}
+    evaluation["comparisons"][pair][group]["ndcg_at_10"] = entry
+    return evaluation
+
+
+@pytest.fixture
+def evaluation():
+    groups = ("all", "head", "tail", "q1", "q2", "q3", "q4", "q5")
+    models = {
+        model: {
+            g: {
+                "users": 2000 + j,
+                "ndcg_at_10": 0.0512 + i / 100 + j / 1000,
+                "hr_at_10": 0.1013 + i / 100 + j / 1000,
+                "mrr": 0.0714 + i / 100 + j / 1000,
+                "auc": 0.8015 + i / 100 + j / 1000,
+            }
+            for j, g in enumerate(groups)
+        }
+        for i, model in enumerate(MODEL_LABELS)
+    }
+    pairs = [f"{model}_vs_base" for model in MODEL_LABELS if model != "base"]
+    pairs += ["pin_vs_base_plugins", "base_plugins_vs_plugins_alone"]
+    comparisons = {
+        pair: {
+            g: {"ndcg_at_10": {"relative": 0.1 + i / 100, "low": 0.05 + i / 100, "high": 0.15 + i / 100}}
+            for i, g in enumerate(groups[:3])
+        }
+        for pair in pairs
+    }
+    return {
+        "models": models,
+        "comparisons": comparisons,
+        "protocol": {"split": "leave_one_out", "seed": 1, "head": "170+ events"},
+        "data": {
+            "name": "MovieLens-100k",
+            "sha256": "4edb74e2",
+            "users": 943,
+            "events": 98270,
+            "dropped_rows": {"a": 1},
+        },
+        "versions": {"python": "3.11.2", "torch": "2.13.0"},
+    }
+
+
+class Page(HTMLParser):
+    """Tags of a page, what it would load, and its text outside of scripts and styles."""
+
+    VOID = ("meta", "br", "link", "img", "input", "hr")
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.loads, self.links, self.words = [], [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attributes = dict(attrs)
+        self.loads += [attributes[name] for name in ("src", "srcset", "data", "action") if name in attributes]
+        if "href" in attributes:
+            (self.links if tag == "a" else self.loads).append(attributes["href"])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def page(evaluation, figures=None, run=None, cleaning=CLEANING, configuration=CONFIGURATION):
+    return Page(render_report(evaluation, figures or {}, cleaning, configuration, run or {}))
+
+
+@pytest.mark.parametrize(
+    ("tail_low", "head_low", "expected"),
+    [
+        (0.001, 0.001, True),
+        (0.001, -0.009, True),
+        (0.001, -0.01, False),  # a loss of 1 % is not ruled out
+        (0.0, 0.001, False),  # no gain is not ruled out
+        (-0.02, -0.02, False),
+    ],
+)
+def test_improved_needs_the_tail_above_zero_and_the_head_above_minus_one_percent(
+    evaluation, tail_low, head_low, expected
+):
+    set_gain(evaluation, "pin_vs_base", "tail", tail_low, 0.2)
+    set_gain(evaluation, "pin_vs_base", "head", head_low, 0.2)
+    assert improved(evaluation) is expected
+    assert verdict(evaluation).startswith("Improved: ") is expected
+    assert ("Not shown" in verdict(evaluation)) is not expected
+
+
+@pytest.mark.parametrize(
+    ("tail", "head", "words"),
+    [
+        ((0.1, 0.2), (0.1, 0.2), "head users gain as well"),
+        ((0.1, 0.2), (-0.005, 0.2), "A gain of head users is not shown"),
+        ((0.1, 0.2), (-0.02, 0.2), "but a loss of head users of 1 % or more is not ruled out"),
+        ((0.1, 0.2), (-0.2, -0.1), "but head users lose"),
+        ((-0.1, 0.2), (0.1, 0.2), "a gain of tail users is not shown, +5.0 % [−10.0, +20.0], but head users gain"),
+        ((-0.2, -0.1), (-0.2, -0.1), "tail users lose −15.0 % [−20.0, −10.0], and head users lose"),
+        ((-0.1, 0.2), (-0.005, 0.01), "a loss of head users of 1 % or more is ruled out"),
+    ],
+)
+def test_the_verdict_says_who_gains_who_loses_and_what_is_not_shown(evaluation, tail, head, words):
+    set_gain(evaluation, "pin_vs_base", "tail", *tail)
+    set_gain(evaluation, "pin_vs_base", "head", *head)
+    assert words in verdict(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.01, 0.02, "no difference can be shown"),
+        (0.01, 0.02, "a gain is shown"),
+        (-0.02, -0.01, "a loss is shown"),
+    ],
+)
+def test_the_effect_of_the_aggregation_is_claimed_only_where_the_interval_leaves_zero_out(evaluation, low, high, words):
+    set_gain(evaluation, "pin_vs_base_plugins", "all", low, high)
+    assert words in aggregation_effect(evaluation, ["all"])
+
+
+def test_undefined_gains_are_said_and_do_not_crash(evaluation):
+    for groups in evaluation["comparisons"].values():
+        for group in groups.values():
+            group["ndcg_at_10"] = UNDEFINED
+    text = page(evaluation, {"gains_figure": gains_figure(evaluation)}).text
+    assert "the base has no hit among tail users" in text
+    assert not improved(evaluation)
+    assert "not measured" in aggregation_effect(evaluation)
+    assert any("undefined" in line for line in summary_lines(evaluation))
+
+
+def test_the_gap_names_the_group_that_is_served_better(evaluation):
+    base = evaluation["models"]["base"]
+    base["head"]["ndcg_at_10"], base["tail"]["ndcg_at_10"] = 0.08, 0.05
+    assert base_gap(evaluation)[0].startswith("The base serves head users better than tail users")
+    assert "+60.0 % for head users" in base_gap(evaluation)[0]
+    base["head"]["ndcg_at_10"], base["tail"]["ndcg_at_10"] = 0.05, 0.08
+    assert base_gap(evaluation)[0].startswith("The base serves tail users better than head users")
+    assert "the long tail is not the worse served" in base_gap(evaluation)[0]
+    base["head"]["ndcg_at_10"] = 0.08
+    assert "alike" in base_gap(evaluation)[0]
+
+
+def test_the_gap_in_hits_has_newcombes_interval(evaluation):
+    # Newcombe (1998), table II, example (a): 56/70 against 48/80 has the interval [0.0524, 0.3339].
+    base = evaluation["models"]["base"]
+    base["tail"].update(users=70, hr_at_10=56 / 70)
+    base["head"].update(users=80, hr_at_10=48 / 80)
+    assert "+20.0 percentage points, 95 % interval [+5.2, +33.4]: more than chance" in base_gap(evaluation)[1]
+
+
+def test_a_gap_that_few_users_cannot_show_may_be_chance(evaluation):
+    base = evaluation["models"]["base"]
+    base["tail"].update(users=70, hr_at_10=0.11)
+    base["head"].update(users=20, hr_at_10=0.10)
+    assert "can be chance" in base_gap(evaluation)[1]
+
+
+@pytest.mark.parametrize("group", ["head", "tail"])
+def test_a_group_without_test_users_leaves_the_gap_unmeasured(evaluation, group):
+    for groups in evaluation["models"].values():
+        del groups[group]
+    for pair in evaluation["comparisons"].values():
+        pair[group]["ndcg_at_10"] = UNDEFINED
+    assert "cannot be measured" in page(evaluation).text
+
+
+def test_the_page_holds_every_number_of_every_model_and_group(evaluation):
+    text = page(evaluation).text
+    for groups in evaluation["models"].values():
+        for values in groups.values():
+            assert f"{values['users']:,} users" in text
+            for metric in ("ndcg_at_10", "hr_at_10", "mrr", "auc"):
+                assert f"{values[metric]:.4f}" in text
+    for expected in ("+10.0 % [+5.0, +15.0]", "+11.0 % [+6.0, +16.0]", "1,713", "333", "1,730 rows (1.7 %)", "2.13.0"):
+        assert expected in text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_gap_stands_before_the_verdict(evaluation):
+    text = page(evaluation).text
+    assert text.index("The base serves") < text.index("Improved: tail users")
+
+
+def test_the_page_is_well_formed_and_loads_nothing(evaluation):
+    figures = {"gains_figure": gains_figure(evaluation), "quintiles_figure": quintiles_figure(evaluation)}
+    parsed = page(evaluation, figures)
+    assert parsed.open == []
+    assert parsed.loads == []
+    assert parsed.links == ["data_docs/index.html"]
+    assert parsed.tags.count("figure") == 2
+
+
+def test_plotly_is_inlined_once(evaluation):
+    figures = {"gains": gains_figure(evaluation), "quintiles": quintiles_figure(evaluation)}
+    html = render_report(evaluation, figures, CLEANING, {}, {})
+    assert html.count("plotly.js v") == 1
+
+
+def test_what_the_data_say_is_escaped(evaluation):
+    attack = "<script>alert('x')</script>"
+    evaluation["data"]["name"] = attack
+    plugins = pd.DataFrame({"stratum": [1], "label": [attack], "choice": ["own"]})
+    cleaning = CLEANING.assign(why=attack)
+    figures = {"plugin_weights": plugin_weights_figure(plugins), "extra": Figure().update_layout(title_text=attack)}
+    html = render_report(evaluation, figures, cleaning, {attack: {attack: attack}}, {"git": attack})
+    assert attack not in html
+    assert attack in Page(html).text
+
+
+def test_a_figure_that_the_page_does_not_know_is_shown_with_its_title(evaluation):
+    front = Figure().update_layout(title_text="Pareto front")
+    assert "Pareto front" not in page(evaluation, {"front_figure": front}).text  # there is nothing to see
+    assert "Pareto front" in page(evaluation, {"front_figure": front.add_scatter(x=[1], y=[2])}).text
+
+
+def test_without_an_aggregation_the_page_says_so_and_compares_what_is_left(evaluation):
+    for name in ("backbone", "base_plugins"):
+        del evaluation["models"][name]
+    evaluation["comparisons"] = {
+        pair: values
+        for pair, values in evaluation["comparisons"].items()
+        if not {"backbone", "base_plugins"} & set(pair.split("_vs_"))
+    }
+    text = page(evaluation).text
+    assert "No aggregation of gradients is configured" in text
+    assert "What the aggregation adds" not in text
+    assert "PIN against the base" in text
+    assert not any("ggregation" in line for line in summary_lines(evaluation))
+
+
+def test_figures_are_not_changed_by_the_page(evaluation):
+    figure = gains_figure(evaluation)
+    before = copy.deepcopy(figure.to_dict())
+    page(evaluation, {"gains": figure})
+    assert figure.to_dict() == before
+
+
+def test_credentials_of_an_address_are_not_shown(evaluation):
+    html = render_report(evaluation, {}, CLEANING, CONFIGURATION, {"tracking": "https://user:secret@host/"})
+    assert "hunter2" not in html
+    assert "user:secret" not in html
+    assert "postgresql://…@db.example/ml" in html
+
+
+def test_fewer_than_five_quintiles_and_a_bare_run_make_a_page(evaluation):
+    for groups in evaluation["models"].values():
+        for quintile in ("q3", "q4", "q5"):
+            del groups[quintile]
+    evaluation["data"] = {}
+    del evaluation["comparisons"]["pin_vs_base_plugins"]
+    text = page(evaluation, {"quintiles": quintiles_figure(evaluation)}, configuration={}, cleaning=CLEANING[:0]).text
+    assert "Q2: fifth" in text
+    assert "Q3: fifth" not in text
+
+
+def test_the_page_is_the_same_twice(evaluation):
+    figures = {"gains": gains_figure(evaluation)}
+    first, second = (render_report(evaluation, figures, CLEANING, CONFIGURATION, {}) for _ in range(2))
+    assert first == second
+
+
+def test_the_summary_is_a_few_lines_with_base_gains_and_verdict(evaluation):
+    lines = summary_lines(evaluation)
+    assert 3 <= len(lines) <= 6
+    assert lines[0] == "Base: NDCG@10 head 0.0522, tail 0.0532"
+    assert lines[1] == "PIN, tail users: NDCG@10 0.0532 → 0.1032, +12.0 % [+7.0, +17.0]"
+    assert verdict(evaluation) in lines

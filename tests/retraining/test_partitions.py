@@ -1,0 +1,183 @@
+"""Which files are new: a set is remembered, not a greatest name."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retraining.intake import gather, take_in
+from pinet_kedro.retraining.partitions import PartitionsDataset
+
+ROOT = Path(__file__).parents[2]
+
+
+GOOD = pd.DataFrame(
+    {
+        "user_id": [f"u{n % 3}" for n in range(9)],
+        "item_id": [f"i{n}" for n in range(9)],
+        "timestamp": range(1_600_000_000, 1_600_000_009),
+    }
+)
+BAD = GOOD.assign(timestamp=5)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of partitions of a project with the shipped expectations."""
+    monkeypatch.chdir(tmp_path)
+    suite = "conf/base/expectations/raw_events.json"
+    (tmp_path / suite).parent.mkdir(parents=True)
+    (tmp_path / suite).write_text((ROOT / suite).read_text())
+    (tmp_path / "data/01_raw/interactions").mkdir(parents=True)
+    return tmp_path / "data/01_raw/interactions"
+
+
+def dataset(folder):
+    reader = {"type": "pinet_kedro.datasets.files.InteractionsDataset", "timestamp_unit": "s"}
+    return PartitionsDataset(path=str(folder), dataset=reader)
+
+
+def deliver(folder, **frames):
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+
+
+def confirmed(folder):
+    """The dataset of a run that ended well."""
+    done = dataset(folder)
+    done.load()
+    done.confirm()
+    return done
+
+
+def test_everything_is_new_until_it_is_confirmed(folder):
+    deliver(folder, b=GOOD)
+    assert list(dataset(folder).load().new) == ["b.csv"]
+    assert list(dataset(folder).load().new) == ["b.csv"]
+    confirmed(folder)
+    assert dataset(folder).load().new == {}
+
+
+def test_a_late_file_with_a_smaller_name_is_seen(folder):
+    deliver(folder, b=GOOD)
+    confirmed(folder)
+    deliver(folder, a=GOOD)
+    assert list(dataset(folder).load().new) == ["a.csv"]
+
+
+def test_a_file_that_arrives_during_the_run_is_not_confirmed_with_it(folder):
+    deliver(folder, a=GOOD)
+    run = dataset(folder)
+    run.load()
+    deliver(folder, b=GOOD)
+    run.confirm()
+    assert list(dataset(folder).load().new) == ["b.csv"]
+
+
+def test_touching_a_file_changes_nothing_and_new_content_does(folder):
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    (folder / "a.csv").touch()
+    assert dataset(folder).load().new == {}
+    deliver(folder, a=GOOD.head(5))
+    assert dataset(folder).load().new["a.csv"].changed
+
+
+def test_unfinished_and_hidden_files_are_not_looked_at(folder):
+    for name in (".a.csv", "a.csv.part", "a.csv.tmp", "_a.csv"):
+        GOOD.to_csv(folder / name, index=False)
+    assert dataset(folder).load().new == {}
+
+
+def test_a_taken_file_may_vanish(folder):
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    (folder / "a.csv").unlink()
+    delivery = dataset(folder).load()
+    assert delivery.new == {}
+    assert list(delivery.contents()) == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b"[]", b'["a.csv"]', b"null", b'{"a.csv": null}', b'{"a.csv": {"size": "9"}}', b"\xff\xfe\x00",
+     b'{"a.csv": {"size": 1, "mtime_ns": 2, "sha256": 3}}', None],
+    ids=repr,
+)  # fmt: skip
+def test_a_broken_checkpoint_is_an_error_and_not_an_empty_one(folder, content):
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    place = folder / ".taken.json"
+    if content is None:
+        place.unlink()
+        place.mkdir()
+    else:
+        place.write_bytes(content)
+    with pytest.raises(
+        DatasetError, match=r"\.taken\.json, the list of .* cannot be read.*Restore it, or remove it"
+    ) as error:
+        dataset(folder).load()
+    # Kedro wraps what a dataset raises; the command line shows our sentence alone.
+    assert isinstance(error.value.__cause__, InputError)
+    assert place.is_dir() if content is None else place.read_bytes() == content
+
+
+def test_a_small_partition_is_good_and_a_bad_one_is_set_aside_with_its_report(folder):
+    deliver(folder, a=GOOD, b=BAD)
+    (folder / "c.csv.gz").write_bytes(b"no gzip")
+    run = dataset(folder)
+    accepted, intake = take_in(run.load(), Retraining())
+    assert list(accepted) == intake.new == ["a.csv"]
+    rejected = folder.parent / "rejected"
+    assert (rejected / "b.csv").exists()
+    assert "older than 1990" in (rejected / "b.csv.txt").read_text()
+    assert (rejected / "b.csv.report" / "index.html").exists()
+    assert "cannot be read as its ending says" in (rejected / "c.csv.gz.txt").read_text()
+    assert not (rejected / "a.csv.report").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["a.csv"]
+    run.confirm()
+    assert list(json.loads((folder / ".taken.json").read_text())) == list(intake.partitions) == ["a.csv"]
+
+
+def test_a_corrected_partition_is_new_again(folder):
+    deliver(folder, a=GOOD, b=BAD)
+    run = dataset(folder)
+    take_in(run.load(), Retraining())
+    run.confirm()
+    deliver(folder, b=GOOD)
+    assert list(dataset(folder).load().new) == ["b.csv"]
+
+
+def test_a_bad_partition_stops_the_run_on_request_and_stays(folder):
+    deliver(folder, a=GOOD, b=BAD)
+    with pytest.raises(InputError, match=r"(?s)partition b\.csv: .*older than 1990"):
+        take_in(dataset(folder).load(), Retraining(bad_partition="stop"))
+    assert (folder / "b.csv").exists()
+
+
+def test_nothing_but_bad_partitions_is_an_error(folder):
+    deliver(folder, b=BAD)
+    with pytest.raises(InputError, match=r"none of the new partitions can be used: partition b\.csv"):
+        take_in(dataset(folder).load(), Retraining())
+
+
+def test_changed_content_stops_the_run_or_replaces(folder):
+    deliver(folder, a=GOOD)
+    before = confirmed(folder).load().contents()
+    deliver(folder, a=GOOD.head(5))
+    with pytest.raises(InputError, match=r"partition a\.csv: already taken, and the content has changed"):
+        take_in(dataset(folder).load(), Retraining())
+    accepted, intake = take_in(dataset(folder).load(), Retraining(changed_partition="replace"))
+    assert len(accepted["a.csv"]) == 5
+    assert intake.arrivals[0].changed
+    assert intake.partitions.keys() == before.keys()
+    assert intake.partitions != before
+
+
+def test_events_are_gathered_by_name_whatever_order_they_came_in():
+    parts = {name: lambda name=name: GOOD.assign(item_id=name) for name in ("b", "a")}
+    assert gather(parts, ["b", "a"])["item_id"].drop_duplicates().tolist() == ["a", "b"]

@@ -1,0 +1,172 @@
+"""Where a round of retraining starts, and what it takes over from one that was interrupted."""
+
+import pandas as pd
+import pytest
+
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.recommender import Recommender
+from pinet_kedro.registry.decision import Decision
+from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retraining.intake import Arrival, Intake
+from pinet_kedro.retraining.page import render_round
+from pinet_kedro.retraining.partitions import work_key
+from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
+from pinet_kedro.retraining.round import Round, measure, plan, trained_until
+
+BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
+
+
+@pytest.fixture
+def planned(planted_world, joint_backbone, small_training):
+    """Where training starts from a champion that has learnt from events until `until`."""
+    w = planted_world
+    items = pd.DataFrame({"item_id": pd.Series(w.item_ids, dtype="string")})
+
+    def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, **settings):
+        model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+        champion = Champion("3", model, {}, until, tags or {}) if crowned else None
+        split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
+        return plan(champion, w.sequences, split, items, training, splitting, Retraining(**settings))
+
+    return start
+
+
+def test_warm_takes_the_weights_and_a_share_of_the_epochs(planned, joint_backbone):
+    start = planned(warm_epochs=0.5)
+    assert start.why == "warm: from version 3, 4 epochs instead of 8"
+    assert start.config.schedule.epochs == 4
+    assert start.backbone.item_vectors().equal(joint_backbone.item_vectors())
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"start": "cold"}, "as configured"),
+        ({"crowned": False}, "there is no champion yet"),
+        ({"until": None}, "version 3 was not made by retraining"),
+        ({"until": 9 * 10**18}, "version 3 has learnt from events until 2255-03-14, some of them held out now"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_cold_says_why(planned, small_training, asked, why):
+    start = planned(**asked)
+    assert start.why.startswith(f"cold: {why}")
+    assert start.backbone is None
+    assert start.config == small_training
+
+
+def test_a_champion_that_may_have_seen_what_is_held_out_is_known_whatever_training_starts_from(planned):
+    assert planned(until=None, start="cold").seen.startswith("version 3 was not made by retraining")
+    assert planned().seen is None
+    assert planned(crowned=False).seen is None
+
+
+def test_another_backbone_starts_cold(planned, small_training):
+    backbone = small_training.backbone.model_copy(update={"width": 32})
+    start = planned(training=small_training.model_copy(update={"backbone": backbone}))
+    assert start.why == "cold: the backbone of version 3 is configured otherwise"
+
+
+def test_a_champion_that_left_out_last_events_goes_on_leaving_out_last_events(planned):
+    tags = {SPLIT: "leave_one_out"}
+    assert planned(until=9 * 10**18, splitting=LAST_EVENT, tags=tags).backbone is not None
+    assert planned(until=9 * 10**18, splitting=LAST_EVENT, tags={SPLIT: "global_time"}).backbone is None
+    assert planned(until=9 * 10**18, splitting=BY_TIME, tags=tags).backbone is None
+
+
+def test_a_backbone_learns_until_the_first_cut(planted_world):
+    sequences = planted_world.sequences
+    split = split_sequences(sequences, BY_TIME, ExcludeSeen(False))
+    share = (sequences.timestamps <= trained_until(sequences, split)).mean()
+    assert share == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_key_of_a_round_is_its_partitions_and_parameters_but_not_where_it_is_recorded():
+    base = work_key({"a": "1"}, {"x": 1, "tracking": {"uri": "here"}})
+    assert base == work_key({"a": "1"}, {"x": 1, "tracking": {"uri": "there"}})
+    assert (
+        len({base, work_key({"a": "2"}, {"x": 1}), work_key({"a": "1"}, {"x": 2}), work_key({"b": "1"}, {"x": 1})}) == 4
+    )
+
+
+def test_a_version_is_taken_over_only_where_it_started_from_the_same_champion(tmp_path):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client.create_registered_model("pinet")
+    assert version_of(client, "pinet", "k") is None
+    client.create_model_version("pinet", str(tmp_path), tags={KEY: "k", START: "warm: from version 1"})
+    assert version_of(client, "pinet", "k").version == 1
+    assert version_of(client, "pinet", "k", "warm: from version 1").version == 1
+    assert version_of(client, "pinet", "k", "warm: from version 2") is None
+    assert version_of(client, "pinet", "other") is None
+
+
+def test_drift_is_not_measured_where_its_reference_is_not_known(planted_world, joint_backbone):
+    w = planted_world
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+    intake = Intake(arrivals=(Arrival(id="a", accepted=True),), partitions={"a": "1"})
+    accepted = {"a": lambda: w.events}
+    by_hand = measure(Champion("3", model, None, None, {}), accepted, intake)
+    assert "was not made by retraining" in by_hand.missing[0]
+    assert by_hand.window.events == len(w.events)
+    lost = measure(Champion("3", model, {"gone": "0"}, 0, {}), accepted, intake)
+    assert "none of the partitions that version 3 was trained on is kept here" in lost.missing[0]
+
+
+def test_the_page_of_a_first_round_says_what_is_missing():
+    decision = Decision(
+        promoted=False, model="pinet", version="1", against="popularity", champion_before=None, date="2024-01-01",
+        reasons=("tail gain: none",),
+    )  # fmt: skip
+    drift = {"window": {"events": 3, "users": 2, "items": 3}, "missing": ["there is no champion yet"]}
+    arrivals = [
+        {"id": "<a>", "accepted": True, "events": 3},
+        {"id": "b", "accepted": False, "report": "x", "place": "y"},
+    ]
+    told = render_round(
+        Round.model_validate(
+            {
+                "intake": {"arrivals": arrivals, "partitions": {"<a>": "1"}}, "drift": drift, "start": "cold: why",
+                "epochs": 3, "events": 3, "promotion": decision,
+            }
+        )
+    )  # fmt: skip
+    for text in (
+        "Refused: pinet version 1",
+        "tail gain: none",
+        "&lt;a&gt;",
+        "set aside: y",
+        "there is no champion yet",
+    ):
+        assert text in told
+
+
+def test_a_log_is_cut_into_the_months_that_have_events():
+    days = pd.to_datetime(["2020-01-31", "2020-02-01", "2020-02-03", "2020-05-01"])
+    events = pd.DataFrame({"user_id": list("abcd"), "timestamp": days.as_unit("ns").astype("int64")})
+    parts = dict(cut(events, "month"))
+    assert {name: part["user_id"].tolist() for name, part in parts.items()} == {
+        "2020-01": ["a"], "2020-02": ["b", "c"], "2020-05": ["d"],
+    }  # fmt: skip
+    assert all("/" not in name for name, _ in cut(events, "week"))
+
+
+def test_a_period_that_failed_is_told_with_the_others():
+    done = {"period": "2020-01", "events": 3, "outcome": "failed", "decision": "failed: too few", "seconds": 2.0}
+    rows = pd.DataFrame([done])
+    assert line(done) == "2020-01: 3 events; failed: too few (2 s)"
+    assert summary(rows).startswith("Replay: 1 periods, 0 promoted, 0 refused, 1 failed.")
+    told = render_replay(pd.DataFrame([{**EMPTY, **done}]), Replay())
+    assert "failed: too few" in told
+
+
+EMPTY = dict.fromkeys(
+    [
+        "unknown_users", "unknown_items_events", "popularity_shift", "shift_by_chance", "rank_correlation", "champion",
+        "start", "against", "version", "reasons", "targets", "tail_gain_relative", "tail_gain_low", "tail_gain_high",
+        *(f"{who}_{group}{end}" for group in ("head", "tail")
+          for who, end in (("champion", "_on_new"), ("popularity", "_on_new"), ("reference", ""), ("challenger", ""))),
+    ]
+)  # fmt: skip

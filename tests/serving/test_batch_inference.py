@@ -1,0 +1,95 @@
+"""Recommendations for every user against those of one user at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.recommender import Recommender
+from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
+from pinet_kedro.serving.batch_inference_config import BatchInference
+
+
+@pytest.fixture(scope="module")
+def model(planted_world, joint_backbone):
+    w = planted_world
+    plugins = w.fit_plugins(joint_backbone, PluginTraining(folds=2))
+    return Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, plugins)
+
+
+@pytest.fixture(scope="module")
+def newer(planted_world):
+    """The log with two items renamed to ids of which the model knows nothing, and users who know nothing else."""
+    w = planted_world
+    ids = pd.Series(w.item_ids.astype(str))
+    ids[[0, 7]] = ["new 1", "new 2"]
+    strangers = np.array([1, 8, 8, 1], np.int32)  # items 1 and 8 are those two
+    items = np.concatenate([w.sequences.items, strangers])
+    offsets = np.concatenate([w.sequences.offsets, [len(items) - 2, len(items)]])
+    return Sequences(items, np.zeros(len(items), np.int64), offsets), ids
+
+
+def recommend(model, newer, **settings):
+    sequences, ids = newer
+    users = pd.Series([f"u{i}" for i in range(sequences.n_users)])
+    stream = Recommendations(model, "7", sequences, users, ids, BatchInference(**settings))
+    return pa.Table.from_batches(stream, SCHEMA).to_pandas(), stream.summary
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen):
+    table, _ = recommend(replace(model, exclude_seen=exclude_seen), newer, k=5)
+    sequences, ids = newer
+    assert table["user_id"].tolist() == [f"u{i}" for i in range(sequences.n_users)]
+    histories = [ids[part - 1].tolist() for part in np.split(sequences.items, sequences.offsets[1:-1])]
+    alone = model.recommend(histories, k=5, exclude_seen=exclude_seen)
+    for row, (items, scores, stratum) in zip(table.itertuples(), alone, strict=True):
+        assert row.scores.tolist() == pytest.approx(scores, rel=1e-4, abs=1e-4)
+        assert (row.items.tolist(), row.stratum) == (items, stratum)
+    assert set(table["model_version"]) == {"7"}
+
+
+def test_unknown_items_are_skipped_and_counted(model, newer):
+    table, summary = recommend(model, newer)
+    sequences, _ = newer
+    assert summary["unknown_items"] == 2
+    assert summary["skipped_events"] == np.isin(sequences.items, [1, 8]).sum()
+    assert summary["users"] == sequences.n_users == len(table)
+    assert not {"new 1", "new 2"} & set(np.concatenate(table["items"]))
+
+
+def test_users_without_history_get_popularity_with_recency(model, newer):
+    table, summary = recommend(model, newer, k=4)
+    assert summary["users_without_history"] == 2
+    best = np.argsort(-(model.popularity.log_popularity + model.popularity.log_recency), kind="stable")[:4]
+    for items in table["items"].tail(2):
+        assert items.tolist() == model.item_ids[best].tolist()
+
+
+def test_blocks_do_not_show_in_the_result(model, newer):
+    small, _ = recommend(model, newer, block_users=7)
+    large, _ = recommend(model, newer, block_users=1000)
+    assert small["items"].map(list).tolist() == large["items"].map(list).tolist()
+    np.testing.assert_allclose(np.concatenate(small["scores"]), np.concatenate(large["scores"]), rtol=1e-4, atol=1e-4)
+
+
+def test_whoever_has_seen_everything_gets_an_empty_list(model, planted_world):
+    w = planted_world
+    everything = Sequences(
+        np.arange(1, w.n_items + 1, dtype=np.int32), np.zeros(w.n_items, np.int64), np.array([0, w.n_items])
+    )
+    table, _ = recommend(model, (everything, pd.Series(w.item_ids.astype(str))))
+    assert table["items"].map(len).tolist() == [0]
+
+
+def test_a_score_that_is_not_a_number_stops_it(model, newer):
+    import copy
+
+    spoilt = copy.deepcopy(model.backbone)
+    spoilt.items.weight.data[5] = float("nan")
+    with pytest.raises(FloatingPointError, match="not a number"):
+        recommend(replace(model, backbone=spoilt), newer)

@@ -1,0 +1,213 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.studies.benchmark import bench
+from pinet_kedro.studies.benchmark.bench import Bench, cells
+from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.studies.benchmark.table import benchmark_table
+from pinet_kedro.training.config import BackboneTraining
+
+TRAINING = BackboneTraining.model_validate(
+    {
+        "backbone": {"name": "sasrec", "width": 8, "blocks": 1, "heads": 1, "max_length": 8},
+        "schedule": {"epochs": 1, "batch_users": 32},
+    }
+)
+STRATA = ReportingStrata.model_validate(
+    {
+        name: {"thresholds": thresholds}
+        for name, thresholds in (("training", [5, 9]), ("head_tail", [9]), ("quintiles", [5]))
+    }
+)
+METHODS = {"base": {"aggregation": None}, "backbone": {"aggregation": {"rule": "deconfounded"}}}
+TRANSFER = {
+    "separate": {"aggregation": None, "transfer": {"kind": "separate"}},
+    "fine_tuned": {"aggregation": None, "transfer": {"kind": "fine_tuning", "epochs": 1}},
+    "user_branch": {"aggregation": None, "transfer": {"kind": "user_branch", "epochs": 1}},
+}
+
+
+def run(folder, prepared, config, plugins=PluginTraining(folds=2)):  # noqa: B008
+    sequences, split, strata, items = prepared
+    todo = cells(config, TRAINING, plugins)
+    return Bench(sequences, split, strata, items, "data", folder).run(todo, config.workers)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    from pinet_kedro.activeness import Stratification, fit_strata
+    from pinet_kedro.interactions.events import Cleaning, clean_events
+    from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+    from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+
+    events, _ = clean_events(generate_interactions(SyntheticLog(users=60, items=30)), Cleaning())
+    sequences, _, item_ids = build_sequences(events)
+    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
+    strata = fit_strata(split.train_end, Stratification())
+    return sequences, split, strata, pd.DataFrame({"item_id": item_ids})
+
+
+def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
+    first = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert len(list(tmp_path.glob("*.parquet"))) == len(list(tmp_path.glob("models/*"))) == 2
+    both = run(tmp_path, prepared, Benchmark(seeds=(1, 2), methods=METHODS))
+    files = [path for path in written if path.is_file()]
+    assert {path: path.stat().st_mtime_ns for path in files} == {path: written[path] for path in files}
+    assert len(list(tmp_path.glob("*.parquet"))) == 4
+    pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), first)
+
+
+def test_cells_of_other_code_are_named_and_computed_anew(tmp_path, prepared, monkeypatch, caplog):
+    config = Benchmark(seeds=(1,), methods={"base": METHODS["base"]})
+    run(tmp_path, prepared, config)
+    (cell,) = tmp_path.glob("*.parquet")
+    cell.rename(cell.with_name(f"{cell.stem.partition('-')[0]}.parquet"))  # as it was called before code counted
+    monkeypatch.setattr(bench, "method_version", lambda: "other")
+    with caplog.at_level("WARNING", logger="pinet_kedro"):
+        run(tmp_path, prepared, config)
+    assert "1 of these cells are in" in caplog.text
+    assert "(unknown; now other)" in caplog.text
+    assert len(list(tmp_path.glob("*.parquet"))) == len(list(tmp_path.glob("models/*"))) == 2
+
+
+def test_every_method_comes_alone_and_with_both_kinds_of_plugins(tmp_path, prepared):
+    ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    assert ranks["model"].unique().tolist() == [
+        "base", "base+shared", "base+plugins", "backbone", "backbone+shared", "backbone+plugins",
+    ]  # fmt: skip
+
+
+def test_threads_and_device_do_not_make_another_cell():
+    (one,) = cells(Benchmark(seeds=(1,)), TRAINING, PluginTraining())
+    (other,) = cells(Benchmark(seeds=(1,)), TRAINING.model_copy(update={"threads": 7}), PluginTraining())
+    (longer,) = cells(Benchmark(seeds=(2,)), TRAINING, PluginTraining())
+    assert one.name("d", STRATA) == other.name("d", STRATA)
+    assert len({one.name("d", STRATA), one.name("e", STRATA), longer.name("d", STRATA)}) == 3
+
+
+def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jointly():
+    joint, aggregated = cells(Benchmark(seeds=(1,), methods=METHODS), TRAINING, PluginTraining())
+    two = STRATA.model_copy(update={"training": STRATA.head_tail})
+    assert joint.name("d", STRATA) != joint.name("d", two)
+    assert joint.model_name("d", STRATA) == joint.model_name("d", two)
+    assert aggregated.model_name("d", STRATA) != aggregated.model_name("d", two)
+
+
+def test_strata_of_a_method_are_those_that_its_gradients_are_aggregated_over(tmp_path, prepared):
+    two = {"aggregation": {"rule": "deconfounded"}, "stratification": {"strata": 2}}
+    config = Benchmark(seeds=(1,), methods={"five": METHODS["backbone"], "two": two})
+    ranks = run(tmp_path, prepared, config)
+    assert set(ranks["model"]) == {f"{m}{p}" for m in ("five", "two") for p in ("", "+shared", "+plugins")}
+    curves = [pd.read_parquet(path) for path in sorted(tmp_path.glob("curves/*"))]
+    weighed = sorted(sum(name.startswith("weight_stratum_") for name in curve.columns) for curve in curves)
+    assert weighed == [2, 5]
+
+
+def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prepared):
+    config = Benchmark(seeds=(1,), methods=METHODS)
+    run(tmp_path, prepared, config)
+    run(tmp_path, prepared, config, PluginTraining(folds=3))
+    assert len(list(tmp_path.glob("*.parquet"))) == 4
+    assert len(list(tmp_path.glob("models/*"))) == 2
+
+
+def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
+    config = Benchmark(seeds=(1, 2), methods=METHODS)
+    alone = run(tmp_path / "1", prepared, config)
+    together = run(tmp_path / "2", prepared, config.model_copy(update={"workers": 2}))
+    pd.testing.assert_frame_equal(alone, together)
+
+
+def test_every_method_runs_on_every_backbone():
+    small = [{"name": name, "width": 8, "max_length": 8} for name in ("gru4rec", "din")]
+    methods = {**METHODS, "left out": None}
+    config = Benchmark.model_validate({"seeds": [1], "methods": methods, "backbones": small})
+    todo = cells(config, TRAINING, PluginTraining())
+    told = [(cell.training.backbone.name, cell.method, cell.training.backbone.width) for cell in todo]
+    assert told == [(name, method, 8) for name in ("gru4rec", "din") for method in METHODS]
+
+
+def test_transfer_starts_from_the_stored_base_and_comes_without_plugins(tmp_path, prepared):
+    run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("models/*")}
+    ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=TRANSFER))
+    assert ranks["model"].unique().tolist() == ranks["method"].unique().tolist() == list(TRANSFER)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("models/*")} == models
+
+
+def test_separate_training_needs_no_base(tmp_path, prepared):
+    run(tmp_path, prepared, Benchmark(seeds=(1,), methods={"separate": TRANSFER["separate"]}))
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
+    methods = {name: TRANSFER[name] for name in ("fine_tuned", "user_branch")}
+    config = Benchmark(seeds=(1,), methods=methods, workers=2)
+    alone = run(tmp_path / "1", prepared, config.model_copy(update={"workers": 1}))
+    pd.testing.assert_frame_equal(run(tmp_path / "2", prepared, config), alone)
+    assert len(list(tmp_path.glob("2/models/*"))) == 1
+
+
+def names_of(**sections):
+    method = {"aggregation": None, **sections}
+    (cell,) = cells(Benchmark(seeds=(1,), methods={"m": method}), TRAINING, PluginTraining())
+    return cell.model_name("d", STRATA), cell.name("d", STRATA)
+
+
+def test_transfer_makes_another_cell_of_the_same_model():
+    model, base = names_of(transfer=None)
+    assert names_of() == (model, base)
+    tuned = [names_of(transfer={"kind": "fine_tuning", "epochs": epochs}) for epochs in (1, 2)]
+    assert [name for name, _ in tuned] == [model, model]
+    assert len({base, *(name for _, name in tuned), names_of(transfer={"kind": "user_branch"})[1]}) == 4
+    assert names_of(transfer={"kind": "separate"})[0] != model
+
+
+def test_every_shipped_method_can_be_built():
+    shipped = Path(__file__).parents[2] / "conf" / "base" / "parameters_benchmark.yml"
+    told = {**yaml.safe_load(shipped.read_text(encoding="utf-8"))["benchmark"], "seeds": [1]}
+    built = cells(Benchmark.model_validate(told), BackboneTraining(), PluginTraining())
+    assert [cell.method for cell in built] == list(told["methods"])
+    assert len({cell.name("d", STRATA) for cell in built}) == len(built)
+
+
+def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_names():
+    methods = {"x": {"aggregation": {"rule": "deconfounded", "strength": 0.7}, "schedule": {"epochs": 9}}}
+    (cell,) = cells(Benchmark(seeds=(1,), methods=methods), TRAINING, PluginTraining())
+    assert cell.training.aggregation.strength == 0.7
+    assert (cell.training.schedule.epochs, cell.training.schedule.batch_users) == (9, 32)
+    assert not cell.joint
+
+
+def test_table_compares_with_the_reference_and_with_the_reference_under_the_same_plugins(prepared):
+    _, split, strata, _ = prepared
+    users = np.arange(len(split.train_end))
+    better = {"base": 4.0, "base+plugins": 3.0, "m": 3.0, "m+plugins": 1.0}
+    ranks = pd.concat(
+        [
+            pd.DataFrame({"model": model, "user": users, "rank": rank, "candidates": 30, "backbone": "b", "seed": seed})
+            for model, rank in better.items()
+            for seed in (1, 2)
+        ]
+    )
+    metrics = ("ndcg_at_10", "mrr")
+    tables = benchmark_table(ranks, split.train_end, strata, "base", metrics).set_index(["metric", "model", "group"])
+    assert tables.loc[("mrr", "m+plugins", "tail"), "gain"] == pytest.approx(3.0)
+    assert tables.loc[("mrr", "m", "head"), "value"] == pytest.approx(1 / 3)
+    table = tables.loc["ndcg_at_10"]
+    ndcg = {model: 1 / np.log2(rank + 1) for model, rank in better.items()}
+    row = table.loc[("m+plugins", "tail")]
+    assert row["gain"] == pytest.approx(ndcg["m+plugins"] / ndcg["base"] - 1)
+    assert row["same_plugins_gain"] == pytest.approx(ndcg["m+plugins"] / ndcg["base+plugins"] - 1)
+    assert row["low"] == pytest.approx(row["gain"])
+    assert np.isnan(table.loc[("base", "all"), "gain"])
+    assert row["seeds"] == 2
+    assert row["seed_deviation"] == pytest.approx(0)

@@ -1,0 +1,105 @@
+"""The tuned environment: what Kedro makes of it over conf/base is what was chosen, and it needs no other one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import configure_project
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.provenance import plain
+from pinet_kedro.settings import CONFIG_LOADER_ARGS
+from pinet_kedro.studies.tuning.environment import write_environment
+from pinet_kedro.studies.tuning.finalists import Choice
+from pinet_kedro.studies.tuning.study import Record
+from pinet_kedro.training.config import BackboneTraining
+
+ROOT = Path(__file__).parents[2]
+RECORD = Record(
+    study="backbone-0123", storage="a.journal", objective="head_and_tail", joint=False, judged="backbone alone",
+    data="cafe", epochs=2, full_epochs=3, states={"complete": 2}, base={"head": 0.1, "tail": 0.1}, front=(1,),
+    training_seconds=1.0, space={},
+)  # fmt: skip
+CHANGES = [
+    {"aggregation": {"rule": "deconfounded", "strength": 0.7}},
+    {"aggregation": {"rule": "effective_number", "overlap": 0.9}},
+    {"loss": {"name": "gbce", "negatives": 9}},
+    {"backbone": {"name": "gru4rec", "hidden": 99, "width": 8}},
+    {"backbone": {"name": "din", "heads": 4}},
+]
+
+
+@pytest.fixture
+def conf(tmp_path):
+    configure_project("pinet_kedro")  # how Kedro merges environments
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local", "tuned"))
+    return tmp_path / "conf"
+
+
+def parameters_of(conf, env, **given):
+    return OmegaConfigLoader(str(conf), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)["parameters"]
+
+
+def written(conf, env, changes, **given):
+    """The merged parameters of the tuned environment, its own two texts, and what was chosen."""
+    parameters = parameters_of(conf, env, **given)
+    section = plain(BackboneTraining.model_validate(parameters["backbone_training"])) | changes
+    training = BackboneTraining.model_validate(section)
+    plugins = PluginTraining.model_validate(parameters["plugin_training"] | {"ridge": 3.0})
+    choice = Choice(label="trial 1", trial=1, why="it is", values={}, training=plain(training), plugins=plain(plugins))
+    texts = write_environment(choice, RECORD, parameters, conf, env)
+    (conf / "tuned").mkdir(exist_ok=True)
+    for name, text in zip(("parameters", "catalog"), texts, strict=True):
+        (conf / "tuned" / f"{name}.yml").write_text(text, encoding="utf-8")
+    return parameters_of(conf, "tuned"), texts, training
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("env", ["base", "test", "amazon_beauty", "paper_regime"])
+def test_kedro_makes_of_it_what_was_chosen(conf, env, changes):
+    merged, _, training = written(conf, env, changes)
+    assert BackboneTraining.model_validate(merged["backbone_training"]) == training
+    assert PluginTraining.model_validate(merged["plugin_training"]).ridge == 3.0
+
+
+def test_the_data_come_along(conf, monkeypatch):
+    _, (_, catalog), _ = written(conf, "amazon_beauty", {})
+    assert yaml.safe_load(catalog) == yaml.safe_load((conf / "amazon_beauty" / "catalog.yml").read_text())
+
+
+def test_it_says_where_it_comes_from(conf):
+    _, (text, _), _ = written(conf, "test", {})
+    for word in ("backbone-0123", "trial 1", "cafe", "environment test", "torch", "optuna", "UTC"):
+        assert word in text.partition("\nbackbone")[0]
+
+
+def test_what_was_said_on_the_command_line_comes_along(conf):
+    merged, (_, catalog), _ = written(
+        conf, "csv", {}, filepath="events.csv", user="uid", cleaning={"min_user_events": 3}
+    )
+    assert merged["cleaning"]["min_user_events"] == 3
+    entry = yaml.safe_load(catalog)["raw_interactions"]
+    assert entry["filepath"] == "events.csv"
+    assert entry["columns"] == {"user": "uid", "item": "item_id", "timestamp": "timestamp", "rating": None}
+    assert entry["timestamp_unit"] == "auto"
+
+
+def test_no_secret_is_written(conf, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:secret@host")
+    monkeypatch.setenv("PINET_TUNING_STORAGE", "postgresql://team:secret@host/trials")
+    (conf / "prod" / "credentials.yml").write_text("aws: {key: secret}")
+    merged, texts, _ = written(conf, "prod", {})
+    assert "secret" not in "".join(texts)
+    assert merged["tracking"]["uri"] == "http://team:secret@host"
+
+
+def test_a_dial_of_another_rule_in_base_is_named(conf):
+    path = conf / "base" / "parameters_backbone_training.yml"
+    told = path.read_text()
+    assert "  aggregation: null\n" in told
+    path.write_text(told.replace("  aggregation: null\n", "  aggregation: {rule: deconfounded, gate: false}\n"))
+    with pytest.raises(InputError, match=r"backbone_training .*gate"):
+        written(conf, "test", {"aggregation": {"rule": "balanced"}})
