@@ -1,4 +1,4 @@
-"""What a run must record to be repeated: configuration, versions, git state, code."""
+"""What a run records so that it can be repeated: package versions, git state, code."""
 
 import ast
 import hashlib
@@ -8,17 +8,14 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
 
 import pinet_kedro
 
 _PACKAGE = Path(pinet_kedro.__file__).parent
-# The modules that a trained model and its ranks are computed by.
+# The modules that compute a trained model and its ranks.
 _METHOD = (
-    "interactions", "activeness.py", "losses", "backbones", "aggregation", "plugins", "training", "recommender.py",
-    "evaluation/ranks.py", "evaluation/metrics.py",
+    "randomness.py", "reading", "interactions", "activeness.py", "losses", "backbones", "aggregation", "plugins",
+    "training", "recommender.py", "evaluation/ranks.py", "evaluation/metrics.py",
 )  # fmt: skip
 
 _PACKAGES = (
@@ -32,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> str:
-    """Commit of the working tree, with `+changes` when it differs from it; 'not a git checkout' where there is none."""
+    """Commit of the working tree, with `+changes` if files differ from it; 'not a git checkout' outside of one."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"{commit}+changes" if _git("status", "--porcelain") else commit
@@ -41,7 +38,7 @@ def git_state() -> str:
 
 
 def code_state() -> dict[str, str]:
-    """Which code is at work: the package's version, git state, and a hash of its source."""
+    """Version of the package, git state, and a hash of the source code."""
     return {"version": version("pinet-kedro"), "git": git_state(), "source": _source_hash()}
 
 
@@ -52,7 +49,7 @@ def _source_hash() -> str:
 
 @cache
 def method_version() -> str:
-    """Hash of the code that computes models and ranks; comments, docstrings and layout make no difference (0.3 s)."""
+    """Hash of the code that computes models and ranks, without comments, docstrings and layout (takes 0.3 s)."""
     found = [_PACKAGE / name for name in _METHOD]
     files = [file for path in found for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     return _hash_of(ast.dump(_bare(ast.parse(file.read_bytes()))).encode() for file in files)
@@ -75,23 +72,3 @@ def _hash_of(parts: Iterable[bytes]) -> str:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def plain(value: Any) -> Any:
-    """Parameters with every typed model turned back into dictionaries."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    return value
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters under dotted names."""
-    out: dict[str, Any] = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            out |= flat(entry, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = entry
-    return out

@@ -9,8 +9,8 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import plain
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
 from pinet_kedro.studies.tuning.environment import write_environment
 from pinet_kedro.studies.tuning.finalists import Choice

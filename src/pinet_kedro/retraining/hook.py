@@ -7,7 +7,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 
 from pinet_kedro.errors import NothingToDo
-from pinet_kedro.provenance import plain
+from pinet_kedro.parameters import plain
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.errors import InputError
-from pinet_kedro.provenance import plain
+from pinet_kedro.parameters import plain
 
 _BLOCK = 2**20
 # Of a file that somebody is still writing, or that is none of ours.

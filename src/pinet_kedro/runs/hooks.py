@@ -19,8 +19,8 @@ from kedro.pipeline.node import Node
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.datasets.files import RecommenderDataset, StreamedParquetDataset
 from pinet_kedro.errors import InputError
+from pinet_kedro.parameters import flat
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import flat
 from pinet_kedro.runs.loader import DATA_PARAMETERS, ConfigurationLoader
 from pinet_kedro.runs.sections import check_sections
 from pinet_kedro.scheduling.config import Schedule

@@ -31,8 +31,9 @@ from pinet_kedro.datasets.manifests import (
     stamp,
 )
 from pinet_kedro.errors import InputError
+from pinet_kedro.parameters import flat, plain
 from pinet_kedro.project import shown
-from pinet_kedro.provenance import code_state, flat, plain
+from pinet_kedro.provenance import code_state
 
 log = logging.getLogger("pinet_kedro")
 

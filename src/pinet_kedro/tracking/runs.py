@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.parameters import flat, plain
 from pinet_kedro.processes.identity import is_gone, this_process
 from pinet_kedro.project import project_folder
-from pinet_kedro.provenance import flat, git_state, plain, versions
+from pinet_kedro.provenance import git_state, versions
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.outbox import Outbox
 from pinet_kedro.tracking.server import public, sentence

@@ -38,7 +38,8 @@ def evaluate(
     `lineage` is the sha256 of the ranks and of everything stored that they were made from.
     """
     from pinet_kedro.evaluation.comparison import compare, describe_data, describe_protocol, metrics_table
-    from pinet_kedro.provenance import plain, versions
+    from pinet_kedro.parameters import plain
+    from pinet_kedro.provenance import versions
 
     evaluation = {
         **compare(ranks, np.asarray(split.train_end), strata),
@@ -61,7 +62,8 @@ def write_report(
     evaluation: dict[str, Any], cleaning: pd.DataFrame, parameters: dict[str, Any], **figures: Figure
 ) -> str:
     """The report page."""
-    from pinet_kedro.provenance import git_state, plain
+    from pinet_kedro.parameters import plain
+    from pinet_kedro.provenance import git_state
     from pinet_kedro.reporting.report import render_report
     from pinet_kedro.tracking import runs as tracking
 

@@ -20,8 +20,9 @@ from pinet_kedro.datasets.files import ParquetDataset, RecommenderDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
+from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import method_version, plain
+from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.transfer.config import SeparateConfig, TransferConfig
 from pinet_kedro.training.config import BackboneTraining

@@ -18,8 +18,9 @@ from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import git_state, plain, versions
+from pinet_kedro.provenance import git_state, versions
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.training.config import BackboneTraining

@@ -18,9 +18,10 @@ from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
+from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.project import project_folder
-from pinet_kedro.provenance import method_version, plain
+from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import Space, build_space
 from pinet_kedro.tracking.server import cause, public

@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
+from pinet_kedro.parameters import flat, plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import flat, plain
 from pinet_kedro.studies.tuning.config import Categorical, Dimension, FloatRange, IntRange
 from pinet_kedro.training.config import BackboneTraining
 
