@@ -21,14 +21,11 @@ from pinet_kedro.registry.fresh_process import Answer
 from pinet_kedro.registry.gates import judge
 from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.registry.registration import _tags
-from pinet_kedro.reporting.figures import (
-    benchmark_forest_figure,
-    benchmark_pareto_figure,
-    gains_figure,
-    learning_curves_figure,
-    quintiles_figure,
-)
-from pinet_kedro.reporting.report import base_gap, render_report, summary_lines
+from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
+from pinet_kedro.reporting.figures.training import learning_curves_figure
+from pinet_kedro.reporting.report import render_report
+from pinet_kedro.reporting.statements import base_gap, summary_lines
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.tracking.watching import watch_training
 from pinet_kedro.training.backbone import train_backbone

@@ -5,16 +5,11 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.activeness import Stratification, fit_strata
-from pinet_kedro.reporting.figures import (
-    MODEL_LABELS,
-    gains_figure,
-    gradient_noise_figure,
-    learning_curves_figure,
-    long_tail_figure,
-    plugin_weights_figure,
-    quintiles_figure,
-    stratum_weights_figure,
-)
+from pinet_kedro.reporting.figures.activeness import long_tail_figure
+from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.reporting.figures.studies import gradient_noise_figure
+from pinet_kedro.reporting.figures.training import learning_curves_figure, plugin_weights_figure, stratum_weights_figure
+from pinet_kedro.reporting.text import MODEL_LABELS
 
 ACTIVENESS = np.random.default_rng(0).pareto(1.2, 500).astype(int) + 3
 WEIGHTS = {"weight_stratum_1": 0.1, "weight_stratum_2": 0.2, "weight_stratum_3": 0.7}

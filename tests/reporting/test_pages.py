@@ -15,12 +15,9 @@ from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.printable import printable
 from pinet_kedro.registry.decision import Decision, Gate
 from pinet_kedro.registry.page import render_promotion
-from pinet_kedro.reporting.figures import (
-    benchmark_forest_figure,
-    benchmark_pareto_figure,
-    finish,
-    plugin_weights_figure,
-)
+from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
+from pinet_kedro.reporting.figures.style import finish
+from pinet_kedro.reporting.figures.training import plugin_weights_figure
 from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_round

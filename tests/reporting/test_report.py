@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
 
-from pinet_kedro.reporting.figures import MODEL_LABELS, gains_figure, plugin_weights_figure, quintiles_figure
-from pinet_kedro.reporting.report import aggregation_effect, base_gap, improved, render_report, summary_lines, verdict
+from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.reporting.figures.training import plugin_weights_figure
+from pinet_kedro.reporting.report import render_report
+from pinet_kedro.reporting.statements import aggregation_effect, base_gap, improved, summary_lines, verdict
+from pinet_kedro.reporting.text import MODEL_LABELS
 
 UNDEFINED = {"relative": None, "low": None, "high": None}
 CLEANING = pd.DataFrame(

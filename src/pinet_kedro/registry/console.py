@@ -8,6 +8,7 @@ from rich.text import Text
 
 from pinet_kedro.printable import printable
 from pinet_kedro.registry.decision import Decision
+from pinet_kedro.reporting.text import percent
 
 _LOG_WIDTH = 140  # where no terminal says how wide it is, such as in the log of a scheduler
 
@@ -67,6 +68,4 @@ def _number(tag: str | None) -> str:
 
 
 def _percent(tag: str | None) -> str:
-    from pinet_kedro.reporting.figures import percent
-
     return "–" if tag in (None, "undefined") else percent(float(tag))

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pinet_kedro.registry.decision import Decision
-from pinet_kedro.reporting.figures import GROUP_LABELS, QUINTILE_LABELS, gain_of, with_interval
 from pinet_kedro.reporting.page import render
+from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, effect, gain_of, with_interval
 
 _WIDTH = 200  # of an interval's drawing
 
@@ -23,9 +23,8 @@ def render_promotion(decision: Decision) -> str:
 def _group(name: str, values: dict[str, Any]) -> dict[str, Any]:
     gain = gain_of(values["gain"])
     relative, low, high = gain or (0.0, 0.0, 0.0)
-    effect = "undefined" if gain is None else "gain" if low > 0 else "loss" if high < 0 else "none"
     label = (GROUP_LABELS | QUINTILE_LABELS)[name]
     return {
         **values, "label": label, "known": gain is not None, "relative": relative, "low": low, "high": high,
-        "effect": effect, "text": with_interval(gain),
+        "effect": effect(gain), "text": with_interval(gain),
     }  # fmt: skip

@@ -1,7 +1,6 @@
 """HTML pages in one style: nothing is loaded from the network, and nothing that a log says is obeyed."""
 
 import json
-import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -15,11 +14,9 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from pinet_kedro.printable import printable
-from pinet_kedro.reading.times import in_nanoseconds, iso
-from pinet_kedro.reporting.figures import share
+from pinet_kedro.reporting.text import NONE, count, day, number, share, shown
 
 _HERE = Path(__file__).parent
-_NONE = "–"
 # What plotly takes for markup in the texts of a figure, but for line breaks and the second box of a hover.
 _MARKUP = re.compile(r"&|<(?!/?(?:br|extra)>)")
 
@@ -39,7 +36,7 @@ def render(template: Path, figures: Mapping[str, Figure] | None = None, **values
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=_shown)
+    environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=shown)
     scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")] if figures else []
     return environment.get_template(template.name).render(
         policy=_policy(scripts),
@@ -80,34 +77,9 @@ def _drawn(value: Any) -> Any:
     return [_drawn(item) for item in value] if isinstance(value, list) else value
 
 
-def number(value: float | None) -> str:
-    """A metric with four decimals, or a dash."""
-    return _NONE if value is None or not math.isfinite(value) else f"{value:.4f}"
-
-
-def count(value: int | None) -> str:
-    """A count with its thousands apart, or a dash."""
-    return _NONE if value is None else f"{value:,}"
-
-
-def day(time: int | None) -> str:
-    """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
-    return _NONE if time is None else iso(in_nanoseconds(time))[:10]
-
-
 def _share(value: float | None) -> str:
-    return _NONE if value is None else share(value, 1)
+    return NONE if value is None else share(value, 1)
 
 
 def _tied(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _shown(value: Any) -> str:
-    """The value as text, without the credentials that an address may carry."""
-    if value is None:
-        return _NONE
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pinet_kedro.evaluation.drift import Drift
-from pinet_kedro.reporting.figures import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
 from pinet_kedro.reporting.page import render
+from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
 from pinet_kedro.retraining.round import Round
 
 

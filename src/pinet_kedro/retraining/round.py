@@ -16,7 +16,7 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split, Splitting
 from pinet_kedro.registry.aliases import CHAMPION
 from pinet_kedro.registry.decision import PROMOTED, Decision
-from pinet_kedro.reporting.page import day
+from pinet_kedro.reporting.text import day
 from pinet_kedro.retraining.champion import (
     KEY,
     PARTITIONS_FILE,

@@ -212,7 +212,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         plugins = ", ".join(pin["plugins"]["choice"])
         lines.append(f"Trained: {pin['backbone']['name']}, plugins of the strata ({plugins})")
     if "evaluation" in results:
-        from pinet_kedro.reporting.report import summary_lines
+        from pinet_kedro.reporting.statements import summary_lines
 
         lines += summary_lines(results["evaluation"])
     if version := results.get("registered_version"):

@@ -22,7 +22,7 @@ def stratify(
     sequences: Sequences, split: Split, user_ids: pd.Index, item_ids: pd.Index, config: Stratification
 ) -> tuple[ReportingStrata, pd.DataFrame, pd.DataFrame, Figure]:
     """Strata, the table of users with theirs, the table of items, and the figure of the long tail."""
-    from pinet_kedro.reporting.figures import long_tail_figure
+    from pinet_kedro.reporting.figures.activeness import long_tail_figure
 
     activeness = np.asarray(split.train_end)
     strata = fit_strata(activeness, config)

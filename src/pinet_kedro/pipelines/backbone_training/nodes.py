@@ -70,7 +70,7 @@ def _train(
 
 def draw_curves(base: pd.DataFrame, backbone: pd.DataFrame) -> tuple[Figure, Figure]:
     """Learning curves of both models, and the strata's weights in the aggregation."""
-    from pinet_kedro.reporting.figures import learning_curves_figure, stratum_weights_figure
+    from pinet_kedro.reporting.figures.training import learning_curves_figure, stratum_weights_figure
 
     curves = pd.concat([base, backbone], ignore_index=True)
     return learning_curves_figure(curves), stratum_weights_figure(curves)

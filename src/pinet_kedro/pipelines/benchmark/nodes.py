@@ -35,7 +35,7 @@ def tabulate(
     ranks: pd.DataFrame, split: Split, strata: ReportingStrata, config: Benchmark
 ) -> tuple[pd.DataFrame, Figure, Figure]:
     """The table, the forest plot of head against tail, and the Pareto plot."""
-    from pinet_kedro.reporting.figures import benchmark_forest_figure, benchmark_pareto_figure
+    from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
     from pinet_kedro.studies.benchmark.table import benchmark_table
 
     table = benchmark_table(ranks, np.asarray(split.train_end), strata, config.reference, config.metrics)

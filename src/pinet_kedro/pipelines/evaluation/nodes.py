@@ -53,7 +53,7 @@ def evaluate(
 
 def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
     """Gains over the base with intervals, and NDCG by quintile of activeness."""
-    from pinet_kedro.reporting.figures import gains_figure, quintiles_figure
+    from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
 
     return gains_figure(evaluation), quintiles_figure(evaluation)
 

@@ -27,6 +27,6 @@ def measure(
 
 def draw(table: pd.DataFrame) -> Figure:
     """Noise scales against the users that there are."""
-    from pinet_kedro.reporting.figures import gradient_noise_figure
+    from pinet_kedro.reporting.figures.studies import gradient_noise_figure
 
     return gradient_noise_figure(table)

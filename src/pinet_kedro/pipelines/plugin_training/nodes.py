@@ -47,7 +47,7 @@ def plug_without_backbone(
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:
     """What every stratum's plugin is, as a table and a figure."""
-    from pinet_kedro.reporting.figures import plugin_weights_figure
+    from pinet_kedro.reporting.figures.training import plugin_weights_figure
 
     assert model.plugins is not None
     labels = model.strata.training.labels()

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from pinet_kedro.reporting.figures import GREY, GROUP_STYLE, INK, finish
+from pinet_kedro.reporting.figures.style import GREY, GROUP_STYLE, INK, finish
 from pinet_kedro.studies.tuning.study import Record, is_feasible
 from pinet_kedro.studies.tuning.trial import GROUPS
 

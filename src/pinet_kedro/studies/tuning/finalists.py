@@ -21,7 +21,7 @@ from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.reporting.figures import gain_of, with_interval
+from pinet_kedro.reporting.text import gain_of, with_interval
 from pinet_kedro.studies.benchmark.bench import Bench, Cell
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.studies.tuning.plan import Plan

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from plotly.graph_objects import Figure
 
-from pinet_kedro.reporting.figures import GROUP_LABELS, gain_of, with_interval
-from pinet_kedro.reporting.page import number, render
+from pinet_kedro.reporting.page import render
+from pinet_kedro.reporting.text import GROUP_LABELS, gain_of, number, with_interval
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.studies.tuning.trial import GROUPS

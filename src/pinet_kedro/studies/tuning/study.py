@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
-from pinet_kedro.reporting.page import number
+from pinet_kedro.reporting.text import number
 from pinet_kedro.studies.tuning.plan import Plan
 from pinet_kedro.studies.tuning.queue import (
     INTERRUPTED,

@@ -1,0 +1,151 @@
+"""Sentences on what an evaluation shows and what it does not: for the report page and the console."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, number, percent, share, with_interval
+
+# A loss of head users below this share counts as none: METHOD's "improved" is tail above 0 and head above −1 %.
+_HEAD_MARGIN = 0.01
+_Z = 1.959964
+
+
+def summary_lines(evaluation: dict[str, Any]) -> list[str]:
+    """Short lines for the console: the base by group, PIN against it with intervals, and the verdict."""
+    base = [f"{g} {number(metric(evaluation, 'base', g))}" for g in ("head", "tail")]
+    gains = [
+        f"PIN, {group} users: NDCG@10 {number(metric(evaluation, 'base', group))} → "
+        f"{number(metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
+        for group in ("tail", "head")
+    ]
+    effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
+    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect]
+
+
+def improved(evaluation: dict[str, Any]) -> bool:
+    """Whether PIN improves on the base: the tail's interval is above 0 and the head's above −1 %."""
+    tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
+    return tail is not None and head is not None and tail[1] > 0 and head[1] > -_HEAD_MARGIN
+
+
+def verdict(evaluation: dict[str, Any]) -> str:
+    """One or two sentences on what is shown about PIN against the base, and what is not."""
+    tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
+    if tail is None or head is None:
+        missing = [
+            f"no {name} user has a test target"
+            if metric(evaluation, "base", name) is None
+            else f"the base has no hit among {name} users, so their gain is undefined"
+            for name, values in (("tail", tail), ("head", head))
+            if values is None
+        ]
+        return f"Not shown to improve: {', and '.join(missing)}."
+    if improved(evaluation):
+        if head[1] > 0:
+            return (
+                f"Improved: tail users gain {with_interval(tail)}, and head users gain as well, {with_interval(head)}."
+            )
+        return (
+            f"Improved: tail users gain {with_interval(tail)}, and a loss of head users of 1 % or more is ruled out, "
+            f"{with_interval(head)}. A gain of head users is not shown."
+        )
+    if tail[1] > 0:
+        of_tail = f"Tail users gain {with_interval(tail)}"
+    elif tail[2] < 0:
+        of_tail = f"Tail users lose {with_interval(tail)}"
+    else:
+        of_tail = f"A gain of tail users is not shown, {with_interval(tail)}"
+    if head[1] > 0:
+        of_head = f"head users gain {with_interval(head)}"
+    elif head[2] < 0:
+        of_head = f"head users lose {with_interval(head)}"
+    elif head[1] > -_HEAD_MARGIN:
+        of_head = f"a loss of head users of 1 % or more is ruled out, {with_interval(head)}"
+    else:
+        of_head = f"a loss of head users of 1 % or more is not ruled out, {with_interval(head)}"
+    joint = "but" if tail[1] > 0 or head[1] > 0 else "and"
+    return f"Not shown to improve: {of_tail[0].lower()}{of_tail[1:]}, {joint} {of_head}."
+
+
+def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
+    """One sentence on what the aggregation of gradients adds under the same plugins, to these groups of users."""
+    if "backbone" not in evaluation["models"]:
+        return "No aggregation of gradients is configured (backbone_training.aggregation): the backbone is the base."
+    words = {
+        "gain": "a gain is shown",
+        "loss": "a loss is shown",
+        "none": "no difference can be shown",
+        "undefined": "not measured",
+    }
+    parts = []
+    for group in groups:
+        values = gain(evaluation, "pin_vs_base_plugins", group)
+        parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
+    return f"The aggregation under the same plugins: {'; '.join(parts)}."
+
+
+def base_gap(evaluation: dict[str, Any]) -> list[str]:
+    """Sentences on whether the base serves head or tail users better, by how much, and what PIN makes of it.
+
+    The chance of such a gap is judged on HR@10, a share of the users, whose interval follows from the number of users:
+    Newcombe's for a difference of proportions (Statistics in Medicine 17, 1998, method 10).
+    """
+    groups = evaluation["models"]["base"]
+    if "tail" not in groups or "head" not in groups:
+        return ["One of the two groups has no test users: the gap between head and tail cannot be measured."]
+    tail, head = groups["tail"], groups["head"]
+    more = "tail" if tail["ndcg_at_10"] > head["ndcg_at_10"] else "head"
+    less = "head" if more == "tail" else "tail"
+    sentences = []
+    if tail["ndcg_at_10"] == head["ndcg_at_10"]:
+        sentences.append(
+            f"The base serves head and tail users alike: NDCG@10 is {number(tail['ndcg_at_10'])} for both."
+        )
+    else:
+        surplus = _relative(groups[more]["ndcg_at_10"], groups[less]["ndcg_at_10"])
+        sentences.append(
+            f"The base serves {more} users better than {less} users: NDCG@10 is {number(tail['ndcg_at_10'])} for the "
+            f"{count(tail['users'])} tail users and {number(head['ndcg_at_10'])} for the {count(head['users'])} "
+            f"head users ({surplus} for {more} users)."
+            + (" So the long tail is not the worse served here." if more == "tail" else "")
+        )
+    low, high = _difference(tail["hr_at_10"], tail["users"], head["hr_at_10"], head["users"])
+    chance = low <= 0 <= high
+    sentences.append(
+        f"The item that a user took next is among the first ten shown for {share(tail['hr_at_10'], 1)} of tail users "
+        f"and {share(head['hr_at_10'], 1)} of head users. The difference is "
+        f"{_points(tail['hr_at_10'] - head['hr_at_10'])} percentage points, "
+        f"95 % interval [{_points(low)}, {_points(high)}]"
+        + (": a gap of this size can be chance." if chance else ": more than chance.")
+    )
+    pin_tail, pin_head = metric(evaluation, "pin", "tail"), metric(evaluation, "pin", "head")
+    if pin_tail is not None and pin_head is not None:
+        sentences.append(
+            f"Tail users relative to head users: {_relative(tail['ndcg_at_10'], head['ndcg_at_10'])} NDCG@10 under the "
+            f"base, {_relative(pin_tail, pin_head)} under PIN."
+        )
+    return sentences
+
+
+def metric(evaluation: dict[str, Any], model: str, group: str, metric: str = "ndcg_at_10") -> float | None:
+    return evaluation["models"].get(model, {}).get(group, {}).get(metric)
+
+
+def _difference(p: float, n: int, q: float, m: int) -> tuple[float, float]:
+    (a, b), (c, d) = _wilson(p, n), _wilson(q, m)
+    return p - q - math.hypot(p - a, d - q), p - q + math.hypot(b - p, q - c)
+
+
+def _wilson(p: float, n: int) -> tuple[float, float]:
+    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return centre - half, centre + half
+
+
+def _relative(value: float, reference: float) -> str:
+    return percent(value / reference - 1) if reference else "no comparable"
+
+
+def _points(difference: float) -> str:
+    return percent(difference)[:-2]

@@ -1,0 +1,87 @@
+"""Numbers and names as people read them: on pages, in figures, in gates and on the console. Imports no plotly."""
+
+import math
+import re
+from typing import Any
+
+from pinet_kedro.reading.times import in_nanoseconds, iso
+
+MODEL_LABELS = {
+    "base": "Base (joint training)",
+    "backbone": "Aggregation alone",
+    "plugins_alone": "Plugins without a backbone",
+    "base_shared_plugin": "Base + one shared plugin",
+    "base_plugins": "Base + plugins by stratum",
+    "pin": "PIN (backbone + plugins by stratum)",
+}
+GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
+QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}
+METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
+NONE = "–"
+
+
+def gain(evaluation: dict[str, Any], pair: str, group: str) -> tuple[float, float, float] | None:
+    """`(relative, low, high)` of one comparison in NDCG@10, or None where it is undefined or was not made."""
+    return gain_of(evaluation["comparisons"].get(pair, {}).get(group, {}).get("ndcg_at_10", {}))
+
+
+def gain_of(entry: dict[str, float | None]) -> tuple[float, float, float] | None:
+    """`(relative, low, high)` of a gain as `intervals.relative_gain` gives it, or None where it is undefined."""
+    relative, low, high = (math.nan if (value := entry.get(n)) is None else value for n in ("relative", "low", "high"))
+    return (relative, low, high) if all(map(math.isfinite, (relative, low, high))) else None
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """The share as a signed percentage with a true minus sign, such as '−1.5 %'."""
+    return f"{value * 100:+.{digits}f} %".replace("-", "−")
+
+
+def share(value: float, digits: int = 0) -> str:
+    """The share as a percentage, such as '20 %'."""
+    return f"{value * 100:.{digits}f} %"
+
+
+def with_interval(values: tuple[float, float, float] | None) -> str:
+    """A gain and its 95 % interval, such as '+13.4 % [+11.0, +15.9]'."""
+    if values is None:
+        return "undefined"
+    relative, low, high = values
+    return f"{percent(relative)} [{percent(low)[:-2]}, {percent(high)[:-2]}]"
+
+
+def effect(values: tuple[float, float, float] | None) -> str:
+    """'gain' or 'loss' where the interval excludes 0, 'none' where it does not, 'undefined' where there is none."""
+    if values is None:
+        return "undefined"
+    _, low, high = values
+    return "gain" if low > 0 else "loss" if high < 0 else "none"
+
+
+def number(value: float | None) -> str:
+    """A metric with four decimals, or a dash."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def count(value: int | None) -> str:
+    """A count with thousands separators, or a dash."""
+    return NONE if value is None else f"{value:,}"
+
+
+def day(time: int | None) -> str:
+    """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
+    return NONE if time is None else iso(in_nanoseconds(time))[:10]
+
+
+def shown(value: Any) -> str:
+    """The value as text; an address loses its credentials."""
+    if value is None:
+        return NONE
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)
+
+
+def model_label(model: str) -> str:
+    """The name of a model on pages and in figures."""
+    return MODEL_LABELS.get(model, model)
