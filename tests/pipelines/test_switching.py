@@ -44,10 +44,6 @@ def test_environment_switches_as_well(changes, tmp_path):
     assert configured(None, "mine", tmp_path) == configured(changes, "base")
 
 
-def test_shipped_defaults_are_those_of_the_typed_configuration():
-    assert configured({}, "base") == BackboneTraining()
-
-
 def test_dial_of_another_rule_is_refused_with_the_rule_and_its_dials():
     with pytest.raises(ValidationError, match=r"aggregation\.backdoor\n.*'decay' is no setting.*rule, strength"):
         configured({"aggregation": {"rule": "backdoor", "decay": 0.9}})
