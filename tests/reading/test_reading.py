@@ -132,7 +132,7 @@ STRAY = {
     ),
     "twice": (
         'user_id,item_id,timestamp,title\nu,x,1600000000,"Heroes\nv,y,1600000001,"Heroes\nw,z,1600000002,Low\n',
-        "quotation marks in line 2",
+        "a quotation mark in line 2 or after it is out of place",
     ),
     "to the end": (HEAD + FULL + 'u,"x,1600000000\n' + FULL, "line 8"),
 }

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.reading.times import UNITS, check_unit, in_nanoseconds, iso, read_times
+from pinet_kedro.reading.nanoseconds import in_nanoseconds, iso
+from pinet_kedro.reading.times import UNITS, check_unit, read_times
 
 START = 1_600_000_000_000_000_000  # 2020-09-13 12:26:40
 SECONDS = [1_600_000_000, 1_600_003_661, 1_599_955_200]
@@ -299,7 +300,7 @@ def test_units_and_formats_are_accepted(unit):
 WRONG = {
     "foo": "one of auto, s, ms", "S": "Did you mean 's'?", "milliseconds": "no such unit", "": "no such unit",
     "7": "unit",
-    "%H:%M": "it has no year", "%d/%m": "no year", "%Y-%m": "no day", "%Y-%m-%d %Q": "no format of dates",
+    "%H:%M": "it has no year", "%d/%m": "no year", "%Y-%m": "no day", "%Y-%m-%d %Q": "no date format",
     "%d/%m/%Y %I:%M": "AM or PM",
 }  # fmt: skip
 

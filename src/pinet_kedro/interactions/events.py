@@ -17,7 +17,8 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.codes import encode, repeated
 from pinet_kedro.reading.ids import spell
 from pinet_kedro.reading.tables import read_table
-from pinet_kedro.reading.times import Times, check_unit, read_times
+from pinet_kedro.reading.time_values import Times
+from pinet_kedro.reading.times import check_unit, read_times
 
 # A header may consist of numbers, and `--params=user=0` arrives as one.
 _Name = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]

@@ -5,7 +5,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from pinet_kedro.configuration import Configuration, Seed
-from pinet_kedro.reading.times import SECOND
+from pinet_kedro.reading.nanoseconds import SECOND
 
 
 class SyntheticLog(Configuration):

@@ -1,1 +1,1 @@
-"""Files of interactions -> raw columns with one reading: times in nanoseconds, one spelling of an id."""
+"""Files of interactions as raw columns: every row, times in nanoseconds, one spelling per id."""

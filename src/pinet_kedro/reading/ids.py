@@ -1,7 +1,7 @@
-"""One id, one spelling, in every file format and in every request.
+"""One spelling per id, in every file format and in every request.
 
-An id is text. A whole number is written without a point: 7, 7.0 (what an integer column becomes that once held a null)
-and '7.0' are all '7'; '007' is another id. White space around an id does not belong to it.
+An id is text. A whole number has no decimal point: 7, 7.0 (an integer column with a null becomes floats) and '7.0' are
+all '7'; '007' is another id. White space around an id is removed.
 """
 
 import logging
@@ -16,31 +16,31 @@ from pinet_kedro.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_EXACT = 2**53  # below, a float holds every whole number; here and above two of them may have become one
+_EXACT = 2**53  # a float holds every whole number below; from here on, two of them may have become one
 _WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 _EXPONENT = r"^[+-]?[0-9]+\.?[0-9]*[eE][+-]?[0-9]+$"
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+|nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity)$"
-_NO_WHOLE_NUMBER = r"\.[0-9]*[1-9]|[Nn]|[Ii]"  # among values that match _NUMBER
+_NOT_WHOLE = r"\.[0-9]*[1-9]|[Nn]|[Ii]"  # among values that match _NUMBER
 _CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
 _WHOLE_PYTHON = re.compile(_WHOLE)
 _BLOCK = 2**20
-# Bytes of text whose spelling may have to change, or that may be no id.
+# Bytes of texts that may need another spelling, or may be no ids.
 _SUSPECT = np.zeros(256, bool)
 _SUSPECT[[*range(33), 127, ord("."), ord("+"), *range(128, 256)]] = True
 _LETTERS = np.zeros(256, bool)
 _LETTERS[[*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1)]] = True
-_LETTERS_OF_NO_NUMBER = frozenset(b"naifntyNAIF")
+_LETTERS_OF_NUMBERS = frozenset(b"naifntyNAIF")
 
 
 def spell_ids(ids: Iterable[object]) -> list[str]:
-    """The ids of a request, as they are spelled in the training data. Raises `InputError` for what is no id."""
+    """The ids of a request, spelled as in the training data. Raises `InputError` for a value that is no id."""
     return [_spelled(value) for value in ids]
 
 
 def _spelled(value: object) -> str:
     if isinstance(value, str):
         text = value.strip()
-        # The test for the point is quick, and nearly all ids stop here.
+        # The search for a point is quick, and most ids have none.
         return match[1] if "." in text and (match := _WHOLE_PYTHON.match(text)) else text
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
@@ -50,9 +50,9 @@ def _spelled(value: object) -> str:
 
 
 def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """The ids as text, nulls kept; blank ones are null. `where` names file and column.
+    """The ids as text; nulls stay null, and blank ids become null. `where` names file and column in messages.
 
-    Raises `InputError` where a value is no id, or has lost digits on its way through a float.
+    Raises `InputError` if a value is no id, or has lost digits as a floating-point number.
     """
     kind = ids.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -87,24 +87,20 @@ def _whole(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         wrong = given & ~((values == np.floor(values)) & (np.abs(values) < _EXACT))
     if wrong.any():
         row = int(wrong.argmax())
-        raise _no_number(where, row, f"{values[row]:.17g}")
+        raise InputError(
+            f"{where}, row {row + 1}: {values[row]:.17g} is no id: an id is text or a whole number, and a "
+            "floating-point number above 2^53 has lost digits. Name the column of ids, or write it as text or integers."
+        )
     return ids.cast(pa.int64())
-
-
-def _no_number(where: str, row: int, text: str) -> InputError:
-    return InputError(
-        f"{where}, row {row + 1}: {text} is no id: an id is text or a whole number, and a floating-point number above "
-        "2^53 has lost digits. Name the column of ids, or write it as text or integers."
-    )
 
 
 def _text(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     found = _bytes(ids)
     letters = frozenset(np.flatnonzero(found & _LETTERS).tolist())
-    if not (found & _SUSPECT).any() and (not letters or letters - _LETTERS_OF_NO_NUMBER):
+    if not (found & _SUSPECT).any() and (not letters or letters - _LETTERS_OF_NUMBERS):
         return pc.if_else(pc.equal(ids, ""), None, ids) if pc.any(pc.equal(ids, "")).as_py() else ids
     encoded = ids.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):  # more text than one array holds
+    if isinstance(encoded, pa.ChunkedArray):  # one array holds at most 2 GB of text
         encoded = encoded.unify_dictionaries()
     parts = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
     if not parts:
@@ -121,16 +117,16 @@ def _text(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     def match(pattern: str) -> pa.Array:
         return pc.match_substring_regex(trimmed, pattern)
 
-    refuse(match(_CONTROL), "it has a line break or another control character in it. Is a quotation mark not closed?")
-    lost = "its digits were lost in a floating-point number. Write ids as text or as integers."
+    refuse(match(_CONTROL), "it contains a line break or another control character. Is a quotation mark not closed?")
+    lost = "it lost digits as a floating-point number. Write ids as text or as integers."
     refuse(pc.and_(match(_EXPONENT), match(r"[.+]")), lost)
     beyond = [text is not None and _beyond(text) for text in pc.if_else(match(_WHOLE), trimmed, None).to_pylist()]
     refuse(pa.array(beyond, pa.bool_()), lost)
     blank = pc.equal(trimmed, "")
     if pc.all(pc.or_(match(_NUMBER), blank)).as_py():
-        refuse(match(_NO_WHOLE_NUMBER), "all values are numbers, and this is no whole one. Name the column of ids.")
+        refuse(match(_NOT_WHOLE), "all values are numbers, but this one is not whole. Name the column of ids.")
     spelled = pc.if_else(blank, None, pc.replace_substring_regex(trimmed, _WHOLE, r"\1"))
-    _tell(raw, spelled, where)
+    _warn_of_several_spellings(raw, spelled, where)
     return pa.chunked_array([spelled.take(part.indices) for part in parts], spelled.type)
 
 
@@ -139,7 +135,7 @@ def _beyond(whole: str) -> bool:
 
 
 def _bytes(ids: pa.ChunkedArray) -> np.ndarray:
-    """Which bytes the texts have in them (bool, 256)."""
+    """True for the bytes that occur in the texts (bool, 256)."""
     found = np.zeros(256, bool)
     for chunk in ids.chunks:
         if (buffer := chunk.buffers()[2]) is None:
@@ -150,14 +146,14 @@ def _bytes(ids: pa.ChunkedArray) -> np.ndarray:
     return found
 
 
-def _tell(raw: pa.Array, spelled: pa.Array, where: str) -> None:
-    """Logs how many ids were written in more than one way."""
+def _warn_of_several_spellings(raw: pa.Array, spelled: pa.Array, where: str) -> None:
     names = spelled.drop_null()
     counts = names.value_counts()
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         first = raw.filter(pc.fill_null(pc.equal(spelled, twice[0]), False)).to_pylist()
-        shown = " and ".join(repr(name[:40]) for name in first[:2])
+        spellings = " and ".join(repr(name[:40]) for name in first[:2])
         log.warning(
-            "%s: %d ids are written in more than one way, such as %s; each counts as one.", where, len(twice), shown
-        )
+            "%s: %d ids are written in more than one way, such as %s; each counts as one id.",
+            where, len(twice), spellings,
+        )  # fmt: skip

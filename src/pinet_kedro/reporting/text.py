@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from pinet_kedro.reading.times import in_nanoseconds, iso
+from pinet_kedro.reading.nanoseconds import in_nanoseconds, iso
 
 MODEL_LABELS = {
     "base": "Base (joint training)",

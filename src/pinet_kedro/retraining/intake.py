@@ -12,7 +12,7 @@ from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import spelled
 from pinet_kedro.project import project_folder
-from pinet_kedro.reading.times import in_nanoseconds
+from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, Partition
 from pinet_kedro.validation.gate import ExpectationGate

@@ -25,7 +25,7 @@ from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.interactions.codes import encode
 from pinet_kedro.printable import one_line
 from pinet_kedro.project import project_folder
-from pinet_kedro.reading.times import DAY, PER_SECOND, SECOND, iso
+from pinet_kedro.reading.nanoseconds import DAY, PER_SECOND, SECOND, iso
 from pinet_kedro.validation.suites import SuiteError, ValidationFailedError, columns_of, read_suites
 
 log = logging.getLogger(__name__)
