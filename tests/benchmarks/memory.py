@@ -68,7 +68,7 @@ def build(folder: Path, n_items: int, neighbours: int) -> tuple[float, int, floa
 
 def ndcg(log: Path, columns: Columns, unit: str, neighbours: tuple[int, ...]) -> list[tuple[float, int]]:
     """NDCG@10 of all users by neighbours kept, and the memory's entries."""
-    events, _ = clean_events(read_interactions(log, columns, unit), Cleaning())
+    events, _ = clean_events(read_interactions(log, columns, unit).events, Cleaning())
     sequences, _, items = build_sequences(events)
     split = split_sequences(sequences, Splitting(), ExcludeSeen(True))
     strata = fit_strata(split.train_end, Stratification())

@@ -52,7 +52,7 @@ ROUNDS = 3  # of rankings in turns
 def prepare() -> tuple[Sequences, Split, int]:
     """Sequences and split of the raw file, and the number of items."""
     columns = Columns(user="user_id:token", item="item_id:token", timestamp="timestamp:float")
-    events, _ = clean_events(read_interactions(RAW, columns, "s"), Cleaning())
+    events, _ = clean_events(read_interactions(RAW, columns, "s").events, Cleaning())
     sequences, _, items = build_sequences(events)
     return sequences, split_sequences(sequences, Splitting(), ExcludeSeen(True)), len(items)
 

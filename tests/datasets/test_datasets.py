@@ -7,11 +7,13 @@ from kedro.io import DatasetError
 
 from pinet_kedro.datasets.files import (
     ArraysDataset,
+    EventsDataset,
     JSONDataset,
     ParquetDataset,
     StreamedParquetDataset,
     TextDataset,
 )
+from pinet_kedro.interactions.events import Interactions, Origin
 from pinet_kedro.interactions.sequences import Sequences
 
 
@@ -75,6 +77,17 @@ def test_a_file_survives_a_save_that_fails(tmp_path, kind, name, good, bad):
         dataset.save(bad)
     assert (tmp_path / name).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_events_are_the_same_file_wherever_they_come_from(tmp_path):
+    events = pd.DataFrame({"user_id": pd.Series(["u"], dtype="string"), "timestamp": [1]})
+    files = []
+    for source in ("a.csv", "b/a.jsonl"):
+        dataset = EventsDataset(filepath=str(tmp_path / "events.parquet"))
+        dataset.save(Interactions(events, Origin(source, {"user_id": "who"}, clock=False)))
+        files.append((tmp_path / "events.parquet").read_bytes())
+        pd.testing.assert_frame_equal(dataset.load().events, pd.read_parquet(tmp_path / "events.parquet"))
+    assert files[0] == files[1]
 
 
 class Stream:

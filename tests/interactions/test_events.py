@@ -52,13 +52,12 @@ def test_threshold_without_ratings_is_an_input_error():
         clean_events(log_of([("a", "x")] * 5), Cleaning(rating_threshold=3))
 
 
-def test_cleaning_keeps_order_and_attributes_and_spares_its_input():
+def test_cleaning_keeps_order_and_names_its_source_and_spares_its_input():
     events = log_of([("b", "x"), ("a", "y")] * 3).iloc[::-1]
-    events.attrs = {"file": "log.csv"}
     before = events.copy()
-    left, _ = clean_events(events, Cleaning(min_user_events=3, min_item_events=1))
+    left, table = clean_events(events, Cleaning(min_user_events=3, min_item_events=1), "data/log.csv")
     assert left["user_id"].tolist() == ["a", "b"] * 3
-    assert left.attrs == {"file": "log.csv"}
+    assert set(table["source"]) == {"log.csv"}
     pd.testing.assert_frame_equal(events, before)
 
 

@@ -117,7 +117,10 @@ def test_full_is_the_sum_of_the_stages():
 
 def test_validation_reports_every_rule(outputs):
     assert outputs["cleaning_report"]["rule"].tolist() == ["exact duplicates", "k-core"]
-    assert len(outputs["clean_events"]) == len(outputs["raw_interactions"]) - outputs["cleaning_report"]["rows"].sum()
+    assert (
+        len(outputs["clean_events"].events)
+        == len(outputs["raw_interactions"]) - outputs["cleaning_report"]["rows"].sum()
+    )
 
 
 def test_stratification_assigns_every_user(outputs):

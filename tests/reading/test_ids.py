@@ -115,7 +115,7 @@ def test_one_id_has_one_spelling_in_all_formats(tmp_path):
     frame.to_parquet(tmp_path / "log.parquet")
     (tmp_path / "text.jsonl").write_text('{"user_id": "7.0"}\n{"user_id": 12}\n{"user_id": 7.0}')
     for name in ("log.csv", "log.tsv", "log.jsonl", "log.parquet", "text.jsonl"):
-        assert read_interactions(tmp_path / name, Columns())["user_id"].tolist() == ["7", "12", "7"]
+        assert read_interactions(tmp_path / name, Columns()).events["user_id"].tolist() == ["7", "12", "7"]
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
@@ -127,7 +127,7 @@ def test_numeric_ids_with_a_gap_read_alike(tmp_path, name):
         frame.to_json(tmp_path / name, orient="records", lines=True)
     else:
         frame.to_parquet(tmp_path / name)
-    events = read_interactions(tmp_path / name, Columns())
+    events = read_interactions(tmp_path / name, Columns()).events
     assert events["user_id"].isna().tolist() == [False, True, False]
     assert events["user_id"].dropna().tolist() == ["7", "12"]
 
@@ -135,4 +135,4 @@ def test_numeric_ids_with_a_gap_read_alike(tmp_path, name):
 def test_great_ids_keep_all_their_digits(tmp_path):
     great = "12345678901234567890123"
     (tmp_path / "log.jsonl").write_text(f'{{"user_id": {great}}}\n{{"user_id": {great[:-1]}4}}')
-    assert read_interactions(tmp_path / "log.jsonl", Columns())["user_id"].tolist() == [great, f"{great[:-1]}4"]
+    assert read_interactions(tmp_path / "log.jsonl", Columns()).events["user_id"].tolist() == [great, f"{great[:-1]}4"]

@@ -69,7 +69,7 @@ def written(tmp_path, frame, name="log.csv"):
 def read_text(tmp_path, name, content, columns=EVENTS):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_interactions(path, columns)
+    return read_interactions(path, columns).events
 
 
 def refusal(tmp_path, name, content, columns=EVENTS):
@@ -84,25 +84,26 @@ def refusal(tmp_path, name, content, columns=EVENTS):
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_reads_alike(tmp_path, name):
     path = written(tmp_path, ROWS, name)
-    events = read_interactions(path, COLUMNS)
+    interactions = read_interactions(path, COLUMNS)
+    events, origin = interactions.events, interactions.origin
     assert events.columns.tolist() == ["user_id", "item_id", "timestamp", "rating"]
     assert events["user_id"].tolist() == ROWS["who"].tolist()
     assert events["item_id"].tolist() == ROWS["what"].tolist()
     assert events["timestamp"].tolist() == (ROWS["when"] * 10**9).tolist()
     assert events["rating"].tolist() == ROWS["stars"].tolist()
     assert events.dtypes.astype(str).tolist() == ["string", "string", "Int64", "float64"]
-    assert events.attrs["file"] == str(path)
-    assert events.attrs["present"] == ROWS.columns.tolist()
-    assert events.attrs["columns"] == {"user_id": "who", "item_id": "what", "timestamp": "when", "rating": "stars"}
-    assert events.attrs["unreadable"] == []
-    assert events.attrs["clock"]
+    assert origin.file == str(path)
+    assert origin.present == ROWS.columns.tolist()
+    assert origin.columns == {"user_id": "who", "item_id": "what", "timestamp": "when", "rating": "stars"}
+    assert origin.unreadable == []
+    assert origin.clock
 
 
 def test_missing_column_is_left_to_the_gate_with_what_it_needs(tmp_path):
-    events = read_interactions(written(tmp_path, ROWS), Columns(user="who", item="what", timestamp="time"))
-    assert events.columns.tolist() == ["user_id", "item_id"]
-    assert events.attrs["columns"]["timestamp"] == "time"
-    assert "when" in events.attrs["present"]
+    found = read_interactions(written(tmp_path, ROWS), Columns(user="who", item="what", timestamp="time"))
+    assert found.events.columns.tolist() == ["user_id", "item_id"]
+    assert found.origin.columns["timestamp"] == "time"
+    assert "when" in found.origin.present
 
 
 @pytest.mark.parametrize("name", ["log.tsv", "log.inter"])
@@ -213,15 +214,17 @@ def test_extended_json_is_opened(tmp_path):
 
 def test_keys_may_be_missing_in_some_lines_of_json(tmp_path):
     text = '{"item_id": "i", "timestamp": 1600000000}\n{"user_id": "u", "item_id": "j", "timestamp": null}\n'
-    events = read_text(tmp_path, "log.jsonl", text)
+    (tmp_path / "log.jsonl").write_text(text)
+    found = read_interactions(tmp_path / "log.jsonl", EVENTS)
+    events = found.events
     assert events["user_id"].isna().tolist() == [True, False]
     assert events["timestamp"].isna().tolist() == [False, True]
-    assert events.attrs["present"] == ["item_id", "timestamp", "user_id"]
+    assert found.origin.present == ["item_id", "timestamp", "user_id"]
 
 
 def test_an_index_of_pandas_is_a_column(tmp_path):
     frame = ROWS.set_index(["who", "what"])
-    events = read_interactions(written(tmp_path, frame, "log.parquet"), COLUMNS)
+    events = read_interactions(written(tmp_path, frame, "log.parquet"), COLUMNS).events
     assert events["user_id"].tolist() == ROWS["who"].tolist()
     assert events["item_id"].tolist() == ROWS["what"].tolist()
 
@@ -229,13 +232,13 @@ def test_an_index_of_pandas_is_a_column(tmp_path):
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
 def test_columns_may_be_called_by_numbers(tmp_path, name):
     frame = ROWS.set_axis(range(5), axis=1)
-    events = read_interactions(written(tmp_path, frame, name), Columns(user=0, item=1, timestamp=2))
+    events = read_interactions(written(tmp_path, frame, name), Columns(user=0, item=1, timestamp=2)).events
     assert events["user_id"].tolist() == ROWS["who"].tolist()
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.parquet"])
 def test_a_table_without_rows_has_its_columns(tmp_path, name):
-    events = read_interactions(written(tmp_path, ROWS.iloc[:0], name), COLUMNS)
+    events = read_interactions(written(tmp_path, ROWS.iloc[:0], name), COLUMNS).events
     assert events.columns.tolist() == ["user_id", "item_id", "timestamp", "rating"]
     assert len(events) == 0
 
@@ -252,7 +255,7 @@ def test_no_row_is_lost_in_a_long_file(tmp_path):
     count = 120_000
     frame = pd.DataFrame({"user_id": np.arange(count), "item_id": "i", "timestamp": 1_600_000_000 + np.arange(count)})
     for name in ("log.csv", "log.jsonl"):
-        events = read_interactions(written(tmp_path, frame, name), EVENTS)
+        events = read_interactions(written(tmp_path, frame, name), EVENTS).events
         assert (events["user_id"].astype("int64") == frame["user_id"]).all()
         assert (events["timestamp"] == frame["timestamp"] * 10**9).all()
 

@@ -105,9 +105,9 @@ def test_positions_are_kept():
 
 def test_positions_are_said_to_be_no_clock(tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,a,0\nu,b,1\n")
-    events = read_interactions(tmp_path / "log.csv", Columns(), "order")
-    assert events["timestamp"].tolist() == [0, 1]
-    assert not events.attrs["clock"]
+    found = read_interactions(tmp_path / "log.csv", Columns(), "order")
+    assert found.events["timestamp"].tolist() == [0, 1]
+    assert not found.origin.clock
 
 
 def test_a_time_beyond_nanoseconds_is_the_greatest_and_keeps_its_text():
@@ -319,7 +319,7 @@ def test_a_log_newest_first_has_its_histories_in_order(tmp_path):
     stamps = [1_600_000_000_000 + 137 * n for n in range(30)]
     frame = pd.DataFrame({"user_id": "u", "item_id": [f"i{n:02d}" for n in range(30)], "timestamp": stamps})
     frame[::-1].to_csv(tmp_path / "log.csv", index=False)
-    sequences, _, items = build_sequences(read_interactions(tmp_path / "log.csv", Columns()))
+    sequences, _, items = build_sequences(read_interactions(tmp_path / "log.csv", Columns()).events)
     assert list(items[sequences.items - 1]) == frame["item_id"].tolist()
 
 
@@ -328,7 +328,7 @@ def test_events_within_a_second_are_no_duplicates(tmp_path):
         "user_id,item_id,timestamp\n" + "".join(f"u,i,1500000000{n}00\n" for n in (1, 6, 9))
     )
     left, report = clean_events(
-        read_interactions(tmp_path / "log.csv", Columns()), Cleaning(min_user_events=3, min_item_events=1)
+        read_interactions(tmp_path / "log.csv", Columns()).events, Cleaning(min_user_events=3, min_item_events=1)
     )
     assert len(left) == 3
     assert report["rows"].sum() == 0

@@ -180,4 +180,4 @@ def test_changed_content_stops_the_run_or_replaces(folder):
 
 def test_events_are_gathered_by_name_whatever_order_they_came_in():
     parts = {name: lambda name=name: GOOD.assign(item_id=name) for name in ("b", "a")}
-    assert gather(parts, ["b", "a"])["item_id"].drop_duplicates().tolist() == ["a", "b"]
+    assert gather(parts, ["b", "a"]).events["item_id"].drop_duplicates().tolist() == ["a", "b"]

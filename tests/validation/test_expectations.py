@@ -15,10 +15,11 @@ from kedro.io import DataCatalog
 from kedro.validation.exceptions import DataValidationError
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
+from pinet_kedro.interactions.events import Cleaning, Columns, Interactions, Origin, clean_events, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.validation import gate as expectations
-from pinet_kedro.validation.gate import ExpectationGate, ValidationFailedError, data_docs_index
+from pinet_kedro.validation import checks
+from pinet_kedro.validation.data_docs import data_docs_index
+from pinet_kedro.validation.gate import ExpectationGate, ValidationFailedError
 
 SUITES = Path(__file__).parents[2] / "conf/base/expectations"
 RAW, CLEAN = "conf/base/expectations/raw_events.json", "conf/base/expectations/clean_events.json"
@@ -144,7 +145,7 @@ def test_a_bad_log_is_refused_with_all_that_it_takes_to_mend_it(case, folder):
 def test_quick_types_change_no_word_of_a_message(case, monkeypatch):
     events = read(BAD[case].events)
     message = refusal(ExpectationGate(RAW), events)
-    monkeypatch.setattr(expectations, "_in_quick_types", lambda frame, rules: {"rows": (frame, rules)})
+    monkeypatch.setattr(checks, "_in_quick_types", lambda frame, rules: {"rows": (frame, rules)})
     assert refusal(ExpectationGate(RAW), events) == message
 
 
@@ -171,8 +172,9 @@ def test_a_good_log_passes_as_it_came():
     events = read(log())
     passed = ExpectationGate(RAW).validate(events)
     assert passed is events
-    assert passed.attrs["columns"]["user_id"] == "uid"
-    clean, _ = clean_events(events, Cleaning())
+    assert passed.origin.columns["user_id"] == "uid"
+    left, _ = clean_events(events.events, Cleaning())
+    clean = Interactions(left, events.origin)
     assert ExpectationGate(CLEAN).validate(clean) is clean
 
 
@@ -207,8 +209,11 @@ def clean(lengths):
     names = pd.Series(user).map("u{}".format).astype("string")
     items = pd.Series(np.arange(len(user)) % 40).map("i{}".format).astype("string")
     frame = pd.DataFrame({"user_id": names, "item_id": items, "timestamp": np.arange(len(user))})
-    frame.attrs = {"file": "events.csv", "columns": {"user_id": "uid", "item_id": "sku", "timestamp": "time"}}
-    return frame
+    return Interactions(frame, Origin("events.csv", {"user_id": "uid", "item_id": "sku", "timestamp": "time"}))
+
+
+def twice(data):
+    return Interactions(pd.concat([data.events] * 2), data.origin)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def clean(lengths):
         (clean([300]), ["'uid' (user_id): enough users are left", "found 1, expected at least 10"]),
         (clean([8] * 59 + [9]), ["'users': head", "1 of 2 (50 %) strata", "stratum='head', users=1, events=9"]),
         (clean([2, 2, *range(5, 60)]), ["3 events", "2 of 57 (3.51 %) users", "uid='u0', activeness=2"]),
-        (pd.concat([clean(range(5, 30))] * 2), ["no event is there twice", "850 of 850", "report it"]),
+        (twice(clean(range(5, 30))), ["no event is there twice", "850 of 850", "report it"]),
     ],
     ids=["all equally active", "nothing left", "one user left", "no head", "short histories", "duplicates"],
 )
@@ -287,7 +292,7 @@ def test_the_catalog_stops_bad_data_and_passes_good_ones():
         },
     }
     read(log())
-    assert len(DataCatalog.from_config({"raw": entry}).load("raw")) == 1600
+    assert len(DataCatalog.from_config({"raw": entry}).load("raw").events) == 1600
     read(log().assign(uid="u"))
     with pytest.raises(DataValidationError) as error:
         DataCatalog.from_config({"raw": entry}).load("raw")

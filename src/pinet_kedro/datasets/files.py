@@ -20,12 +20,12 @@ from pinet_kedro.checking import checked
 from pinet_kedro.datasets.download import check, fetch_movielens_100k
 from pinet_kedro.datasets.manifests import Signed, Source, content_hash, manifest_path
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Columns, read_interactions
+from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.reading.times import check_unit
 
 
-class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
+class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
     """Raw interactions from a file of any supported format, with the user's names for its columns."""
 
     def __init__(
@@ -45,7 +45,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         self.metadata = metadata
         self._columns = checked(Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns")
 
-    def load(self) -> pd.DataFrame:
+    def load(self) -> Interactions:
         if self._fetch:
             if not self._filepath.exists():
                 fetch_movielens_100k(self._filepath)
@@ -62,22 +62,16 @@ class InteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         return self._filepath.exists() or self._fetch
 
 
-class SyntheticInteractionsDataset(Source, AbstractDataset[Any, pd.DataFrame]):
+class SyntheticInteractionsDataset(Source, AbstractDataset[Any, Interactions]):
     """Raw interactions made up from a seed; needs no file and no network."""
 
     def __init__(self, metadata: dict[str, Any] | None = None, **settings: Any) -> None:
         self.metadata = metadata
         self._config = checked(SyntheticLog, settings, "the synthetic log")
 
-    def load(self) -> pd.DataFrame:
-        events = generate_interactions(self._config)
-        names = list(events.columns)
+    def load(self) -> Interactions:
         source = f"synthetic log (seed {self._config.seed})"
-        events.attrs = {
-            "file": source, "columns": dict(zip(names, names, strict=True)), "present": names, "unreadable": [],
-            "clock": True,
-        }  # fmt: skip
-        return events
+        return Interactions.canonical(generate_interactions(self._config), source)
 
     def save(self, data: Any) -> None:  # noqa: ARG002
         raise DatasetError("the synthetic log is only read")
@@ -103,6 +97,16 @@ class _WholeFile(Signed):
 
 class ParquetDataset(_WholeFile, _ParquetDataset):
     """A table as Parquet."""
+
+
+class EventsDataset(ParquetDataset):
+    """The events of `Interactions` as Parquet. Where they came from is not kept: the same events are the same file."""
+
+    def load(self) -> Interactions:
+        return Interactions.canonical(super().load(), str(self._filepath))
+
+    def save(self, data: Interactions) -> None:
+        super().save(data.events)
 
 
 class JSONDataset(_WholeFile, _JSONDataset):

@@ -74,7 +74,7 @@ def data_hash(sequences: Sequences, items: pd.DataFrame, split: Split | None = N
 def describe_data(sequences: Sequences, split: Split, items: pd.DataFrame, cleaning: pd.DataFrame) -> dict[str, Any]:
     """What was evaluated on: sizes, what cleaning dropped, and a hash of the indexed log."""
     return {
-        "name": cleaning.attrs.get("source", "unnamed"),
+        "name": str(cleaning["source"].iloc[0]),
         "sha256": data_hash(sequences, items),
         "users": sequences.n_users,
         "items": len(items),

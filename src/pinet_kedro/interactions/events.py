@@ -4,6 +4,8 @@ A canonical event has `user_id` and `item_id` (strings), `timestamp` (int64, nan
 position in the user's history where a source publishes only the order) and, where the source has one, `rating` (float).
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,14 +52,48 @@ class Cleaning(Configuration):
     min_item_events: int = Field(5, ge=1, le=LARGEST, description="k-core")
 
 
-def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> pd.DataFrame:
+@dataclass(frozen=True)
+class Origin:
+    """Where events come from, for messages: what the canonical table no longer shows.
+
+    `columns`: canonical name -> name in the file; `present`: all columns of the file; `unreadable`: examples of
+    timestamps, each with its row from 0; `unit`: that of timestamps that are numbers. `clock` is False where
+    timestamps only give the order, `log` where the events are a part of a log, which may be small.
+    """
+
+    file: str = "the data"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    present: Sequence[str] = ()
+    unreadable: Sequence[tuple[int, str]] = ()
+    unit: str | None = None
+    clock: bool = True
+    log: bool = True
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Canonical events, and where they come from."""
+
+    events: pd.DataFrame
+    origin: Origin
+
+    @classmethod
+    def of(cls, data: "Interactions | pd.DataFrame") -> "Interactions":
+        """The data themselves; a bare table, such as a dataset of the user's own loads, gets an unknown origin."""
+        return data if isinstance(data, Interactions) else cls.canonical(data, "the data")
+
+    @classmethod
+    def canonical(cls, events: pd.DataFrame, source: str) -> "Interactions":
+        """Events that already have canonical columns and times, from `source`."""
+        names = [str(name) for name in events.columns]
+        return cls(events, Origin(source, dict(zip(names, names, strict=True)), names))
+
+
+def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> Interactions:
     """Canonical events of one file, in the file's order, not yet validated.
 
-    A declared column that the file lacks is absent from the result, and a timestamp that cannot be read is null:
-    the validation gate reports both with everything else that is wrong. `attrs` carries what its message needs:
-    `file`, `columns` (canonical name -> name in the file), `present` (all columns of the file), `unreadable`
-    (examples of timestamps, with their row), `unit` (of timestamps that are numbers) and `clock` (False where
-    timestamps are mere positions).
+    A declared column that the file lacks is absent from the events, and a timestamp that cannot be read is null: the
+    validation gate reports both with everything else that is wrong.
 
     Raises `InputError` when the file is missing, empty, of an unknown format or not what its ending says, when a row
     has too many or too few fields, when an id is none, and when the times can be read in more than one way.
@@ -79,15 +115,15 @@ def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> pd.Da
         else:
             found[name] = spelled(values, f"{where} ({name})")
     events = pd.DataFrame({name: found[name] for name in renaming.values() if name in found}, copy=False)
-    events.attrs = {
-        "file": str(path),
-        "columns": {canonical: source for source, canonical in renaming.items()},
-        "present": raw.present,
-        "unreadable": times.unreadable if times else [],
-        "unit": times.unit if times else None,
-        "clock": unit != "order",
-    }
-    return events
+    origin = Origin(
+        file=str(path),
+        columns={canonical: source for source, canonical in renaming.items()},
+        present=raw.present,
+        unreadable=times.unreadable if times else (),
+        unit=times.unit if times else None,
+        clock=unit != "order",
+    )
+    return Interactions(events, origin)
 
 
 def spelled(ids: pa.ChunkedArray | pd.Series, where: str) -> Any:
@@ -103,16 +139,15 @@ def _as_number(values: pa.ChunkedArray) -> np.ndarray:
     return pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
-def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The events that remain, and a table of what each rule dropped (`rule, why, rows, users, items`; attrs: `source`).
+def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The events that remain, and a table of what each rule dropped (`source, rule, why, rows, users, items`).
 
     Order of the rules: rating threshold, exact duplicates (same user, item and time; the first stays), then the
-    k-core, repeated until every user and item left has its minimum. The order of the file is kept.
+    k-core, repeated until every user and item left has its minimum. The order of the events is kept. `file` is where
+    the events come from; its name is the `source` of the table.
     """
     steps: list[dict[str, object]] = []
-    attrs, events = events.attrs, events.copy(deep=False)
-    events.attrs = {}  # pandas compares attrs at every step
-    # Of the events that remain; `left` is their mask in the whole.
+    # Codes of the events that remain; `left` is their mask among all events.
     codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
     left = np.ones(len(events), dtype=bool)
 
@@ -124,13 +159,14 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
             left[left] = enough
             codes = [column[enough] for column in codes]
         users, items = (count - _distinct(column) for count, column in zip(before, codes, strict=True))
-        steps.append({"rule": rule, "why": why, "rows": dropped, "users": users, "items": items})
+        step = {"rule": rule, "why": why, "rows": dropped, "users": users, "items": items}
+        steps.append({"source": Path(file).name, **step})
 
     if config.rating_threshold is not None:
         if "rating" not in events:
             raise InputError(
-                f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {attrs.get('file', 'the data')} "
-                "has no rating column. Name it (rating=…) or set the threshold to null."
+                f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {file} has no rating "
+                "column. Name it (rating=…) or set the threshold to null."
             )
         liked = (events["rating"] >= config.rating_threshold).to_numpy(bool)
         keep(liked, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
@@ -144,10 +180,7 @@ def clean_events(events: pd.DataFrame, config: Cleaning) -> tuple[pd.DataFrame, 
     # Column by column: pandas takes rows of a frame by their numbers, which is slow on text in many chunks.
     events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
-    events.attrs = attrs
-    report = pd.DataFrame(steps)
-    report.attrs = {"source": Path(attrs.get("file", "unnamed")).name}
-    return events, report
+    return events, pd.DataFrame(steps)
 
 
 def _distinct(codes: np.ndarray) -> int:

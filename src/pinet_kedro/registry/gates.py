@@ -11,7 +11,7 @@ from pinet_kedro.registry.decision import ROLLED_BACK_TAG, Gate
 from pinet_kedro.registry.fresh_process import Answer
 from pinet_kedro.registry.promotion_config import Bound, Gates
 from pinet_kedro.reporting.text import percent, share, with_interval
-from pinet_kedro.validation.gate import data_docs_index
+from pinet_kedro.validation.data_docs import data_docs_index
 
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 

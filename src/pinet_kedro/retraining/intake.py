@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pandas as pd
 from kedro.io import DatasetError
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import spelled
+from pinet_kedro.interactions.events import Interactions, spelled
 from pinet_kedro.project import project_folder
 from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.retraining.config import Retraining
@@ -94,15 +95,10 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     return accepted, Intake(arrivals=arrivals, partitions=delivery.contents())
 
 
-def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str]) -> pd.DataFrame:
-    """Events of these partitions in the order of their names, whatever order they came in, as one raw table."""
+def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str]) -> Interactions:
+    """Events of these partitions in the order of their names, whatever order they came in, as one raw log."""
     events = pd.concat([_as_read_now(accepted[name]()) for name in sorted(names)], ignore_index=True)
-    columns = list(events.columns)
-    events.attrs = {
-        "file": f"{len(names)} partitions", "columns": dict(zip(columns, columns, strict=True)), "present": columns,
-        "unreadable": [], "clock": True,
-    }  # fmt: skip
-    return events
+    return Interactions.canonical(events, f"{len(names)} partitions")
 
 
 def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
@@ -115,16 +111,14 @@ def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     """The partition's events; raises `InputError` where they cannot be read or break a rule."""
     pages = f"{config.rejected}/{partition.id}.report"
     try:
-        events = partition.read()
+        found = Interactions.of(partition.read())
     except DatasetError as error:
         if not isinstance(error.__cause__, InputError):
             raise
         raise error.__cause__ from None
-    events.attrs["log"] = False
-    ExpectationGate(config.suite, pages).validate(events)
+    ExpectationGate(config.suite, pages).validate(replace(found, origin=replace(found.origin, log=False)))
     shutil.rmtree(project_folder() / pages, ignore_errors=True)
-    events.attrs = {}
-    return events
+    return found.events
 
 
 def _set_aside(partition: Partition, config: Retraining, report: str) -> str:

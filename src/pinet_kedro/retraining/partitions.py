@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.parameters import plain
 
 _BLOCK = 2**20
@@ -40,7 +41,7 @@ class Partition:
     path: Path
     stamp: dict[str, Any]
     changed: bool
-    read: Callable[[], pd.DataFrame]
+    read: Callable[[], Interactions | pd.DataFrame]
     rejected: bool = False
 
     def set_aside(self, folder: Path, report: str) -> Path:

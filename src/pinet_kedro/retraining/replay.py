@@ -16,6 +16,7 @@ import pandas as pd
 
 from pinet_kedro.datasets.files import ParquetDataset, TextDataset
 from pinet_kedro.errors import REFUSED_EXIT, InputError
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
 from pinet_kedro.tracking.store import PLACES
@@ -113,13 +114,12 @@ def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
                 f"'{_CATALOG_ENTRY}' of the catalog has an absolute path ({entry['path']}): a replay would take its "
                 "partitions from there. Give a path inside the project."
             )
-        events = context.catalog.load("raw_interactions")
-    if not events.attrs.get("clock", True):
+        found = Interactions.of(context.catalog.load("raw_interactions"))
+    if not found.origin.clock:
         raise InputError("the timestamps of these events give their order, not their time: there is nothing to cut by.")
-    events.attrs = {}
     declared = entry["dataset"].get("columns") or {}
     names = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
-    return events, {canonical: declared.get(role) or canonical for role, canonical in names.items()}
+    return found.events, {canonical: declared.get(role) or canonical for role, canonical in names.items()}
 
 
 def _sandbox() -> Path:

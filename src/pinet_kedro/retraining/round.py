@@ -71,7 +71,7 @@ class Round(Stored):
 
 def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.DataFrame]], intake: Intake) -> Drift:
     """Drift of the new partitions against those that the champion was trained on."""
-    window = gather(accepted, intake.new)
+    window = gather(accepted, intake.new).events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     told = f"version {champion.version}"
@@ -84,7 +84,7 @@ def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.Da
         return Drift(model=champion.version, window=size(window), missing=(why,))
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
-    return measure_drift(champion.recommender, champion.version, gather(accepted, kept), window, then)
+    return measure_drift(champion.recommender, champion.version, gather(accepted, kept).events, window, then)
 
 
 def trained_until(sequences: Sequences, split: Split) -> int:

@@ -238,7 +238,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         written = sorted(os.path.relpath(path) for name in outputs if (path := _path(catalog, name)))
         lines.append(f"Written: {', '.join(written)}")
     if "clean_events" in outputs:
-        from pinet_kedro.validation.gate import data_docs_index
+        from pinet_kedro.validation.data_docs import data_docs_index
 
         lines.append(f"Data Docs: {data_docs_index()}")
     if "gradient_noise" in outputs:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.pipelines.types import Figure
@@ -13,9 +14,9 @@ from pinet_kedro.pipelines.types import Figure
 log = logging.getLogger(__name__)
 
 
-def index_events(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
+def index_events(clean: Interactions) -> tuple[Sequences, pd.Index, pd.Index]:
     """Sequences, and the raw ids behind their numbers."""
-    return build_sequences(events)
+    return build_sequences(clean.events)
 
 
 def stratify(

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from pinet_kedro.interactions.events import clean_events
+from pinet_kedro.pipelines.data_validation.nodes import clean_events
 
 
 def create_pipeline() -> Pipeline:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split, Splitting
 from pinet_kedro.pipelines.types import Drift, Intake, Manifest, Recommender, Reign, Start
@@ -25,7 +26,7 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     return take_in(delivery, config)
 
 
-def gather(accepted: _Partitions, intake: Intake) -> pd.DataFrame:
+def gather(accepted: _Partitions, intake: Intake) -> Interactions:
     """Raw events of all partitions, those of earlier runs included."""
     from pinet_kedro.retraining.intake import gather
 
