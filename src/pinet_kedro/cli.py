@@ -284,8 +284,8 @@ def schedule(env: str | None, once: bool, dry_run: bool) -> None:
     from pinet_kedro.scheduling import schedule as scheduling
 
     with _sentences():
-        config = scheduling.configured(env)
-    runs = scheduling.Runs(config, [sys.executable, "-m", "pinet_kedro", *scheduling.arguments(config, env)])
+        config = scheduling.load_schedule(env)
+    runs = scheduling.Runs(config, [sys.executable, "-m", "pinet_kedro", *scheduling.run_arguments(config, env)])
     if dry_run:
         scheduling.show(config, env)
     elif once:
@@ -311,7 +311,7 @@ def serve(env: str | None, **given: Any) -> None:
 
         chosen = {name: value for name, value in given.items() if value is not None}
         config, registry = parameters_of("serving", Serving, env, **chosen), _registry(env)
-        from pinet_kedro.serving.serving import serve
+        from pinet_kedro.serving.supervisor import serve
         from pinet_kedro.tracking.server import sentence
 
         with sentence(

@@ -13,7 +13,7 @@ from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequenc
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
-from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
 

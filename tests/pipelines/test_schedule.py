@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.scheduling.schedule import Runs, run_once
 
 # `run_forever` as `kedro schedule` calls it, but for the second as the unit of time, and with a command of its own.
@@ -19,10 +19,10 @@ DRIVER = """
 import logging, sys
 from apscheduler.triggers.cron import CronTrigger
 from pinet_kedro.scheduling import schedule
-from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.scheduling.config import RunSchedule
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
 schedule.cron_trigger = lambda expression, timezone: CronTrigger(second="*", timezone=timezone)
-runs = schedule.Runs(Schedule(pipeline="work", **SETTINGS), [sys.executable, "-c", WORK])
+runs = schedule.Runs(RunSchedule(pipeline="work", **SETTINGS), [sys.executable, "-c", WORK])
 sys.exit(schedule.RUN(runs))
 """
 
@@ -33,19 +33,19 @@ class Scheduler:
         self.process = subprocess.Popen(
             [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        self.said = ""
+        self.output = ""
 
     def wait_for(self, words, times=1):
         for line in self.process.stdout:
-            self.said += line
-            if len(re.findall(words, self.said)) >= times:
+            self.output += line
+            if len(re.findall(words, self.output)) >= times:
                 return
-        raise AssertionError(self.said)
+        raise AssertionError(self.output)
 
     def stop(self, number=signal.SIGTERM, within=30):
         start = time.monotonic()
         self.process.send_signal(number)
-        self.said += self.process.communicate(timeout=within)[0]
+        self.output += self.process.communicate(timeout=within)[0]
         return time.monotonic() - start
 
 
@@ -68,8 +68,8 @@ def test_a_failing_run_is_reported_and_the_next_one_comes(schedule):
     scheduler.wait_for("exit code 7", times=2)
     scheduler.stop()
     assert scheduler.process.returncode == 0
-    assert re.search(r"exit code 7 after 0 s\. Its last lines:\n    the reason\n", scheduler.said)
-    assert len(re.findall("Next run: ", scheduler.said)) >= 2
+    assert re.search(r"exit code 7 after 0 s\. Its last lines:\n    the reason\n", scheduler.output)
+    assert len(re.findall("Next run: ", scheduler.output)) >= 2
 
 
 def test_a_run_that_dies_by_a_signal_is_reported_and_the_next_one_comes(schedule):
@@ -85,9 +85,9 @@ busy.touch(exist_ok=False)
 time.sleep(2.2)
 busy.unlink()
 """)
-    scheduler.wait_for("ended well", times=2)
-    assert "left out" in scheduler.said
-    assert "FileExistsError" not in scheduler.said
+    scheduler.wait_for("succeeded", times=2)
+    assert "left out" in scheduler.output
+    assert "FileExistsError" not in scheduler.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -95,7 +95,7 @@ def test_a_stopped_schedule_stops_its_run_and_ends_well(schedule, tmp_path, numb
     scheduler = schedule(f"""
 import pathlib, signal, sys, time
 def end(number, frame):
-    pathlib.Path({str(tmp_path)!r}, "told").touch()
+    pathlib.Path({str(tmp_path)!r}, "stopped").touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, end)
 print("at work", flush=True)
@@ -104,8 +104,8 @@ time.sleep(60)
     scheduler.wait_for("at work")
     assert scheduler.stop(number) < 20
     assert scheduler.process.returncode == 0
-    assert (tmp_path / "told").exists()
-    assert "Run stopped" in scheduler.said
+    assert (tmp_path / "stopped").exists()
+    assert "Run stopped" in scheduler.output
 
 
 def test_a_run_that_does_not_listen_is_killed_with_its_children(schedule, tmp_path):
@@ -122,7 +122,7 @@ time.sleep(60)
     )
     scheduler.wait_for("at work")
     assert scheduler.stop() < 20
-    assert "is killed" in scheduler.said
+    assert "is killed" in scheduler.output
     child = int((tmp_path / "child").read_text())
     assert is_dead(child)
 
@@ -148,7 +148,7 @@ def test_a_run_over_its_time_limit_is_stopped_and_the_next_one_comes(schedule):
 def test_a_refusal_is_no_failure(schedule):
     scheduler = schedule("raise SystemExit(3)")
     scheduler.wait_for("refused")
-    assert "failed" not in scheduler.said
+    assert "failed" not in scheduler.output
 
 
 def configure(project, **settings):
@@ -174,7 +174,7 @@ def test_once_ends_with_the_exit_code_of_the_run(project):
 
 def test_once_ends_well_when_the_run_does(capfd):
     work = "import sys; print('out'); print('err', file=sys.stderr)"
-    assert run_once(Runs(Schedule(), [sys.executable, "-c", work])) == 0
+    assert run_once(Runs(RunSchedule(), [sys.executable, "-c", work])) == 0
     assert capfd.readouterr().out.split() == ["out", "err"]
 
 

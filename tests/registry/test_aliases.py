@@ -12,7 +12,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.registry.aliases import ChampionChangedError, Tagged, move, read_aliases, repair
 
 BEFORE, AFTER = {"champion": "2", "previous": "1"}, {"champion": "3", "previous": "2"}
-TOLD = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
+TAGGED = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
 
 # Children of one process that has imported mlflow already: each in its own copy of the registry, killed before its
 # nth write; then all that move the same champion at once.
@@ -92,7 +92,7 @@ def run_children(*arguments):
 
 
 def test_a_move_takes_both_aliases_and_leaves_no_journal(client):
-    move(client, "m", "3", "2", "2", TOLD)
+    move(client, "m", "3", "2", "2", TAGGED)
     assert read_aliases(client, "m") == AFTER
     assert client.get_model_version("m", "3").tags["decision"] == "promoted"
     assert client.get_registered_model("m").tags == {}
@@ -100,14 +100,14 @@ def test_a_move_takes_both_aliases_and_leaves_no_journal(client):
 
 
 def test_no_previous_takes_its_alias_away(client):
-    move(client, "m", "1", None, "2", TOLD)
+    move(client, "m", "1", None, "2", TAGGED)
     assert read_aliases(client, "m") == {"champion": "1"}
 
 
 def test_a_champion_that_somebody_else_moved_is_left_alone(client):
     client.set_registered_model_alias("m", "champion", "4")
     with pytest.raises(ChampionChangedError, match="was version 2 when this was decided and is version 4 now"):
-        move(client, "m", "3", "2", "2", TOLD)
+        move(client, "m", "3", "2", "2", TAGGED)
     assert read_aliases(client, "m") == {"champion": "4", "previous": "1"}
     assert "decision" not in client.get_model_version("m", "3").tags
 

@@ -8,7 +8,7 @@ from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
 from pinet_kedro.evaluation.challenge import Trial
 from pinet_kedro.registry.decision import Decision, Gate
-from pinet_kedro.registry.fresh_process import Answer
+from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.gates import judge, read_validation
 from pinet_kedro.registry.page import render_promotion
 from pinet_kedro.registry.promotion_config import Bound, Gates
@@ -18,7 +18,7 @@ STRATA = ReportingStrata(
 )
 GROUPS = ("all", "head", "tail", "q1", "q2", "q3", "q4", "q5")
 VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
-ANSWER = Answer(None, load_s=2.0, request_ms=5.0)
+ANSWER = FreshProcessResult(None, load_s=2.0, request_ms=5.0)
 
 
 def group(low, mean, high, users=100):
@@ -88,13 +88,13 @@ def test_a_group_without_users_is_not_shown_to_gain_nor_to_lose():
 
 
 def test_a_version_that_does_not_answer_fails_whatever_needs_an_answer():
-    fault = Answer("no answer within 1 s")
+    fault = FreshProcessResult("no answer within 1 s")
     measured = {"tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage"}
     assert failed("not measured: it does not answer", fault) == {*measured, "fresh process", "latency"}
 
 
 def test_slow_unvalidated_and_rolled_back_versions_fail():
-    assert failed(answer=Answer(None, 2.0, 50.1)) == {"latency"}
+    assert failed(answer=FreshProcessResult(None, 2.0, 50.1)) == {"latency"}
     assert failed(validation=VALID.model_copy(update={"passed": False})) == {"validation"}
     assert failed(tags={"rolled_back": "2026-01-01: complaints", "decision": "refused"}) == {"history"}
 
@@ -156,7 +156,7 @@ def test_a_decision_survives_json_and_its_tags_hold_every_gate():
     assert Decision.model_validate_json(made.model_dump_json()) == made
     tags = made.tags()
     assert tags["decision"] == "promoted"
-    assert tags["gate.tail_gain"].startswith("passed: +5.0 % [+1.0, +9.0], 100 users (asked: low end")
+    assert tags["gate.tail_gain"].startswith("passed: +5.0 % [+1.0, +9.0], 100 users (required: low end")
     assert len([key for key in tags if key.startswith("gate.")]) == len(made.gates)
 
 

@@ -168,7 +168,7 @@ def test_every_weight_of_every_plugin_is_drawn(plugins):
     figure = plugin_weights_figure(plugins)
     drawn = sorted(x for bar in figure.data for x in bar.x)
     assert drawn == sorted(plugins[["backbone", "memory", "factors", "popularity", "recency"]].to_numpy().ravel())
-    assert figure.layout.title.text == "Plugins that the 3 strata took: 1 none, 1 shared, 1 own"
+    assert figure.layout.title.text == "Plugins chosen by the 3 strata: 1 none, 1 shared, 1 own"
 
 
 def test_plugins_without_named_weights_show_what_every_stratum_took(plugins):

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.scheduling.cron import cron_trigger, next_times
 
 MONDAY = datetime(2024, 1, 1, tzinfo=ZoneInfo("UTC"))
@@ -47,4 +47,4 @@ def test_times_are_those_of_the_zone():
 )  # fmt: skip
 def test_a_schedule_that_cannot_be_kept_is_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong.values())).split("/")[0].replace("*", r"\*")):
-        Schedule(**wrong)
+        RunSchedule(**wrong)

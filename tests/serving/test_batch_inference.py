@@ -11,7 +11,7 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
-from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.serving.config import BatchInference
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """The guard around MLflow's own application, without a network."""
 
+import ast
 import asyncio
 import contextlib
 import json
 import socket
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -14,7 +16,21 @@ from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from pinet_kedro.serving.config import Limits, Serving
-from pinet_kedro.serving.scoring_server import Guard, Together, bounded
+from pinet_kedro.serving.scoring_server import __main__
+from pinet_kedro.serving.scoring_server.batching import Batcher
+from pinet_kedro.serving.scoring_server.guard import Guard
+from pinet_kedro.serving.scoring_server.protocol import bounded
+
+
+def test_the_program_imports_nothing_of_the_project():
+    """Otherwise the version's own copy of the package would not be loaded."""
+    for path in Path(__main__.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level < 2, path
+                names.append(node.module or "")
+            assert not any(name.startswith("pinet_kedro") for name in names), path
 
 
 class Model1:
@@ -97,8 +113,8 @@ def ask_together(requests, rows=100):
         await send({"type": "http.response.body", "body": json.dumps(told).encode()})
 
     async def main():
-        together = Together(app, rows)
-        return await asyncio.gather(*(together.ask({"headers": []}, request) for request in requests))
+        batcher = Batcher(app, rows)
+        return await asyncio.gather(*(batcher.ask({"headers": []}, request) for request in requests))
 
     return [(status, json.loads(body)) for status, body in asyncio.run(main())], asked
 

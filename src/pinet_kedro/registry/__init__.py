@@ -1,1 +1,1 @@
-"""Versions of the registered model: registration, digests, aliases, promotion."""
+"""Versions of the registered model: registration, digests, aliases; promotion and its gates."""

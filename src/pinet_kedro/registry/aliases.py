@@ -1,15 +1,15 @@
-"""Which version is `champion`, `previous` and `challenger`, and how the first two move together.
+"""The aliases `champion`, `previous` and `challenger`; the first two move together.
 
-MLflow moves one alias at a time. So a move is written down first, as the tag `aliases.moving` of the registered model
-(aliases `from` and `to`), then `previous` moves, then `champion`, then the tag goes. What a move that was killed left
-is recognised by that tag, and the next promotion or rollback finishes or undoes it (`repair`):
+MLflow moves one alias at a time. Therefore a move is first recorded as the tag `aliases.moving` of the registered model
+(aliases `from` and `to`); then `previous` moves, then `champion`, then the tag is deleted. The tag reveals a move that
+was killed, and the next promotion or rollback completes or undoes it (`repair`):
 
-    champion is        the move        repair
-    that of `to`       was done        `previous` as in `to`, tag away
-    that of `from`     was not done    `previous` as in `from`, the version's tags as in `undone`, tag away
-    neither            is overtaken    tag away: somebody has moved it by hand
+    champion is      the move was      repair
+    as in `to`       done              sets `previous` as in `to`, deletes the tag
+    as in `from`     not done          sets `previous` as in `from`, the version's tags as in `undone`, deletes the tag
+    neither          superseded        deletes the tag: somebody has moved the champion by hand
 
-Whoever reads `champion` in the meantime gets the old one or the new one, never none.
+Readers of `champion` get the old or the new version at any time, never none.
 """
 
 import json
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 _MOVING = "aliases.moving"
-_WAIT_S = 10.0  # a move takes some milliseconds, over a network some more
+_WAIT_S = 10.0  # for another move, which takes milliseconds
 
 
 class ChampionChangedError(InputError):
-    """The champion is no longer the version that a decision was made on."""
+    """The champion is no longer the version that the decision was based on."""
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """Tags that a version gets with a move, and what becomes of them where the move is undone (None: no such tag)."""
+    """Tags that a version gets with a move, and their values if the move is undone (None: no tag)."""
 
     version: str
     tags: dict[str, str]
@@ -43,7 +43,7 @@ class Tagged:
 
 
 def read_aliases(client: "MlflowClient", model: str) -> dict[str, str]:
-    """Version of every alias; raises `InputError` where the model is not registered."""
+    """The version of each alias; raises `InputError` if the model is not registered."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -60,9 +60,9 @@ def read_aliases(client: "MlflowClient", model: str) -> dict[str, str]:
 def move(
     client: "MlflowClient", model: str, champion: str, previous: str | None, expected: str | None, tagged: Tagged
 ) -> None:
-    """Makes these versions `champion` and `previous` (None: no such alias), and tags the one that `tagged` names.
+    """Sets `champion` and `previous` (None: no such alias) to these versions, and tags the version named by `tagged`.
 
-    Raises `ChampionChangedError`, and moves nothing, where the champion is no longer `expected`.
+    Raises `ChampionChangedError`, and moves nothing, if the champion is no longer `expected`.
     """
     with hold("aliases", _WAIT_S):
         _repair(client, model)
@@ -83,7 +83,7 @@ def move(
 
 
 def repair(client: "MlflowClient", model: str) -> str | None:
-    """What was made of a move that had not ended, in a sentence; None where there was none."""
+    """A sentence on how an interrupted move was completed or undone; None if there was none."""
     with hold("aliases", _WAIT_S):
         return _repair(client, model)
 
@@ -93,20 +93,20 @@ def _repair(client: "MlflowClient", model: str) -> str | None:
     found = client.get_registered_model(model).tags.get(_MOVING)
     if found is None:
         return None
-    told = json.loads(found)
-    before, after = told["from"], told["to"]
+    moving = json.loads(found)
+    before, after = moving["from"], moving["to"]
     version = after[CHAMPION]
     if now.get(CHAMPION) == version:
         _set(client, model, PREVIOUS, after[PREVIOUS])
-        said = f"a move of the champion to version {version} that had been interrupted was finished"
+        outcome = f"a move of the champion to version {version} that had been interrupted was finished"
     elif now.get(CHAMPION) == before[CHAMPION]:
         _set(client, model, PREVIOUS, before[PREVIOUS])
-        _tag(client, model, told["undone"]["version"], told["undone"]["tags"])
-        said = f"a move of the champion to version {version} that had been interrupted was undone"
+        _tag(client, model, moving["undone"]["version"], moving["undone"]["tags"])
+        outcome = f"a move of the champion to version {version} that had been interrupted was undone"
     else:
-        said = f"a move of the champion to version {version} had been interrupted; the champion has been moved since"
+        outcome = f"a move of the champion to version {version} had been interrupted; the champion has been moved since"
     client.delete_registered_model_tag(model, _MOVING)
-    return said
+    return outcome
 
 
 def _set(client: "MlflowClient", model: str, alias: str, version: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Tables on the console: a decision with its gates, and the versions of the registry."""
+"""Console tables: a decision with its gates, and the versions in the registry."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from pinet_kedro.printable import printable
 from pinet_kedro.registry.decision import Decision
 from pinet_kedro.reporting.text import percent
 
-_LOG_WIDTH = 140  # where no terminal says how wide it is, such as in the log of a scheduler
+_LOG_WIDTH = 140  # columns, where there is no terminal, such as in the log of a scheduler
 
 
 def show_decision(decision: Decision) -> None:
-    """Prints every gate, the notes and the decision with its reasons."""
+    """Prints all gates, the notes, and the decision with its reasons."""
     console = _console()
     if decision.gates:
         table = Table(title=_text(f"{decision.model} version {decision.version} against {decision.against}"))
-        for column in ("Gate", "Measured", "Asked", ""):
+        for column in ("Gate", "Measured", "Required", ""):
             table.add_column(column)
         for gate in decision.gates:
             state = Text("passed", "green") if gate.passed else Text("FAILED", "bold red")
@@ -32,8 +32,8 @@ def show_decision(decision: Decision) -> None:
 
 
 def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
-    """Prints one row a version, newest first; figures are those of its own evaluation when it was registered."""
-    table = Table(title=_text(f"{model}: NDCG@10 when it was registered, and gain over the base trained with it"))
+    """Prints one row per version, newest first, with the metrics of its own evaluation at registration."""
+    table = Table(title=_text(f"{model}: NDCG@10 at registration, and gain over the base trained with it"))
     for column in ("Version", "Created (UTC)", "Tail", "", "Head", "", "Aliases", "Decision", "Against"):
         table.add_column(column)
     for row in versions:
@@ -59,7 +59,7 @@ def _console() -> Console:
 
 
 def _text(value: str) -> Text:
-    """The value as it is written: rich would read `[red]` as a colour."""
+    """The value verbatim; rich would interpret `[red]` as a colour."""
     return Text(printable(value))
 
 

@@ -1,4 +1,4 @@
-"""What a promotion decided and why; free of torch and mlflow."""
+"""The decision of a promotion, with its reasons; free of torch and mlflow."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from pydantic import Field
 from pinet_kedro.configuration import Stored
 
 PROMOTED, REFUSED, ROLLED_BACK, INTERRUPTED = "promoted", "refused", "rolled back", "interrupted"
-# Of a version, with date and reason; unlike its decision it stays when the version is refused later.
+# Tag of a version: date and reason of its rollback. Later decisions do not overwrite it.
 ROLLED_BACK_TAG = "rolled_back"
-# Of a version that was promoted: the champion before it. Its decision may be another one since.
+# Tag of a promoted version: the champion before it. It stays after later decisions on the version.
 PREDECESSOR_TAG = "predecessor"
 
 
 class Gate(Stored):
-    """One gate: what was measured, what was asked, and whether it holds.
+    """One gate: what was measured, what was required, and whether it passed.
 
-    `value` is compared with `bound`; both are None where a gate is a matter of yes or no, and `value` alone is None
-    where nothing could be measured, which never passes.
+    `value` is compared with `bound`. Both are None for a yes-or-no gate; `value` alone is None if nothing could be
+    measured.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Gate(Stored):
 
 
 class Decision(Stored):
-    """The outcome of one promotion, as `data/08_reporting/promotion.json` holds it."""
+    """The outcome of one promotion, as stored in `data/08_reporting/promotion.json`."""
 
     promoted: bool
     model: str
@@ -37,11 +37,11 @@ class Decision(Stored):
     against: str = Field(description="'version 3', or 'popularity' for the first version ever")
     champion_before: str | None
     gates: tuple[Gate, ...] = ()
-    reasons: tuple[str, ...] = Field((), description="of a refusal; of a forced promotion, what gates had against it")
-    forced: str | None = Field(None, description="the reason that was given for promoting whatever the gates say")
+    reasons: tuple[str, ...] = Field((), description="of a refusal; or the failed gates of a forced promotion")
+    forced: str | None = Field(None, description="the reason given for promoting regardless of the gates")
     notes: tuple[str, ...] = ()
-    groups: dict[str, dict[str, Any]] = Field({}, description="as `evaluation.trial.Trial` has them")
-    data: dict[str, Any] = Field({}, description="what it was judged on")
+    groups: dict[str, dict[str, Any]] = Field({}, description="as in `evaluation.challenge`")
+    data: dict[str, Any] = Field({}, description="the data of the comparison")
     date: str
     run_id: str | None = None
 
@@ -51,7 +51,7 @@ class Decision(Stored):
         return PROMOTED if self.promoted else REFUSED
 
     def sentence(self) -> str:
-        """The decision in one line."""
+        """The decision in one sentence."""
         if self.promoted:
             kept = f"; version {self.champion_before} is kept as 'previous'" if self.champion_before else ""
             forced = f", forced: {self.forced}" if self.forced else ""
@@ -61,7 +61,7 @@ class Decision(Stored):
 
     def tags(self) -> dict[str, str]:
         """The decision as tags of the version."""
-        told = {
+        tags = {
             "decision": self.outcome,
             "decision.date": self.date,
             "decision.against": self.against,
@@ -72,5 +72,5 @@ class Decision(Stored):
         }
         for gate in self.gates:
             state = "passed" if gate.passed else "failed"
-            told[f"gate.{gate.name.replace(' ', '_')}"] = f"{state}: {gate.measured} (asked: {gate.asked})"
-        return {key: value[:4000] for key, value in told.items()}
+            tags[f"gate.{gate.name.replace(' ', '_')}"] = f"{state}: {gate.measured} (required: {gate.asked})"
+        return {key: value[:4000] for key, value in tags.items()}

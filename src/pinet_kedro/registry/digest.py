@@ -1,10 +1,10 @@
-"""The digest of a version's files: whether they are those that were registered.
+"""The digest of a version's files. It shows whether they are the registered ones.
 
-It is kept as a tag of the version, in the registry's database. Whoever can write there is trusted; whoever can write
-to the artifact store alone can damage a version, and cannot make anyone run other code than was registered.
+The digest is a tag of the version, in the registry's database. Whoever can write to the database is trusted. Whoever
+can write only to the artifact store can damage a version, but cannot make anyone run code that was not registered.
 
-The digest is the sha256 of a list with one line a file, its sha256 and its path. The list lies as `files.sha256` with
-the version's run, where it is believed only if it has that digest: it names the files that have changed.
+The digest is the sha256 of a list with one line per file: its sha256 and its path. The list is the artifact
+`files.sha256` of the version's run. It is used to name changed files, and only if it matches the digest.
 """
 
 import hashlib
@@ -12,20 +12,20 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-DIGEST = "files.sha256"  # tag of a version, and name of the list
-TRUSTED = "files.trusted"  # tag of a version whose digest was stored later, by `kedro trust`: when
+DIGEST = "files.sha256"  # tag of a version, and the list's name
+TRUSTED = "files.trusted"  # tag of a version: when `kedro trust` stored its digest
 
-# What MLflow writes beside the files of a version when it downloads them.
+# A file that MLflow adds to the files of a version when it downloads them.
 _NOTE = "registered_model_meta"
 _CACHE = "__pycache__"
-_NAMED = 3  # files of a kind that a sentence names
+_NAMED = 3  # most files per kind of change that a sentence names
 
 
 def settle(folder: Path) -> dict[str, str]:
-    """sha256 of every file by its path in the folder, without MLflow's note.
+    """The sha256 of each file by its path in the folder, except for the file that MLflow adds.
 
-    Caches of bytecode are removed first: Python writes them where a version is loaded in place, and would run what
-    lies in them. A link, or anything else that is no file, raises `ValueError`.
+    First removes bytecode caches: Python writes them when a version is loaded in place, and would run their content.
+    Raises `ValueError` for a link or anything else that is not a regular file.
     """
     for cache in sorted(folder.rglob(_CACHE)):
         if cache.is_dir() and not cache.is_symlink():
@@ -42,17 +42,17 @@ def settle(folder: Path) -> dict[str, str]:
 
 
 def listing(files: Mapping[str, str]) -> str:
-    """The files as text, a line each."""
+    """The list as text, one line per file."""
     return "".join(f"{digest}  {name!r}\n" for name, digest in sorted(files.items()))
 
 
 def digest_of(text: str) -> str:
-    """The digest of a listing."""
+    """The digest of such a list."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def difference(registered: str, found: str) -> str:
-    """What has happened to the files, such as 'changed: code/a.py; added: code/b.py', from two listings."""
+    """The difference between two lists, such as 'changed: code/a.py; added: code/b.py'."""
     before, now = _read(registered), _read(found)
     kinds = {
         "changed": [name for name in now if name in before and now[name] != before[name]],

@@ -1,7 +1,7 @@
-"""A registered version in a process of its own, as a server would load it: from files that have been checked.
+"""Tries a registered version in a separate process, as a server would load it, from files that have been checked.
 
-The process runs this very file by its path, isolated from the project (`python -I`): nothing here imports
-`pinet_kedro`, so that what answers is the code that travels with the version.
+The process runs this file by its path, isolated from the project (`python -I`). Nothing here imports `pinet_kedro`, so
+the version answers with the code that is stored with it.
 """
 
 import json
@@ -19,17 +19,17 @@ _WARM_UP = 5
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a version did: its fault in words or None, seconds to load, and the median milliseconds of a request."""
+class FreshProcessResult:
+    """The fault in words, or None; seconds to load the version; median milliseconds per request."""
 
     fault: str | None
     load_s: float | None = None
     request_ms: float | None = None
 
 
-def try_version(files: Path, requests: int, timeout_s: float) -> Answer:
-    """Loads a version from its files, which have been checked, in a fresh process on one core, and asks it the input
-    example of its signature, repeatedly."""
+def try_version(files: Path, requests: int, timeout_s: float) -> FreshProcessResult:
+    """Loads a version from its checked files in a fresh process on one core, and sends it the input example of its
+    signature `requests` times."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-I", __file__, str(files), str(requests)]
     with tempfile.TemporaryDirectory() as folder:
@@ -38,11 +38,12 @@ def try_version(files: Path, requests: int, timeout_s: float) -> Answer:
                 command, capture_output=True, text=True, cwd=folder, env=environment, timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired:
-            return Answer(f"no answer within {timeout_s:g} s")
+            return FreshProcessResult(f"no answer within {timeout_s:g} s")
     if done.returncode != 0:
         fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Answer(re.sub(r"(?<=://)[^/@\s]+@", "…@", fault)[:300])  # without an address's credentials
-    return Answer(**json.loads(done.stdout.splitlines()[-1]))
+        without_credentials = re.sub(r"(?<=://)[^/@\s]+@", "…@", fault)
+        return FreshProcessResult(without_credentials[:300])
+    return FreshProcessResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _main(files: str, requests: int) -> None:
@@ -65,11 +66,11 @@ def _main(files: str, requests: int) -> None:
         raise SystemExit("the answer has no items for the input example")
     took = []
     for _ in range(_WARM_UP + requests):
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         model.predict(example)
-        took.append(time.perf_counter() - asked)
-    told = {"fault": None, "load_s": load_s, "request_ms": 1000 * median(took[_WARM_UP:])}
-    sys.stdout.write(f"\n{json.dumps(told)}\n")
+        took.append(time.perf_counter() - sent)
+    result = {"fault": None, "load_s": load_s, "request_ms": 1000 * median(took[_WARM_UP:])}
+    sys.stdout.write(f"\n{json.dumps(result)}\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
 from pinet_kedro.evaluation.challenge import Trial
 from pinet_kedro.registry.decision import ROLLED_BACK_TAG, Gate
-from pinet_kedro.registry.fresh_process import Answer
+from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.promotion_config import Bound, Gates
 from pinet_kedro.reporting.text import percent, share, with_interval
 from pinet_kedro.validation.data_docs import data_docs_index
@@ -17,7 +17,7 @@ _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high en
 
 
 def judge(
-    config: Gates, trial: Trial | str, answer: Answer, validation: Gate, tags: Mapping[str, str],
+    config: Gates, trial: Trial | str, answer: FreshProcessResult, validation: Gate, tags: Mapping[str, str],
     strata: ReportingStrata,
 ) -> tuple[Gate, ...]:  # fmt: skip
     """Every gate; `trial` is what went wrong where there could be none, `tags` are those of the version."""
@@ -94,7 +94,7 @@ def _coverage(least: float, trial: Trial | str) -> Gate:
     return Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least)
 
 
-def _latency(most: float, answer: Answer) -> Gate:
+def _latency(most: float, answer: FreshProcessResult) -> Gate:
     asked = f"at most {most:g} ms"
     if answer.request_ms is None:
         return Gate(name="latency", passed=False, measured="not measured: it does not answer", asked=asked, bound=most)

@@ -1,4 +1,4 @@
-"""The page that says what a promotion decided, and why."""
+"""The page of a promotion: the decision and its reasons."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from pinet_kedro.registry.decision import Decision
 from pinet_kedro.reporting.page import render
 from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, effect, gain_of, with_interval
 
-_WIDTH = 200  # of an interval's drawing
+_WIDTH = 200  # pixels of an interval's drawing
 
 
 def render_promotion(decision: Decision) -> str:

@@ -89,7 +89,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
         return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **told)
     tags = client.get_model_version(registry.model, version).tags
     gates, trial = _evaluate(newest, config, registry, version, champion, tags)
-    reasons = tuple(f"{gate.name}: {gate.measured} (asked: {gate.asked})" for gate in gates if not gate.passed)
+    reasons = tuple(f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if not gate.passed)
     decision = Decision(
         promoted=not reasons or config.force is not None,
         gates=gates,

@@ -1,4 +1,4 @@
-"""Typed configuration of promotion; free of torch and mlflow, so that the command line can read it at no cost."""
+"""Typed configuration of promotion; free of torch and mlflow, which take seconds to import."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pinet_kedro.configuration import LARGEST, Configuration, Seconds, Text
 
 
 class Bound(Configuration):
-    """A relative gain passes when the end of its 95 % interval that `by` names lies above `above`."""
+    """A relative gain passes if it is above `above`: its mean, or the end of its 95 % interval that `by` names."""
 
     above: float = Field(ge=-1, le=100)
     by: Literal["low", "mean", "high"]
@@ -17,30 +17,30 @@ class Bound(Configuration):
 class Gates(Configuration):
     """What a challenger must show against the champion.
 
-    A gain of tail users has to be shown. The head and the quintiles are guarded against a loss, and the smaller the
-    group the milder the proof: low ends of all of them at once would refuse nearly every challenger on small data.
+    Tail users must gain. Head users and quintiles must not lose; smaller groups get milder conditions, because
+    requiring the low end of every interval would refuse nearly every challenger on small data.
     """
 
     tail: Bound = Bound(above=0.0, by="low")
     head: Bound = Bound(above=-0.01, by="mean")
-    quintiles: Bound = Field(Bound(above=-0.02, by="high"), description="each of them")
-    coverage: float = Field(0.1, ge=0, le=1, description="least share of the catalogue in anyone's first ten")
+    quintiles: Bound = Field(Bound(above=-0.02, by="high"), description="for each quintile")
+    coverage: float = Field(0.1, ge=0, le=1, description="least share of the catalogue that is in any user's first ten")
     latency_ms: float = Field(
-        50.0, gt=0, le=1e6, description="most milliseconds for a single request on one core, median"
+        50.0, gt=0, le=1e6, description="most milliseconds for a single request on one core (median)"
     )
 
 
 class FreshProcess(Configuration):
-    """The process in which a version is loaded as a server would load it."""
+    """The fresh process that loads a version as a server would."""
 
-    requests: int = Field(50, ge=1, le=100_000, description="timed single requests")
+    requests: int = Field(50, ge=1, le=100_000, description="number of single requests to time")
     timeout_s: Seconds = Field(120.0, description="for loading and all requests")
 
 
 class Promotion(Configuration):
-    """Which version is judged, and by what."""
+    """Which version is judged, and by which gates."""
 
     version: int | None = Field(None, ge=1, le=LARGEST, description="null: the version with the alias `challenger`")
-    force: Text | None = Field(None, description="a reason: promotes whatever the gates say")
+    force: Text | None = Field(None, description="a reason: promotes regardless of the gates")
     gates: Gates = Gates()
     fresh_process: FreshProcess = FreshProcess()

@@ -1,4 +1,4 @@
-"""The trained PIN in the MLflow registry: typed, self-contained, nothing in it unpickled."""
+"""Registers the trained PIN in MLflow: with typed signature, self-contained, without pickles."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ from pinet_kedro.tracking.config import Tracking
 
 ALIAS = "challenger"
 _PACKAGE = Path(pinet_kedro.__file__).parent
-# What answers need: the method without its training, and the class that MLflow loads.
+# The code that a version needs to answer: the method without its training, and the class that MLflow loads.
 _SERVING_CODE = (
     "__init__.py", "activeness.py", "configuration.py", "errors.py", "randomness.py", "recommender.py",
     "backbones", "interactions", "losses", "plugins", "reading", "serving/__init__.py", "serving/served_model.py",
@@ -28,20 +28,20 @@ def register_model(
     tags: dict[str, str] | None = None,
     files: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """`model, version, alias, run_id, uri` of the new version, which carries its head and tail figures as tags.
+    """`model, version, alias, run_id, uri` of the new version, which has its head and tail metrics as tags.
 
-    `tags` come to those; `files` are stored with the version's run as JSON. The version is created last, with all of
-    its tags at once: one that is there is whole, wherever a run is killed. One of them is the digest of its files as
-    the artifact store has them, which is checked before anything of them is run (`digest.py`).
+    `tags` are added to those; `files` are stored with the version's run as JSON. The version is created last, with all
+    tags at once, so a version that exists is complete even if a run is killed. One tag is the digest of its files in
+    the artifact store, which is checked before they are used (`digest.py`).
 
-    Models-from-code: what is stored is `served_model.py`, the package's own source, and the recommender's safetensors
-    and JSON. Loading needs neither this project nor its configuration.
+    Stored are `served_model.py` (models-from-code), the part of this package that it needs, and the recommender's
+    safetensors and JSON. Loading needs neither this project nor its configuration.
     """
     from importlib.metadata import version as installed
 
     import mlflow
 
-    # The signature comes from the type hints of `served_model.py`, and that of the parameters from these values.
+    # MLflow takes the signature from the type hints of `served_model.py`, and that of the parameters from these values.
     example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
     tracking.connect(config)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=tracking.run_id()) as run:
@@ -59,7 +59,7 @@ def register_model(
         run_id = run.info.run_id
         for name, content in (files or {}).items():
             mlflow.log_dict(content, name, run_id=run_id)
-        downloaded = Path(folder, "stored")  # a folder of its own: what else lies there would be counted
+        downloaded = Path(folder, "stored")  # a separate folder, because the digest covers everything in it
         downloaded.mkdir()
         stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(downloaded)))))
         mlflow.log_text(stored, DIGEST, run_id=run_id)
@@ -69,7 +69,7 @@ def register_model(
 
 
 def _copy_serving_code(target: Path) -> Path:
-    """The package reduced to `_SERVING_CODE`, in this folder."""
+    """Copies `_SERVING_CODE` of the package to this folder."""
     for name in _SERVING_CODE:
         source = _PACKAGE / name
         if source.is_dir():
@@ -81,7 +81,7 @@ def _copy_serving_code(target: Path) -> Path:
 
 
 def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
-    """What `register_model` returns, for a version that has been registered: it has the alias `challenger` now."""
+    """Sets the alias `challenger` to a registered version and returns what `register_model` returns."""
     import mlflow
 
     mlflow.MlflowClient().set_registered_model_alias(config.model, ALIAS, version)
@@ -97,7 +97,7 @@ def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
 def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
     pin, gains = evaluation["models"]["pin"], evaluation["comparisons"]["pin_vs_base"]
     tags = {"data.sha256": evaluation["data"]["sha256"]}
-    for group in (group for group in ("head", "tail") if group in pin):  # one may have no test targets
+    for group in (group for group in ("head", "tail") if group in pin):  # a group may have no test targets
         tags[f"{group}.ndcg_at_10"] = f"{pin[group]['ndcg_at_10']:.6f}"
         gain = gains[group]["ndcg_at_10"]["relative"]
         tags[f"{group}.gain_over_base"] = "undefined" if gain is None else f"{gain:+.6f}"

@@ -1,4 +1,4 @@
-"""Versions of the registered model: found by alias or number, fetched and checked, loaded."""
+"""Versions of the registered model: find, list, fetch, check and load them."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,11 +14,11 @@ from pinet_kedro.tracking.server import cause, is_outage
 
 
 class UnreadableVersionError(InputError):
-    """The files of a version are not those that were registered, are damaged, or have a format of another release."""
+    """The files of a version are not the registered ones, are damaged, or have the format of another release."""
 
 
 def find_version(wanted: str, config: Tracking) -> str:
-    """Number of the version that an alias such as `champion`, or a number, names; `InputError` where there is none."""
+    """The version number for an alias such as `champion` or for a number; raises `InputError` if it does not exist."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
@@ -28,7 +28,7 @@ def find_version(wanted: str, config: Tracking) -> str:
             return str(client.get_model_version(config.model, wanted).version)
         return str(client.get_model_version_by_alias(config.model, wanted).version)
     except MlflowException as error:
-        # A missing alias is an invalid parameter to MLflow, a missing model or version a missing resource.
+        # MLflow reports a missing alias as an invalid parameter, a missing model or version as a missing resource.
         if error.error_code not in map(ErrorCode.Name, (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)):
             raise
         named = f"version {wanted}" if wanted.isdecimal() else f"alias '{wanted}'"
@@ -44,9 +44,9 @@ def find_version(wanted: str, config: Tracking) -> str:
 
 
 def fetch_version(version: str, config: Tracking, folder: Path) -> Path:
-    """Where the version's files now are, in a folder of the caller's; nothing of them has been run or parsed.
+    """The path of the version's files, copied into `folder`; none of them has been run or parsed.
 
-    They are what was registered, by the digest that the registry keeps: `UnreadableVersionError` where they are not.
+    They match the digest in the registry; raises `UnreadableVersionError` if they do not.
     """
     files, found = _download(version, config, folder)
     registered = tracking.connect(config).get_model_version(config.model, version)
@@ -54,22 +54,22 @@ def fetch_version(version: str, config: Tracking, folder: Path) -> Path:
     if digest is None:
         raise UnreadableVersionError(
             f"version {version} has no digest of its files: it was registered by an earlier release, or by hand. "
-            f"Nothing of it is run; if you know that its files are what was trained, 'kedro trust {version}' stores "
-            "their digest as they are now."
+            f"Nothing of it is run. If you know that its files are the trained ones, 'kedro trust {version}' stores "
+            "their digest."
         )
     if digest != digest_of(found):
         changes = _changes(registered.run_id, digest, found, config)
         raise UnreadableVersionError(
-            f"the files of version {version} are not those that were registered ({changes}). Nothing of them is run; "
+            f"the files of version {version} are not those that were registered ({changes}). Nothing of them is run: "
             "restore them, or register the model again (kedro run --pipeline=registration)."
         )
     return files
 
 
 def trust_version(version: str, config: Tracking) -> tuple[str, int] | None:
-    """The digest that the version has from now on, of its files as they are, and their number.
+    """Stores the digest of the version's files; returns it with the number of files.
 
-    None where it has one already, and its files are the registered ones; `UnreadableVersionError` where they are not.
+    None if the version already has a digest that its files match; raises `UnreadableVersionError` if they do not.
     """
     client = tracking.connect(config)
     registered = client.get_model_version(config.model, version)
@@ -87,7 +87,7 @@ def trust_version(version: str, config: Tracking) -> tuple[str, int] | None:
 
 
 def _download(version: str, config: Tracking, folder: Path) -> tuple[Path, str]:
-    """Where the version's files now are, and their listing."""
+    """The path of the version's downloaded files, and their list (`digest.listing`)."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -110,19 +110,19 @@ def _changes(run_id: str | None, digest: str, found: str, config: Tracking) -> s
         if run_id:
             path = tracking.connect(config).download_artifacts(run_id, DIGEST, folder)
             registered = Path(path).read_text(encoding="utf-8")
-    if digest_of(registered) != digest:  # it lies where they lie, and may have been changed with them
+    if digest_of(registered) != digest:  # the list is stored with the files and may have been changed with them
         return "their list is gone, or changed too"
     return difference(registered, found)
 
 
 def load_version(version: str, config: Tracking) -> Recommender:
-    """The version's recommender, read by this project's code; `UnreadableVersionError` where it cannot be."""
+    """The version's recommender, read by this project's code; raises `UnreadableVersionError` if that fails."""
     with TemporaryDirectory() as folder:
         return read_version(version, fetch_version(version, config, Path(folder)))
 
 
 def read_version(version: str, files: Path) -> Recommender:
-    """The recommender in the files of a version, which `fetch_version` has fetched; errors as of `load_version`."""
+    """The recommender in a version's files, fetched by `fetch_version`; raises the same errors as `load_version`."""
     from safetensors import SafetensorError
 
     try:

@@ -1,1 +1,1 @@
-"""Figures, pages, and the text of the console."""
+"""Figures, pages, and text for console and tables."""

@@ -1,10 +1,10 @@
-// Figures stand in the page as data: this script is the same in every page, so that its hash can be allowed.
+// Figures are data in the page. So this script is the same in every page, and the policy can allow it by its hash.
 const plots = document.querySelectorAll("[data-figure]");
 for (const plot of plots) {
   const {data, layout} = JSON.parse(plot.dataset.figure);
   Plotly.newPlot(plot, data, layout, {responsive: true, displayModeBar: false});
 }
-// Print shows what is collapsed on screen, and figures as wide as the paper.
+// In print, open collapsed sections and fit figures to the paper.
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach(d => d.open = true);
   plots.forEach(p => Plotly.relayout(p, {width: 680}));

@@ -1,4 +1,4 @@
-"""HTML pages in one style: nothing is loaded from the network, and nothing that a log says is obeyed."""
+"""HTML pages in one style. They load nothing from the network and execute nothing that comes from the data."""
 
 import json
 import re
@@ -17,16 +17,16 @@ from pinet_kedro.printable import printable
 from pinet_kedro.reporting.text import NONE, count, day, number, share, shown
 
 _HERE = Path(__file__).parent
-# What plotly takes for markup in the texts of a figure, but for line breaks and the second box of a hover.
+# What plotly reads as markup in the texts of a figure, except line breaks and the second box of a hover label.
 _MARKUP = re.compile(r"&|<(?!/?(?:br|extra)>)")
 
 
 def render(template: Path, figures: Mapping[str, Figure] | None = None, **values: Any) -> str:
-    """The page of a template, which extends `page.html.j2`; numbers by the filters below.
+    """The HTML of a template, which extends `page.html.j2` and formats numbers with the filters below.
 
-    Every value is escaped here and nowhere else, and invisible characters are made visible (`printable`). The page's
-    policy is the second lock: it allows plotly and `page.js` by their hashes, where there are figures, and no other
-    script, no inline handler and no address.
+    This is the only place that escapes values; `printable` makes invisible characters visible. The page's
+    Content-Security-Policy is a second line of defence: it allows plotly and `page.js` by their hashes if there are
+    figures, and no other script, inline handler or address.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, _HERE]),
@@ -47,13 +47,13 @@ def render(template: Path, figures: Mapping[str, Figure] | None = None, **values
 
 
 def render_figures(title: str, figures: Mapping[str, Figure]) -> str:
-    """A page of figures and nothing else."""
+    """The HTML of a page that has only figures."""
     return render(_HERE / "figures.html.j2", figures, title=title)
 
 
 def _policy(scripts: list[str]) -> str:
     hashes = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts] or ["'none'"]
-    # Plotly styles what it draws inline.
+    # Plotly uses inline styles.
     return (
         f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -61,7 +61,7 @@ def _policy(scripts: list[str]) -> str:
 
 
 def _embed(name: str, figure: Figure) -> dict[str, Any]:
-    """The figure as data; its title becomes text of the page, which breaks into lines on a narrow screen."""
+    """The figure as data; its title becomes a caption of the page, which wraps on a narrow screen."""
     caption = figure.layout.title.text or name.replace("_", " ")
     panels = len(list(figure.select_xaxes()))
     figure = Figure(figure).update_layout(title_text="", margin_t=32 if panels > 1 else 12, dragmode=False)
@@ -69,7 +69,7 @@ def _embed(name: str, figure: Figure) -> dict[str, Any]:
 
 
 def _drawn(value: Any) -> Any:
-    """The figure with every text drawn as it is written: plotly reads a part of HTML in them, links included."""
+    """The figure with all texts escaped: plotly would interpret some HTML in them, links included."""
     if isinstance(value, str):
         return _MARKUP.sub(lambda found: {"&": "&amp;", "<": "&lt;"}[found[0]], printable(value))
     if isinstance(value, dict):

@@ -20,7 +20,7 @@ _PAIRS = {
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
     "pin_vs_base": "PIN against the base",
 }
-# Figures that have a place of their own in the template.
+# Figures that the template places.
 _PLACED = ("gains", "quintiles", "plugin_weights", "long_tail", "learning_curves", "stratum_weights")
 
 
@@ -33,8 +33,8 @@ def render_report(
 ) -> str:
     """A self-contained HTML page: plotly.js is inlined, nothing is loaded from the network.
 
-    `figures` by the names of the catalog (`long_tail_figure` or `long_tail`, …); a missing one is left out, and one
-    that the page does not know stands at its end.
+    `figures` are named as in the catalog (`long_tail_figure` or `long_tail`, …). Missing ones are left out; those that
+    the page does not know come at its end.
     """
     dropped = int(cleaning["rows"].sum())
     events = evaluation["data"].get("events")

@@ -1,4 +1,4 @@
-"""Sentences on what an evaluation shows and what it does not: for the report page and the console."""
+"""Sentences on what an evaluation shows and does not show, for the report page and the console."""
 
 import math
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from typing import Any
 
 from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, number, percent, share, with_interval
 
-# A loss of head users below this share counts as none: METHOD's "improved" is tail above 0 and head above −1 %.
+# "Improved" means: the interval of tail users is above 0 and that of head users above −1 %.
 _HEAD_MARGIN = 0.01
 _Z = 1.959964
 
 
 def summary_lines(evaluation: dict[str, Any]) -> list[str]:
-    """Short lines for the console: the base by group, PIN against it with intervals, and the verdict."""
+    """Lines for the console: the base by group, PIN against the base with intervals, and the verdict."""
     base = [f"{g} {number(metric(evaluation, 'base', g))}" for g in ("head", "tail")]
     gains = [
         f"PIN, {group} users: NDCG@10 {number(metric(evaluation, 'base', group))} → "
@@ -30,7 +30,7 @@ def improved(evaluation: dict[str, Any]) -> bool:
 
 
 def verdict(evaluation: dict[str, Any]) -> str:
-    """One or two sentences on what is shown about PIN against the base, and what is not."""
+    """One or two sentences on what the evaluation shows about PIN against the base, and what it does not show."""
     tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
     if tail is None or head is None:
         missing = [
@@ -69,7 +69,7 @@ def verdict(evaluation: dict[str, Any]) -> str:
 
 
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
-    """One sentence on what the aggregation of gradients adds under the same plugins, to these groups of users."""
+    """One sentence on what gradient aggregation adds under the same plugins, for these groups of users."""
     if "backbone" not in evaluation["models"]:
         return "No aggregation of gradients is configured (backbone_training.aggregation): the backbone is the base."
     words = {
@@ -86,10 +86,10 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
 
 
 def base_gap(evaluation: dict[str, Any]) -> list[str]:
-    """Sentences on whether the base serves head or tail users better, by how much, and what PIN makes of it.
+    """Sentences on whether the base serves head or tail users better, by how much, and what the gap is under PIN.
 
-    The chance of such a gap is judged on HR@10, a share of the users, whose interval follows from the number of users:
-    Newcombe's for a difference of proportions (Statistics in Medicine 17, 1998, method 10).
+    Whether the gap can be chance is judged on HR@10. It is a proportion of users, so Newcombe's interval for a
+    difference of proportions applies (Statistics in Medicine 17, 1998, method 10).
     """
     groups = evaluation["models"]["base"]
     if "tail" not in groups or "head" not in groups:
@@ -108,7 +108,7 @@ def base_gap(evaluation: dict[str, Any]) -> list[str]:
             f"The base serves {more} users better than {less} users: NDCG@10 is {number(tail['ndcg_at_10'])} for the "
             f"{count(tail['users'])} tail users and {number(head['ndcg_at_10'])} for the {count(head['users'])} "
             f"head users ({surplus} for {more} users)."
-            + (" So the long tail is not the worse served here." if more == "tail" else "")
+            + (" So the long tail is not the worse served group here." if more == "tail" else "")
         )
     low, high = _difference(tail["hr_at_10"], tail["users"], head["hr_at_10"], head["users"])
     chance = low <= 0 <= high

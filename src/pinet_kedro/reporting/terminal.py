@@ -1,4 +1,4 @@
-"""What reaches a terminal is text: names from files and parameters cannot send it commands (`printable`)."""
+"""Printable log records and tracebacks: names from files and parameters cannot send control codes to the terminal."""
 
 import logging
 import sys
@@ -10,21 +10,21 @@ from pinet_kedro.printable import printable
 
 
 class PrintableRecord(logging.LogRecord):
-    """A log record whose message and traceback are printable, whatever handler and format the project has."""
+    """A log record whose message and traceback are printable with any handler and format."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         if self.exc_info and self.exc_info[0]:
-            self.exc_text = _traceback(*self.exc_info)  # a formatter takes this where it is set
+            self.exc_text = _traceback(*self.exc_info)  # formatters use this if it is set
 
     def getMessage(self) -> str:  # noqa: N802
         return printable(super().getMessage())
 
 
 def guard_terminal() -> None:
-    """Makes all that is logged in this process, and the traceback of an error that nobody handles, printable.
+    """Makes all log records of this process, and the traceback of an unhandled error, printable.
 
-    Kedro refuses formatters and filters of ours in conf/logging.yml, so records are made printable as they are created.
+    Kedro does not accept own formatters and filters in conf/logging.yml, so the record factory does it.
     """
     logging.setLogRecordFactory(PrintableRecord)
     sys.excepthook = lambda *error: print(_traceback(*error), file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them: on pages, in figures, in gates and on the console. Imports no plotly."""
+"""Numbers and names as text for pages, figures, gates and the console. Imports no plotly, which takes half a second."""
 
 import math
 import re
@@ -21,12 +21,12 @@ NONE = "–"
 
 
 def gain(evaluation: dict[str, Any], pair: str, group: str) -> tuple[float, float, float] | None:
-    """`(relative, low, high)` of one comparison in NDCG@10, or None where it is undefined or was not made."""
+    """`(relative, low, high)` of one comparison in NDCG@10, or None where it is undefined or not computed."""
     return gain_of(evaluation["comparisons"].get(pair, {}).get(group, {}).get("ndcg_at_10", {}))
 
 
 def gain_of(entry: dict[str, float | None]) -> tuple[float, float, float] | None:
-    """`(relative, low, high)` of a gain as `intervals.relative_gain` gives it, or None where it is undefined."""
+    """`(relative, low, high)` of a gain from `intervals.relative_gain`, or None where it is undefined."""
     relative, low, high = (math.nan if (value := entry.get(n)) is None else value for n in ("relative", "low", "high"))
     return (relative, low, high) if all(map(math.isfinite, (relative, low, high))) else None
 

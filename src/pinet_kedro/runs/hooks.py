@@ -23,7 +23,7 @@ from pinet_kedro.parameters import flat
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.runs.loader import DATA_PARAMETERS, ConfigurationLoader
 from pinet_kedro.runs.sections import check_sections
-from pinet_kedro.scheduling.config import Schedule
+from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.training.config import BackboneTraining
@@ -119,7 +119,7 @@ class AirflowConfiguration:
         command = click.get_current_context(silent=True)
         if command is not None and "airflow" in command.command_path.split():
             loader = context.config_loader
-            schedule = Schedule.model_validate(loader["parameters"].get("schedule", {}))
+            schedule = RunSchedule.model_validate(loader["parameters"].get("schedule", {}))
             loader["airflow"] = {"default": schedule.for_airflow()}
 
 

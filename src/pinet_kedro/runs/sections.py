@@ -12,9 +12,8 @@ from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.scheduling.config import Schedule
-from pinet_kedro.serving.batch_inference_config import BatchInference
-from pinet_kedro.serving.config import Serving
+from pinet_kedro.scheduling.config import RunSchedule
+from pinet_kedro.serving.config import BatchInference, Serving
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.tracking.config import Tracking
@@ -33,7 +32,7 @@ SECTIONS: dict[str, Any] = {
     "retraining_splitting": Splitting,
     "batch_inference": BatchInference,
     "serving": Serving,
-    "schedule": Schedule,
+    "schedule": RunSchedule,
     "benchmark": Benchmark,
     "gradient_noise": GradientNoise,
     "tuning": Tuning,

@@ -1,1 +1,1 @@
-"""Pipelines at the times of a cron expression."""
+"""Runs pipelines at the times of a cron expression."""

@@ -1,4 +1,4 @@
-"""Cron expressions as cron itself, Airflow and Kubernetes read them, for APScheduler."""
+"""Cron expressions for APScheduler, with the meaning that they have in cron, Airflow and Kubernetes."""
 
 import re
 from datetime import datetime, timedelta
@@ -12,10 +12,10 @@ _FIELD = re.compile(r"[0-9a-z*/,-]+", re.IGNORECASE)
 
 
 def cron_trigger(expression: str, timezone: str) -> "CronTrigger":
-    """The trigger of a five-field cron expression in a time zone; raises ValueError for one that cron does not know.
+    """The APScheduler trigger of a five-field cron expression; raises `ValueError` where cron would not accept it.
 
-    APScheduler 3 counts the days of the week from Monday = 0 and cron from Sunday = 0, so they are handed over by name.
-    It joins a day of the month and a day of the week with AND and cron with OR, so that only one may be given.
+    APScheduler 3 counts weekdays from Monday = 0, cron from Sunday = 0, so weekdays are passed by name. APScheduler
+    combines day of the month and day of the week with AND, cron with OR, so only one of them may be given.
     """
     from apscheduler.triggers.cron import CronTrigger
 
@@ -38,7 +38,7 @@ def cron_trigger(expression: str, timezone: str) -> "CronTrigger":
 
 
 def next_times(expression: str, timezone: str, n: int) -> list[datetime]:
-    """The next n times of the expression; fewer where the calendar has no more."""
+    """The next n times of the expression; fewer if the calendar has no more."""
     trigger = cron_trigger(expression, timezone)
     times: list[datetime] = []
     for _ in range(n):
@@ -50,7 +50,7 @@ def next_times(expression: str, timezone: str, n: int) -> list[datetime]:
 
 
 def _by_name(field: str) -> str:
-    """Names of the days that a day-of-week field means, `1-5` being mon,tue,wed,thu,fri."""
+    """The names of the days in a day-of-week field: '1-5' gives 'mon,tue,wed,thu,fri'."""
     if field == "*":
         return field
     chosen = set()
@@ -67,5 +67,5 @@ def _number(day: str) -> int:
     if day in _DAYS:
         return _DAYS.index(day)
     if day in "01234567" and len(day) == 1:
-        return int(day)  # 7 is Sunday as well
+        return int(day)  # 7 is also Sunday
     raise ValueError(f"'{day}' is no day of the week (0 to 7 or sun to sat)")

@@ -1,4 +1,4 @@
-"""The best items of every user as record batches, computed while they are written: memory holds a block of users."""
+"""The best items of every user as Arrow record batches, computed one block of users at a time as they are written."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.versions import find_version, load_version
-from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 def prepare_recommendations(
     sequences: Sequences, user_ids: pd.Series, item_ids: pd.Series, config: BatchInference, registry: Tracking
 ) -> "Recommendations":
-    """Recommendations of the registered version that `config` names, for the users of `sequences`."""
+    """Recommendations for all users of `sequences`, from the registered version that `config` names."""
     if config.threads:
         torch.set_num_threads(config.threads)
     version = find_version(config.version, registry)
@@ -44,11 +44,11 @@ def prepare_recommendations(
 
 
 class Recommendations:
-    """One row a user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`.
+    """One row per user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`.
 
-    A user's whole history counts; whether its items are offered is the model's policy. Items that the model does not
-    know are skipped, and a user who has no other gets popularity with recency.
-    `summary` is complete once the batches have been iterated over.
+    The whole history of a user counts; the model's policy decides whether seen items are recommended. Items that the
+    model does not know are skipped; a user without known items gets popular and recent items.
+    `summary` is complete after all batches have been iterated over.
     """
 
     schema = SCHEMA
@@ -64,7 +64,7 @@ class Recommendations:
     ) -> None:
         self._model, self._version, self._config = model, version, config
         self._sequences, self._user_ids = sequences, user_ids
-        # Number in the model of every item of the data, 0 where it has none.
+        # The model's number of every item in the data; 0 where the model does not know it.
         known = pd.Index(model.item_ids.astype(str)).get_indexer(item_ids.astype(str))
         self._number = np.concatenate([[0], known + 1])
         self._raw_ids = pa.array(model.item_ids.astype(str), pa.string())
@@ -75,7 +75,7 @@ class Recommendations:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self.summary |= {"users": 0, "users_without_history": 0, "skipped_events": 0}
-        # On a terminal the bar moves with every block; in a log file one line in ten seconds is enough.
+        # On a terminal the progress bar moves with every block; a log file gets one line every ten seconds.
         interval = 0.1 if sys.stderr.isatty() else 10
         users, block = self._sequences.n_users, self._config.block_users
         with tqdm(total=users, desc="recommending", unit="user", mininterval=interval) as bar:
@@ -112,7 +112,7 @@ class Recommendations:
         )
 
     def _known(self, start: int, stop: int) -> Sequences:
-        """What the model knows of these users' histories, in its own numbers."""
+        """These users' histories in the model's item numbers, without the items that it does not know."""
         bounds = self._sequences.offsets[start : stop + 1]
         events = slice(bounds[0], bounds[-1])
         items = self._number[self._sequences.items[events]]

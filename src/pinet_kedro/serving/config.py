@@ -1,4 +1,4 @@
-"""Typed configuration of `kedro serve`; free of mlflow and torch, which take seconds to import."""
+"""Typed configuration of `kedro serve` and batch inference; free of mlflow and torch, which take seconds to import."""
 
 import re
 
@@ -11,7 +11,7 @@ EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 class Limits(Configuration):
-    """What one request may ask for; more is refused with a 4xx status before the model sees it."""
+    """Limits of one request. A request beyond them is refused with a 4xx status before the model sees it."""
 
     body_bytes: Count = 1_000_000
     rows: Count = Field(100, description="users a request")
@@ -20,31 +20,29 @@ class Limits(Configuration):
     k: Count = Field(100, description="items asked for")
     id_length: Count = Field(256, description="characters of an id")
     seconds: int = Field(
-        10, ge=1, le=86_400, description="for one request, waiting included; then it is answered with 504"
+        10, ge=1, le=86_400, description="to answer a request, waiting included; then the status is 504"
     )
-    head_seconds: Seconds = Field(10.0, description="from the connection to the end of the request's head")
-    body_seconds: Seconds = Field(10.0, description="from there to the end of the body")
-    idle_seconds: Seconds = Field(75.0, description="between requests, and for a client to take its answer")
+    head_seconds: Seconds = Field(10.0, description="from the start of a connection to the end of the request's head")
+    body_seconds: Seconds = Field(10.0, description="from the end of the head to the end of the body")
+    idle_seconds: Seconds = Field(75.0, description="between two requests, and for a client to read its response")
     connections: int = Field(
-        256, ge=1, le=1_000_000, description="of a worker that wait for their clients: a new one closes the longest "
-        "waiting; as many requests may be at work: more are answered with 503",
+        256, ge=1, le=1_000_000, description="connections of a worker that wait for their clients; one more closes the "
+        "longest waiting. Also the number of requests that may be active; one more gets the status 503",
     )  # fmt: skip
 
 
 class Serving(Configuration):
-    """Where the model answers, and which."""
+    """Which version is served, and where."""
 
-    version: Version = Field("champion", description="an alias, which is followed when it moves, or a version's number")
+    version: Version = Field("champion", description="a version's number, or an alias, which is followed when it moves")
     host: Text = "127.0.0.1"
-    hosts: tuple[str, ...] = Field(
-        LOOPBACK, description="names that requests may have as Host, besides serving.host; '*': any"
-    )
-    port: int = Field(5001, ge=0, le=65535, description="0: any free one")
-    workers: Processes = Field(1, description="processes that answer; a core each")
+    hosts: tuple[str, ...] = Field(LOOPBACK, description="allowed Host headers besides serving.host; '*': any")
+    port: int = Field(5001, ge=0, le=65535, description="0: any free port")
+    workers: Processes = Field(1, description="number of processes that answer, each on one core")
     threads: Threads = Field(1, description="torch threads of a worker")
-    watch_seconds: Seconds = Field(5.0, description="between looks at where the alias points")
-    start_seconds: Seconds = Field(120.0, description="a worker that is not ready by then has failed")
-    stop_seconds: Seconds = Field(15.0, description="for the requests at work when a worker stops")
+    watch_seconds: Seconds = Field(5.0, description="between two checks of the alias")
+    start_seconds: Seconds = Field(120.0, description="for a worker to become ready; after that it has failed")
+    stop_seconds: Seconds = Field(15.0, description="to finish active requests when a worker stops")
     limits: Limits = Limits()
 
     @field_validator("hosts")
@@ -58,10 +56,21 @@ class Serving(Configuration):
         return tuple(host.lower() for host in hosts)
 
     def allowed_hosts(self) -> list[str]:
-        """Every name that a request may have as Host."""
+        """All allowed Host headers."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return [*self.hosts, *([] if self.host in EVERY_ADDRESS else [own.lower()])]
 
     def reaches_only_itself(self) -> bool:
-        """Whether it answers on every address, and yet under names of this machine's loopback alone."""
+        """Whether it listens on every address but allows only the names of this machine's loopback."""
         return self.host in EVERY_ADDRESS and set(self.hosts) <= set(LOOPBACK)
+
+
+class BatchInference(Configuration):
+    """Which version recommends to all users, and how much."""
+
+    version: Version = Field("champion", description="an alias or a version's number")
+    k: Count = Field(10, description="items per user")
+    block_users: int = Field(
+        64, ge=1, le=1_000_000, description="users scored at a time; fastest where they fit into the cache"
+    )
+    threads: Threads | None = Field(1, description="torch threads; null: torch decides")

@@ -1,7 +1,7 @@
 """The model as MLflow loads it (models-from-code): raw item ids in, recommendations out.
 
-Request and answer are typed by the hints of `predict`, from which MLflow takes the signature. It then checks a request
-with pydantic; the signature of columns that it takes from tables cost 2.5 ms more a request, in pandas.
+MLflow takes the signature from the type hints of `predict` and checks requests with pydantic. A signature of table
+columns would cost 2.5 ms more per request, spent in pandas.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Request(BaseModel):
-    """One user: the raw ids of the items seen, oldest first, how many items are wanted (`params.k` unless given), and
-    items that are not to be offered. A `user_id` comes back with the answer."""
+    """One user: raw ids of the items seen, oldest first; `k`, the number of items wanted (default: `params.k`); items
+    to exclude; and a `user_id`, which is returned with the recommendation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,9 +24,9 @@ class Request(BaseModel):
     user_id: str | None = None
 
 
-class Answer(BaseModel):
-    """The best items first, with their scores; the stratum (head or tail) that served the user; the version of the
-    registered model, or 'unregistered' where it was not loaded from the registry."""
+class Recommendation(BaseModel):
+    """The best items first, with their scores; the user's stratum (head or tail); the version of the registered model,
+    or 'unregistered' where the model was not loaded from the registry."""
 
     items: list[str]
     scores: list[float]
@@ -36,18 +36,18 @@ class Answer(BaseModel):
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):
-    """An answer for every request."""
+    """Returns one recommendation per request."""
 
     def load_context(self, context: Any) -> None:
-        """Reads safetensors and JSON from the version's own folder."""
+        """Loads the recommender, safetensors and JSON, from the version's own folder."""
         from pinet_kedro.recommender import Recommender
 
         folder = Path(context.artifacts["recommender"])
         self.recommender = Recommender.load(folder)
         self.version = _version(folder.parents[1])
 
-    def predict(self, model_input: list[Request], params: dict[str, Any] | None = None) -> list[Answer]:
-        """Answers as dictionaries: MLflow's server cannot write pydantic models."""
+    def predict(self, model_input: list[Request], params: dict[str, Any] | None = None) -> list[Recommendation]:
+        """Recommendations as dictionaries, because MLflow's server cannot serialise pydantic models."""
         params = params or {}
         default = int(params.get("k", 10))
         wanted = [default if request.k is None else request.k for request in model_input]
@@ -61,7 +61,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         )
         return [
             cast(
-                Answer,
+                Recommendation,
                 {"items": items[:k], "scores": scores[:k], "stratum": stratum, "model_version": self.version}
                 | ({} if request.user_id is None else {"user_id": request.user_id}),
             )
@@ -70,7 +70,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
 
 
 def _version(folder: Path) -> str:
-    # MLflow notes the version beside every model that it loads by its registered name.
+    # MLflow writes this file next to every model that it downloads by its registered name.
     note = folder / "registered_model_meta"
     version = yaml.safe_load(note.read_text(encoding="utf-8")).get("model_version") if note.exists() else None
     return str(version or "unregistered")

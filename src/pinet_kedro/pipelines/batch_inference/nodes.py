@@ -4,7 +4,7 @@ import pandas as pd
 
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.pipelines.types import Recommendations
-from pinet_kedro.serving.batch_inference_config import BatchInference
+from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
 

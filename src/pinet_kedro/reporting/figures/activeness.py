@@ -15,7 +15,7 @@ _LORENZ_POINTS = 500
 
 
 def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> Figure:
-    """Lorenz curve of the training events over users, and histogram of activeness with the strata's thresholds."""
+    """Two panels: Lorenz curve of the training events over users; histogram of activeness with thresholds."""
     ordered = np.sort(np.asarray(activeness))
     n = len(ordered)
     threshold = strata.head_tail.thresholds[0]
@@ -84,11 +84,11 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
 
 
 def _edges(least: int, most: int) -> Int[np.ndarray, " E"]:
-    """Whole-numbered edges of some 30 bins of equal width on a log scale; 0 has a bin of its own."""
+    """Integer edges of about 30 bins of equal width on a log scale; 0 has its own bin."""
     grown = np.unique(np.geomspace(max(least, 1), most + 1, 31).round().astype(int))
     return np.append(0, grown) if least == 0 else grown
 
 
 def _position(events: Int[np.ndarray, " E"]) -> np.ndarray:
-    """Place on a logarithmic axis; 0 stands where ½ would."""
+    """Position on a logarithmic axis; 0 is placed at ½."""
     return np.log10(np.maximum(events, 0.5))

@@ -10,7 +10,7 @@ from pinet_kedro.reporting.text import GROUP_LABELS, gain, model_label, with_int
 
 
 def gains_figure(evaluation: dict[str, Any]) -> Figure:
-    """Forest plot of every model's relative gain in NDCG@10 over the base, with 95 % intervals, by group of users."""
+    """Forest plot of each model's relative gain in NDCG@10 over the base, with 95 % intervals, by group of users."""
     models = [pair.removesuffix("_vs_base") for pair in evaluation["comparisons"] if pair.endswith("_vs_base")]
     figure = Figure()
     for (group, (color, symbol)), offset in zip(GROUP_STYLE.items(), (0.24, 0.0, -0.24), strict=True):

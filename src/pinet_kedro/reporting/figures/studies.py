@@ -10,10 +10,10 @@ from pinet_kedro.reporting.text import GROUP_LABELS, METRIC_LABELS
 
 
 def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
-    """Gain over the reference of every method and backbone, head against tail, with 95 % intervals; of one metric."""
+    """Forest plot of one metric: each method's gain over the reference, head and tail, with 95 % intervals."""
     shown = table[table["group"].isin(("tail", "head")) & table["gain"].notna()]
     shown = shown.assign(label=shown["model"].astype(str) + ", " + shown["backbone"].astype(str))
-    labels = list(dict.fromkeys(shown["label"]))  # head or tail may be missing where it has no test users
+    labels = list(dict.fromkeys(shown["label"]))  # a group without test users is missing
     figure = Figure()
     for group, offset in (("tail", 0.15), ("head", -0.15)):
         rows = shown[shown["group"] == group]
@@ -34,10 +34,10 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
 
 
 def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
-    """One metric of head users against that of tail users, one point for each method and backbone."""
+    """Scatter plot of one metric: head users against tail users, one point per method and backbone."""
     wide = table.pivot_table(index=["backbone", "model"], columns="group", values="value", sort=False).reset_index()
     figure = Figure()
-    both = {"tail", "head"} <= set(wide.columns)  # a group without test users has no place in the table
+    both = {"tail", "head"} <= set(wide.columns)  # a group without test users is not in the table
     for backbone, rows in wide.groupby("backbone", sort=False) if both else ():
         figure.add_scatter(
             x=rows["tail"], y=rows["head"], mode="markers+text", name=str(backbone), text=rows["model"],
@@ -54,10 +54,10 @@ def _metric(table: pd.DataFrame) -> str:
 
 
 def gradient_noise_figure(table: pd.DataFrame) -> Figure:
-    """Noise scale of every stratum's gradient at every checkpoint, against the users that a step and the stratum have.
+    """Noise scale of each stratum's gradient at each checkpoint, beside the users in a step and in the stratum.
 
-    One panel for each part of the parameters. Error bars are two standard errors; a noise scale that is infinite,
-    because no signal was found, is left out.
+    One panel per part of the parameters. Error bars are two standard errors. A noise scale is left out where it is
+    infinite, that is, where no signal was found.
     """
     panels = list(table["part"].unique())
     names = {"all": "All parameters", "body": "Body", "items": "Item embeddings"}

@@ -17,7 +17,7 @@ GROUP_STYLE = {"all": (INK, "circle"), "tail": ("#c24e00", "diamond"), "head": (
 
 
 def finish(figure: Figure, statement: str, height: int) -> Figure:
-    """The figure in the one style of all figures."""
+    """The figure with the layout and template that all figures share."""
     axis = {
         "gridcolor": _GRID, "linecolor": GREY, "showline": True, "ticks": "outside", "tickcolor": GREY,
         "automargin": True, "title": {"font": {"size": 13}, "standoff": 12}, "zeroline": False,
@@ -42,7 +42,7 @@ def style(model: str) -> tuple[str, str]:
 
 
 def shade(index: int, count: int) -> str:
-    """Colour `index` of `count` from vermilion (least active) to indigo (most active), as tail and head are drawn."""
+    """Colour `index` of `count`, from the colour of tail users (least active) to that of head users (most active)."""
     low, high = ([int(GROUP_STYLE[g][0][i : i + 2], 16) for i in (1, 3, 5)] for g in ("tail", "head"))
     t = index / max(count - 1, 1)
     return "#" + "".join(f"{round(a + t * (b - a)):02x}" for a, b in zip(low, high, strict=True))

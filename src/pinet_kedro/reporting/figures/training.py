@@ -21,7 +21,7 @@ _WEIGHTS = {
 
 
 def learning_curves_figure(curves: pd.DataFrame) -> Figure:
-    """Training loss and validation NDCG@10 of head and tail users by epoch, base against backbone."""
+    """Two panels by epoch, base against backbone: training loss; validation NDCG@10 of head and tail users."""
     figure = make_subplots(
         1, 2, subplot_titles=("Training loss", "NDCG@10 on validation targets"), horizontal_spacing=0.12
     )
@@ -81,10 +81,10 @@ def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
 
 
 def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
-    """The fitted weights of every stratum's plugin; only which plugin it took where the kind has no named weights."""
+    """The fitted weights of each stratum's plugin; only the chosen plugin where its kind has no named weights."""
     counts = plugins["choice"].value_counts()
     taken = [f"{counts[choice]} {choice}" for choice in _CHOICES if choice in counts]
-    statement = f"Plugins that the {len(plugins)} strata took: " + ", ".join(taken)
+    statement = f"Plugins chosen by the {len(plugins)} strata: " + ", ".join(taken)
     rows = [f"{s} · {label}" for s, label in zip(plugins["stratum"], plugins["label"], strict=True)]
     names = [name for name in _WEIGHTS if name in plugins]
     if not names:
@@ -99,7 +99,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
         )
         figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], title="stratum")
         return finish(figure, statement, height=180 + 34 * len(rows))
-    # The weights have scales of their own, so each has an axis of its own.
+    # Each weight has its own scale, so it gets its own axis.
     columns = 2
     cells: list[list[dict[str, Any] | None]] = [
         [{} if r * columns + c < len(names) else None for c in range(columns)]

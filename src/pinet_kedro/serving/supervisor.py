@@ -1,7 +1,7 @@
 """`kedro serve`: MLflow's scoring server on a registered version, replaced without a gap when the alias moves.
 
-The socket belongs to this process, and processes of their own answer on it (`scoring_server.py`), one set for each
-version: a new version runs its own code, and the old one goes on until the new one is ready.
+This process owns the socket. Worker processes (`scoring_server/`) answer on it, one set per version: each version runs
+its own code, and the old version keeps answering until the new one is ready.
 """
 
 import json
@@ -25,14 +25,14 @@ from pinet_kedro.tracking.config import Tracking
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = Path(__file__).with_name("scoring_server.py")
-_LOOK_SECONDS = 0.2  # at the workers, while nothing happens
-_DEATHS = 5  # of workers in a row before the server gives up
-_CALM_SECONDS = 60.0  # without a death end such a row
+_PROGRAM = Path(__file__).with_name("scoring_server") / "__main__.py"
+_LOOK_SECONDS = 0.2  # between two checks of the workers
+_DEATHS = 5  # of workers, in quick succession, before the server gives up
+_CALM_SECONDS = 60.0  # after which a death no longer counts
 
 
 def serve(config: Serving, tracking: Tracking) -> None:
-    """Answers until SIGTERM or Ctrl-C."""
+    """Serves until SIGTERM or Ctrl-C."""
     stop = threading.Event()
     with on_stop(lambda _: stop.set()):
         _serve(config, tracking, stop)
@@ -48,15 +48,16 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
             if not current.ready(stop):
                 if stop.is_set():
                     return
-                raise InputError(f"version {version} of '{tracking.model}' did not start; what it said stands above.")
+                raise InputError(f"version {version} of '{tracking.model}' did not start; see its output above.")
             log.info(
                 "Serving %s version %s (%s) on http://%s:%d/invocations, ready after %.1f s",
                 tracking.model, version, config.version, host, port, time.monotonic() - started,
             )  # fmt: skip
             if config.reaches_only_itself():
                 log.warning(
-                    "serving.host = %s answers on every address, but only requests for %s: name the hosts that clients "
-                    "use as serving.hosts (conf/base/parameters_serving.yml).", config.host, ", ".join(config.hosts),
+                    "serving.host = %s listens on every address, but only requests for %s are answered: list the host "
+                    "names that clients use in serving.hosts (conf/base/parameters_serving.yml).",
+                    config.host, ", ".join(config.hosts),
                 )  # fmt: skip
             watch = _Watch(config, tracking, version, stop)
             refused = None
@@ -66,7 +67,7 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
                 if wanted in (current.version, refused):
                     continue
                 current, refused = _replace(current, wanted, config, tracking, listening, stop)
-            log.info("Stopping: requests at work are answered first.")
+            log.info("Stopping: active requests are answered first.")
         finally:
             current.stop()
 
@@ -77,13 +78,13 @@ def _listen(config: Serving) -> socket.socket:
         return socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
         raise InputError(
-            f"serving.host = {config.host}, serving.port = {config.port}: {error.strerror or error}. Name another one "
-            "(--host, --port); --port=0 takes any that is free."
+            f"serving.host = {config.host}, serving.port = {config.port}: {error.strerror or error}. Choose another "
+            "(--host, --port); --port=0 takes any free port."
         ) from error
 
 
 class _Watch:
-    """Where the alias points, by a look at the registry now and then; a registry that is down changes nothing."""
+    """The version that the alias points to, checked regularly; while the registry is down, the last known version."""
 
     def __init__(self, config: Serving, tracking: Tracking, version: str, stop: threading.Event) -> None:
         self.version = version
@@ -96,7 +97,7 @@ class _Watch:
             try:
                 self.version = find_version(config.version, tracking)
                 trouble = False
-            except Exception as error:  # whatever the registry's trouble is, serving goes on
+            except Exception as error:  # serving goes on, whatever is wrong with the registry
                 if not trouble:
                     log.warning("The registry gives no version (%s); version %s goes on.", error, self.version)
                 trouble = True
@@ -110,7 +111,7 @@ def _replace(
     listening: socket.socket,
     stop: threading.Event,
 ) -> tuple["_Workers", str | None]:
-    """The workers that answer from now on, and the version that could not be started, if so."""
+    """The workers that answer from now on, and the version that failed to start, if any."""
     old = current.version
     try:
         new = _Workers(wanted, config, tracking, listening)
@@ -128,7 +129,7 @@ def _replace(
 
 
 class _Workers:
-    """The processes that answer with one version."""
+    """The processes that serve one version."""
 
     def __init__(self, version: str, config: Serving, tracking: Tracking, listening: socket.socket) -> None:
         self.version = version
@@ -145,7 +146,7 @@ class _Workers:
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         config = self._config
-        ready, said = os.pipe()
+        ready, writing = os.pipe()
         environment = os.environ | {
             "OMP_NUM_THREADS": str(config.threads),
             "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(config.limits.seconds),
@@ -154,18 +155,18 @@ class _Workers:
         listening = self._socket.fileno()
         limits = json.dumps(config.limits.model_dump())
         hosts = json.dumps(config.allowed_hosts())
-        arguments = [str(self._model), str(listening), str(said), limits, hosts, str(config.stop_seconds)]
+        arguments = [str(self._model), str(listening), str(writing), limits, hosts, str(config.stop_seconds)]
         process = subprocess.Popen(
-            # -P: the folder of the program holds modules whose names others use too. A session of its own: Ctrl-C is
-            # for this process, which then stops its workers in order.
+            # -P: modules in the program's folder must not shadow others of the same name. In a new session, Ctrl-C
+            # reaches this process only, which then stops its workers in order.
             [sys.executable, "-P", str(_PROGRAM), *arguments],
-            stdin=subprocess.PIPE, pass_fds=(listening, said), env=environment, start_new_session=True,
+            stdin=subprocess.PIPE, pass_fds=(listening, writing), env=environment, start_new_session=True,
         )  # fmt: skip
-        os.close(said)
+        os.close(writing)
         return process, ready
 
     def ready(self, stop: threading.Event) -> bool:
-        """Waits until all answer; False where one ends before that, or takes too long, or `stop` is set."""
+        """Waits until all workers answer; False if one ends before that or takes too long, or if `stop` is set."""
         until = time.monotonic() + self._config.start_seconds
         waiting = [ready for _, ready in self._workers]
         while waiting and time.monotonic() < until and not stop.is_set():
@@ -176,7 +177,7 @@ class _Workers:
         return not waiting
 
     def restart_dead(self) -> None:
-        """Starts a new process for each that has ended."""
+        """Replaces the processes that have ended; raises `InputError` when too many die in quick succession."""
         for place, (process, ready) in enumerate(self._workers):
             if process.poll() is None:
                 continue
@@ -184,12 +185,12 @@ class _Workers:
             self._deaths = [death for death in self._deaths if now - death < _CALM_SECONDS] + [now]
             if len(self._deaths) > _DEATHS:
                 raise InputError(f"{len(self._deaths)} workers have died within {_CALM_SECONDS:.0f} s; giving up.")
-            log.error("A worker has died (exit status %d); another one takes its place.", process.returncode)
+            log.error("A worker has died (exit status %d); a new one replaces it.", process.returncode)
             _close(process, ready)
             self._workers[place] = self._start()
 
     def stop(self) -> None:
-        """Lets the requests at work finish, then ends the processes and removes the files."""
+        """Lets active requests finish, then ends the processes and removes the files."""
         for process, _ in self._workers:
             process.terminate()
         for process, ready in self._workers:

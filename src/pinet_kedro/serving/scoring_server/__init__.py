@@ -1,0 +1,11 @@
+"""A program that serves one model version: MLflow's scoring server behind a guard.
+
+`serving/supervisor.py` starts it by its path (`__main__.py`). It imports nothing else of `pinet_kedro`, so the version
+loads its own copy of the package, whatever code the project has by now. Hence the relative imports in this folder.
+
+- `protocol`: uvicorn's HTTP protocol with deadlines; silent or slow clients lose only their own connections.
+- `guard`: refuses malformed and oversized requests with a 4xx status and one sentence.
+- `body`: parses and checks the body of a request; accepts MLflow's table formats.
+- `batching`: answers requests that arrive at the same time with one call of the model.
+- `server`: loads the model and runs the server.
+"""

@@ -1,0 +1,77 @@
+"""The process: loads the version, reports that it is ready, and stops with its parent."""
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+from mlflow.pyfunc import load_model, scoring_server
+
+from .guard import Guard
+from .protocol import bounded
+
+_OPEN_FILES = 65_536
+
+
+class _Inline(ThreadPoolExecutor):
+    """Runs a task at once, in the calling thread. A worker has one core and answers one request after the other in any
+    case; with a thread for the model, waiting for Python's lock cost 7 % of the requests per second."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+class _Server(uvicorn.Server):
+    """Writes a byte to a pipe when it starts to accept requests."""
+
+    def __init__(self, config: uvicorn.Config, ready: int) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_default_executor(_Inline(1))
+        await super().startup(sockets)
+        os.write(self._ready, b"+")
+        os.close(self._ready)
+
+
+def _stop_with_parent() -> None:
+    os.read(0, 1)  # returns when the parent ends, however it ends
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _raise_open_files() -> None:
+    """Raises the limit of open files as far as allowed: a burst of connections is accepted before any can be closed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def main() -> None:
+    """Serves until SIGTERM. Arguments: the version's folder, file descriptors of the listening socket and of the pipe,
+    limits and hosts as JSON, seconds to finish active requests when it stops."""
+    folder, listening, ready, limits, hosts, stop_seconds = sys.argv[1:]
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    _raise_open_files()
+    model = load_model(folder)
+    app = Guard(scoring_server.init(model), SimpleNamespace(**json.loads(limits)), json.loads(hosts))
+    model.predict(model.input_example)  # a broken version fails here, and the first request is as fast as the others
+    gc.collect()
+    gc.freeze()  # otherwise a full collection of all that torch and mlflow have imported takes more than 100 ms
+    config = bounded(app, timeout_graceful_shutdown=int(float(stop_seconds)))
+    _Server(config, int(ready)).run(sockets=[socket.socket(fileno=int(listening))])
