@@ -99,6 +99,25 @@ def test_weights_follow_the_formula_in_loops(matrix, temperature, gate):
     torch.testing.assert_close(DeconfoundedWeighting(p, temperature, gate)(matrix @ matrix.T), expected, **EXACT)
 
 
+def public_formula(gradients: torch.Tensor) -> torch.Tensor:
+    """One tensor's gradient in the public code of the paper's first author: no prior, no average, no temperature."""
+    units = torch.nn.functional.normalize(gradients, dim=1)
+    keep = torch.nn.functional.cosine_similarity(gradients, gradients.mean(0)[None]) > 0
+    keep = keep if keep.any() else ~keep
+    cosines = units[keep] @ units[keep].T
+    return cosines.sum(1).softmax(0) @ gradients[keep]
+
+
+@on_all_matrices
+@pytest.mark.parametrize("tensors", [1, 2])
+def test_without_prior_and_average_it_is_the_formula_of_the_papers_author(matrix, tensors):
+    sizes = [matrix.shape[1]] if tensors == 1 else [2, matrix.shape[1] - 2]
+    expected = torch.cat([public_formula(block) for block in matrix.split(sizes, 1)])
+    torch.testing.assert_close(
+        Deconfounded(DeconfoundedConfig(decay=0), sizes)(matrix), expected, rtol=1e-8, atol=1e-10
+    )
+
+
 @on_all_matrices
 @in_all_settings
 def test_gramian_path_in_torchjd_equals_ours_on_the_matrix(matrix, temperature, gate):

@@ -27,7 +27,7 @@ from pinet_kedro.aggregation.config import (
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.library import aggregator_names
 from pinet_kedro.aggregation.priors import backdoor
-from pinet_kedro.aggregation.rules import Grounds, Step, build_rule
+from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.randomness import Generators
 from pinet_kedro.training.backbone import train_backbone
@@ -90,9 +90,9 @@ def of(rules):
     return pytest.mark.parametrize("config", rules.values(), ids=rules.keys())
 
 
-def grounds_of(matrix):
+def inputs_of(matrix):
     groups, columns = matrix.shape
-    return Grounds(
+    return RuleInputs(
         users=torch.linspace(9, 3, groups, dtype=torch.float64),
         interactions=torch.linspace(20, 700, groups, dtype=torch.float64),
         sizes=[2, columns - 2],
@@ -103,11 +103,11 @@ def grounds_of(matrix):
 def aggregated(config, matrix, order=None):
     """The rule's gradient and weights on a matrix of strata of known sizes and losses, in another order if given."""
     order = torch.arange(len(matrix)) if order is None else order
-    grounds = grounds_of(matrix)
+    inputs = inputs_of(matrix)
     losses = torch.linspace(3, 5, len(matrix), dtype=torch.float64)[order]
-    share = (grounds.interactions / grounds.interactions.sum())[order]
-    grounds = Grounds(grounds.users[order], grounds.interactions[order], grounds.sizes, grounds.embeddings)
-    rule = build_rule(config, grounds, Generators(3))
+    share = (inputs.interactions / inputs.interactions.sum())[order]
+    inputs = RuleInputs(inputs.users[order], inputs.interactions[order], inputs.sizes, inputs.embeddings)
+    rule = build_rule(config, inputs, Generators(3))
     prior = rule.prior(share)
     if rule.aggregate is None:
         return prior @ matrix[order], prior
@@ -272,8 +272,8 @@ class TestLibrary:
 
     def test_lists_are_tensors_and_options_reach_the_aggregator(self):
         matrix = random(3, 1).float()
-        grounds = Grounds(torch.ones(3), torch.ones(3), [12])
-        rule = build_rule(TorchJDConfig(name="Constant", options={"weights": [0.5, 1.0, 2.5]}), grounds, Generators(3))
+        inputs = RuleInputs(torch.ones(3), torch.ones(3), [12])
+        rule = build_rule(TorchJDConfig(name="Constant", options={"weights": [0.5, 1.0, 2.5]}), inputs, Generators(3))
         share = torch.tensor([0.2, 0.3, 0.5])
         gradient, weights = rule.aggregate(Step(matrix, torch.ones(3), share, rule.prior(share)))
         torch.testing.assert_close(gradient, torch.tensor([0.5, 1.0, 2.5]) @ matrix)

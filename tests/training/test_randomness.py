@@ -7,7 +7,7 @@ import torch
 
 from pinet_kedro.aggregation.config import AgrRandConfig, ReptileConfig, TorchJDConfig
 from pinet_kedro.aggregation.library import aggregator_names
-from pinet_kedro.aggregation.rules import Grounds, Step, build_rule
+from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
@@ -107,12 +107,12 @@ OPTIONS = {"Constant": {"weights": [0.5, 1.0, 2.5]}, "CAGrad": {"c": 0.5}, "Fair
 @pytest.mark.parametrize("name", sorted({*aggregator_names()} - {"NashMTL"}))  # its extra is not among the tests'
 def test_no_aggregator_of_torchjd_draws_from_the_generator_of_the_process(name):
     options = OPTIONS.get(name, {})
-    grounds = Grounds(users=torch.ones(3), interactions=torch.ones(3), sizes=[4])
+    inputs = RuleInputs(users=torch.ones(3), interactions=torch.ones(3), sizes=[4])
     matrix = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     step = Step(matrix, losses=torch.ones(3), share=torch.full((3,), 1 / 3), prior=torch.full((3,), 1 / 3))
 
     def aggregate():
-        rule = build_rule(TorchJDConfig(name=name, options=options), grounds, Generators(5))
+        rule = build_rule(TorchJDConfig(name=name, options=options), inputs, Generators(5))
         return torch.stack([rule.aggregate(step)[0] for _ in range(3)])
 
     before = torch.get_rng_state()

@@ -1,1 +1,1 @@
-"""The gradient step: strata gradients, and the rules that aggregate them."""
+"""From the gradients of the strata to one gradient: the rules, one per file."""

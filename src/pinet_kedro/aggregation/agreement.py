@@ -1,11 +1,11 @@
-"""Agr-Sum and Agr-Rand: only what all agree on (Mansilla et al., ICCV 2021, arXiv 2108.01621).
+"""Agr-Sum and Agr-Rand: keep the coordinates on which all strata agree (Mansilla et al., ICCV 2021, arXiv 2108.01621).
 
-Coordinate-wise, so they have no weights of strata. With rows g_a and A = {j : all sign(g_aj) are equal and not 0},
+Both work per coordinate, so strata have no weights. With rows g_a and A = {j : all sign(g_aj) are equal and not 0},
 
     out_j = Σ_a g_aj  for j ∈ A;    otherwise 0 (Agr-Sum), or a draw from N(0, m²), m = mean_{i ∈ A} |out_i| (Agr-Rand).
 
-The scale m is that of the authors' code (github.com/lucasmansilla/DGvGS); where nothing agrees it is undefined there,
-and 0 here. As there, a coordinate that no row touches counts as disagreement: Agr-Rand moves it too.
+The scale m is from the authors' code (github.com/lucasmansilla/DGvGS). If A is empty, m is undefined there and 0 here.
+As in that code, a coordinate that is 0 in every row counts as disagreement, so Agr-Rand changes it too.
 """
 
 import torch
@@ -15,7 +15,7 @@ from torchjd.aggregation import Aggregator
 
 
 class AgrSum(Aggregator):
-    """The sum of the rows where all agree in sign, 0 elsewhere."""
+    """The sum of the rows where all signs agree, 0 elsewhere."""
 
     @torch.no_grad()
     def forward(self, matrix: Float[Tensor, "G P"], /) -> Float[Tensor, " P"]:
@@ -23,7 +23,7 @@ class AgrSum(Aggregator):
 
 
 class AgrRand(Aggregator):
-    """The sum of the rows where all agree in sign, random numbers from `rng` elsewhere (None: torch's own)."""
+    """The sum of the rows where all signs agree, random numbers from `rng` elsewhere (None: torch's own generator)."""
 
     def __init__(self, rng: torch.Generator | None = None) -> None:
         super().__init__()

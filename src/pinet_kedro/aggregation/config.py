@@ -1,4 +1,4 @@
-"""Typed configurations of the aggregation rules; free of torch, so that the command line can read them at no cost."""
+"""Typed configurations of the aggregation rules. This file does not import torch: the command line reads it quickly."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,16 +8,16 @@ from pinet_kedro.configuration import Configuration
 
 
 class DeconfoundedConfig(Configuration):
-    """Dials of deconfounded gradient aggregation; the formula stands in `deconfounded.py`."""
+    """Parameters of deconfounded gradient aggregation; `deconfounded.py` has the formula."""
 
     rule: Literal["deconfounded"] = "deconfounded"
     strength: float = Field(0.1, ge=0, le=1, description="λ: 0 = the confounded prior, 1 = each stratum's user share")
-    decay: float = Field(0.95, ge=0, lt=1, description="β of the moving average whose consensus is measured")
+    decay: float = Field(0.95, ge=0, lt=1, description="β of the moving average that determines the weights")
     temperature: float | None = Field(
         1.0, gt=0, le=1e6, description="τ of the consensus; null = infinite (no consensus)"
     )
-    gate: bool = Field(True, description="drop a stratum that opposes the mean direction")
-    scope: Literal["tensor", "global"] = Field("tensor", description="consensus for each parameter tensor, or once")
+    gate: bool = Field(True, description="drop the strata that oppose the mean direction")
+    scope: Literal["tensor", "global"] = Field("tensor", description="weights per parameter tensor, or one set for all")
     parameters: Literal["all", "body"] = Field("all", description="body: item embeddings get the joint gradient")
 
 
@@ -29,37 +29,37 @@ class BackdoorConfig(Configuration):
 
 
 class BalancedConfig(Configuration):
-    """Every stratum counts alike (`priors.py`)."""
+    """All strata have the same weight (`priors.py`)."""
 
     rule: Literal["balanced"] = "balanced"
 
 
 class EffectiveNumberConfig(Configuration):
-    """Every stratum by the effective number of its events (`priors.py`)."""
+    """Weights from the effective number of a stratum's events (`priors.py`)."""
 
     rule: Literal["effective_number"] = "effective_number"
     overlap: float = Field(0.9999, ge=0, lt=1, description="β: 0 = joint training, towards 1 = balanced")
 
 
 class GroupDROConfig(Configuration):
-    """Strata by their losses, so that the worst one is minimised (`group_dro.py`)."""
+    """Weights from the strata's losses, which minimise the worst loss (`group_dro.py`)."""
 
     rule: Literal["group_dro"] = "group_dro"
-    step_size: float = Field(0.01, gt=0, le=1000, description="η of the weights' exponentiated ascent")
+    step_size: float = Field(0.01, gt=0, le=1000, description="η of the exponentiated gradient ascent on the weights")
 
 
 class _OfRows(Configuration):
-    """What every rule on a matrix of gradients has."""
+    """What all rules on a matrix of gradients share."""
 
     rows: Literal["mean", "share"] = Field(
         "mean",
-        description="a stratum's row: the gradient of its mean loss, as the rules' papers have it, or that times its "
-        "share of the step's interactions, so that strata without conflict add up to joint training",
+        description="a stratum's row: the gradient of its mean loss, as in the rules' papers, or this gradient times "
+        "the stratum's share of the step's interactions, so that strata without conflict add up to joint training",
     )
 
 
 class AgrSumConfig(_OfRows):
-    """Coordinates on which all strata agree in sign (`agreement.py`)."""
+    """Keeps the coordinates on which the signs of all strata agree (`agreement.py`)."""
 
     rule: Literal["agr_sum"] = "agr_sum"
 
@@ -71,11 +71,11 @@ class AgrRandConfig(_OfRows):
 
 
 class ReptileConfig(_OfRows):
-    """Strata visited one after the other, each from where the last one led (`reptile.py`)."""
+    """Visits the strata one after the other; each starts where the last one ended (`reptile.py`)."""
 
     rule: Literal["reptile"] = "reptile"
     inner_rate: float = Field(
-        1.0, gt=0, le=1000, description="α of the steps within a step; towards 0 = the weighted loss"
+        1.0, gt=0, le=1000, description="α of the inner steps; towards 0 = the gradient of the weighted loss"
     )
 
 
@@ -85,12 +85,13 @@ class TorchJDConfig(_OfRows):
     rule: Literal["torchjd"] = "torchjd"
     name: str = Field(description="a class of torchjd.aggregation, such as PCGrad, CAGrad, UPGrad, MGDA or GradVac")
     options: dict[str, Any] = Field(
-        {}, description="arguments of that class, such as {c: 0.5} for CAGrad; a list is a tensor, one number a stratum"
+        {},
+        description="arguments of that class, such as {c: 0.5} for CAGrad; a list becomes a tensor over strata",
     )
 
     @model_validator(mode="after")
     def _buildable(self) -> "TorchJDConfig":
-        # Imported only where it is needed: torch takes seconds.
+        # Imported late: torch takes 1.5 s.
         from pinet_kedro.aggregation.library import build_aggregator
 
         build_aggregator(self.name, self.options, groups=2)
@@ -98,7 +99,7 @@ class TorchJDConfig(_OfRows):
 
 
 def _named(settings: Any) -> Any:
-    """Dials without a rule are those of deconfounded aggregation."""
+    """Adds the rule `deconfounded` where none is named."""
     return {"rule": "deconfounded", **settings} if isinstance(settings, dict) else settings
 
 

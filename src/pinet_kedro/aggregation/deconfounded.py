@@ -1,4 +1,21 @@
-"""Deconfounded gradient aggregation: the backbone's update (arXiv 2208.09130, formulas ours: see below)."""
+"""Deconfounded gradient aggregation: the update of the backbone (arXiv 2208.09130).
+
+The paper's abstract gives no formula. The public code of its first author (github.com/HelloZicky/Persona,
+`module/gradient_aggregation`) computes in every step, per parameter tensor, from the gradients g_a of strata a = 1..G
+
+    K = {a : cos(g_a, mean_b g_b) > 0},    w = softmax_{a ∈ K}( Σ_{b ∈ K} cos(g_a, g_b) ),    g = Σ_{a ∈ K} w_a g_a.
+
+Ours adds a prior p of the strata (backdoor adjustment, `priors.py`), a temperature τ, and moving averages m_a of the
+gradients, because the gradients of a single step are too noisy to agree or to oppose:
+
+    m_a ← β m_a + (1 − β) g_a,    m̄ = Σ_b p_b m_b,    K = {a : m_a · m̄ > 0}  (all strata, if it is empty),
+
+    w_a = p_a · 1[a ∈ K] · exp( (1/τ) Σ_{b ∈ K} cos(m_a, m_b) ) / Σ_c (the same for c),    g = Σ_a w_a g_a.
+
+The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0
+this is the formula of the public code. Without the gate K is all strata; if also τ → ∞, w = p: plain backdoor
+adjustment. A gradient of zero has cosine 0 to all.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,17 +28,10 @@ from pinet_kedro.aggregation.moving_average import MovingAverage
 
 
 class DeconfoundedWeighting(Weighting):
-    """Weights of strata from the Gramian of their (averaged) gradients; a `Weighting` in torchjd's sense.
+    """The weights w from the Gramian of the (averaged) gradients; a `Weighting` in torchjd's sense.
 
-    With cosines c_ab of the gradients m_a and m_b, mean direction m̄ = Σ_b p_b m_b and kept set
-    K = {a : m_a · m̄ > 0} (all strata when the gate is off, or when none is kept):
-
-        w_a = p_a · 1[a ∈ K] · exp( (1/τ) Σ_{b ∈ K} c_ab ) / Σ (the same),    Σ_a w_a = 1, w_a ≥ 0.
-
-    τ = None is τ → ∞: without the gate w = p, plain backdoor adjustment. A zero gradient has cosine 0 to all. Takes
-    one Gramian `[G, G]` or a batch `[..., G, G]`, one for each parameter tensor.
-
-    The prior p (`priors.backdoor`) may be set before every step; None means uniform.
+    Takes one Gramian `[G, G]`, or a batch `[..., G, G]` with one for each parameter tensor. `prior` may be set before
+    every step (None: uniform). A temperature of None means τ → ∞.
     """
 
     def __init__(
@@ -46,21 +56,20 @@ class DeconfoundedWeighting(Weighting):
             scale = norm[..., :, None] * norm[..., None, :]
             cosine = torch.where(scale > 0, gramian / scale, 0.0).clamp(-1, 1)
             consensus = (cosine * kept[..., None, :]).sum(-1) / self.temperature
-            # A dropped stratum may agree with the kept ones more than they do: its maximum would underflow theirs.
+            # Without this, a dropped stratum could have the highest consensus and make the kept weights underflow.
             consensus = consensus.masked_fill(~kept, -torch.inf)
             weights = weights * (consensus - consensus.amax(-1, keepdim=True)).exp()
         return weights / weights.sum(-1, keepdim=True)
 
 
 class Deconfounded(Aggregator, Stateful):
-    """Σ_a w_a g_a of the rows g_a, with `DeconfoundedWeighting` of their moving averages m_a ← β m_a + (1 − β) g_a.
+    """g = Σ_a w_a g_a of the rows g_a, with `DeconfoundedWeighting` of their moving averages m_a.
 
-    The moving average only decides the weights (a step's gradients are too noisy to agree or to oppose); what is
-    applied is the step's own gradients. `sizes` cuts the columns into parameter tensors, each with weights of its own
-    unless the scope is global; None is one tensor. The last weights are kept in `weights` `[T, G]` (`[1, G]`).
+    `sizes` splits the columns into parameter tensors (None: one tensor). Each tensor has its own weights, unless the
+    scope is global. `weights` `[T, G]` (`[1, G]`) are those of the last step.
 
-    The last tensors may be tables, whose rows have the widths `tables`. Where `rows` is set before a step, its matrix
-    has the gradients of these rows of every table alone, and those of the others are 0.
+    The last tensors may be item tables, whose rows have the widths `tables`. If `rows` is set before a step, the matrix
+    has only these rows of every table; the gradients of all other rows are 0.
     """
 
     def __init__(
@@ -80,7 +89,7 @@ class Deconfounded(Aggregator, Stateful):
         self.averages = [MovingAverage(self.config.decay) for _ in self.sizes or [0]]
 
     def mean_weights(self) -> Float[Tensor, " G"]:
-        """The last weights of the strata, averaged over all parameters."""
+        """The last weights of the strata, averaged over all parameters `[G]`."""
         assert self.weights is not None, "no gradient has been aggregated yet"
         if len(self.weights) == 1:
             return self.weights[0]

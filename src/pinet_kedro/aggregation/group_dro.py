@@ -8,9 +8,10 @@ from torchjd.aggregation import Weighting
 
 
 class GroupDROWeighting(Weighting, Stateful):
-    """q_a ← q_a e^{η L_a} / Σ_b q_b e^{η L_b} from the losses L `[G]`, starting uniform: the worst stratum leads.
+    """q_a ← q_a e^{η L_a} / Σ_b q_b e^{η L_b} from the losses L `[G]`; q starts uniform.
 
-    Differs from the algorithm in that every step sees all strata instead of one drawn at random.
+    The stratum with the highest loss gains weight. In the paper a step sees one random stratum; here every step sees
+    all strata.
     """
 
     def __init__(self, step_size: float = 0.01) -> None:

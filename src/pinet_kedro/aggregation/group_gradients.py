@@ -1,10 +1,10 @@
-"""Gradients of the strata's losses, one forward and backward pass on each stratum's own sub-batch.
+"""Gradients of the strata's losses, by one forward and backward pass on each stratum's own sub-batch.
 
-Strata of activeness are length buckets, so separate sub-batches save the padding that they cost. Median CPU time of
-a step of deconfounded aggregation against a joint step of as many users, on one core (MovieLens-100k / Amazon Beauty):
-SASRec 1.20 x / 0.44 x of one padded batch, 1.24 x / 1.18 x of the joint step that training takes, which is cut by
-length itself; GRU4Rec 1.20 x / 1.37 x; DIN 1.07 x / 1.04 x. K backward passes through one graph cost 2.1–2.4 x and
-`vmap(grad)` 2.3–10 x of one padded batch.
+Users of one activeness stratum have histories of similar length, so separate sub-batches need less padding. Median CPU
+time of a step of deconfounded aggregation, relative to a joint step with the same number of users, on one core
+(MovieLens-100k / Amazon Beauty): SASRec 1.20 / 0.44 of one padded batch, and 1.24 / 1.18 of the joint step in training,
+whose batches also have similar lengths; GRU4Rec 1.20 / 1.37; DIN 1.07 / 1.04. G backward passes through one graph cost
+2.1 to 2.4 times, and `vmap(grad)` 2.3 to 10 times, one padded batch.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,15 +22,17 @@ class GroupGradients:
     def __init__(
         self, parameters: Iterable[nn.Parameter], groups: int, memory: Float[Tensor, " M"] | None = None
     ) -> None:
-        """`memory` holds the matrix from its beginning, where it is given."""
+        """`memory`, where it is given, holds the matrix in its first entries."""
         self.parameters = [p for p in parameters if p.requires_grad]
         self.sizes = [p.numel() for p in self.parameters]
         self.groups = groups
         self._memory = memory
 
     def compute(self, losses: Losses) -> tuple[Float[Tensor, "G P"], list[float]]:
-        """The matrix `[G, P]` of gradients, which the next call overwrites, and the losses' values; each loss is built,
-        differentiated and freed. A device is waited for once, not in every group."""
+        """The matrix `[G, P]` of gradients, which the next call overwrites, and the values of the losses.
+
+        Each loss is built, differentiated and freed before the next. The device is synchronised once, not per group.
+        """
         columns = sum(self.sizes)
         if self._memory is None:
             self._memory = self.parameters[0].new_empty(self.groups * columns, requires_grad=False)
@@ -45,7 +47,7 @@ class GroupGradients:
         return matrix, torch.stack(values).tolist()
 
     def accumulate(self, losses: Losses, weights: list[float]) -> list[float]:
-        """The losses' values; Σ_a w_a g_a of their gradients is handed to the optimiser without a matrix in between."""
+        """The values of the losses; sets `p.grad` to the weighted sum Σ_a w_a g_a without building the matrix."""
         values = []
         for p in self.parameters:
             p.grad = None
@@ -56,6 +58,6 @@ class GroupGradients:
         return torch.stack(values).tolist()
 
     def assign(self, gradient: Float[Tensor, " P"]) -> None:
-        """Hands an aggregated gradient to the optimiser: `p.grad` of every parameter."""
+        """Sets `p.grad` of every parameter from an aggregated gradient."""
         for p, part in zip(self.parameters, gradient.split(self.sizes), strict=True):
             p.grad = part.view_as(p)

@@ -11,16 +11,16 @@ from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedA
 
 
 def aggregator_names() -> list[str]:
-    """The classes of torchjd.aggregation that aggregate a matrix by themselves."""
-    frames = (Aggregator, WeightedAggregator, GramianWeightedAggregator)
+    """The classes of torchjd.aggregation that aggregate a matrix, without their abstract bases."""
+    bases = (Aggregator, WeightedAggregator, GramianWeightedAggregator)
     found = [getattr(torchjd.aggregation, name) for name in torchjd.aggregation.__all__]
-    return [c.__name__ for c in found if issubclass(c, Aggregator) and c not in frames]
+    return [c.__name__ for c in found if issubclass(c, Aggregator) and c not in bases]
 
 
 def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggregator:
-    """The aggregator of this name for so many strata; a list among its options becomes a tensor.
+    """The aggregator of this name for `groups` strata; a list among its options becomes a tensor.
 
-    Raises `ValueError` for a name, an option or a value that torchjd does not know, and where an extra is missing.
+    Raises `ValueError` for a name, an option or a value that torchjd does not know, or if an extra is not installed.
     """
     if name not in aggregator_names():
         raise ValueError(f"torchjd has no aggregator '{name}'; there are {', '.join(aggregator_names())}")
@@ -33,22 +33,17 @@ def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggrega
     if missing:
         raise ValueError(f"{name} of torchjd needs the option '{missing[0]}': aggregation.options: {{{missing[0]}: …}}")
     try:
-        taken = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in given.items()}
-        return getattr(torchjd.aggregation, name)(**taken)
+        arguments = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in given.items()}
+        return getattr(torchjd.aggregation, name)(**arguments)
     except ImportError as error:
         raise ValueError(f"{error}, or all of them with: pip install 'pinet-kedro[rules]'") from error
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        IndexError,
-    ) as error:  # what its checks happen to raise
+    # The errors that torchjd's checks raise.
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise ValueError(f"{name} of torchjd does not take the options {options}: {error}") from error
 
 
 class WeightRecorder:
-    """The weights that an aggregator last gave to the rows; `last` stays None where it has no weights."""
+    """Keeps the weights that an aggregator last gave to the rows in `last`; None if it has no weights."""
 
     def __init__(self, aggregator: Aggregator) -> None:
         self.last: Float[Tensor, " G"] | None = None

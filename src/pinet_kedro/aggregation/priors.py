@@ -1,8 +1,7 @@
-"""Weights of strata that are known before any gradient is: rules that need one backward pass and no matrix.
+"""Weights of strata that do not depend on gradients: these rules need one backward pass and no matrix.
 
-The user-balanced loss (every user counts alike) is `backdoor` with strength 1, to the resolution of the strata: exact
-where the users of a stratum have equally long histories, nearer with more strata. The group-balanced loss is
-`balanced`. Both thus need no weights of positions.
+`backdoor` with strength 1 is the user-balanced loss, in which all users have the same weight. It is exact if the users
+of a stratum have histories of equal length, and closer with more strata. `balanced` is the group-balanced loss.
 """
 
 import math
@@ -17,7 +16,7 @@ def backdoor(
 ) -> Float[Tensor, " G"]:
     """p_a ∝ s_a^(1−λ) · u_a^λ: from the confounded prior of joint training (λ = 0) to the intervened P(A) (λ = 1).
 
-    Backdoor adjustment replaces P(A | X), by which active users write most of the data, by P(A):
+    Active users write most of the data X. Backdoor adjustment replaces P(A | X) by P(A):
     P(G | do(X)) = Σ_a P(G | X, A = a) P(A = a).
     """
     weights = interaction_share ** (1 - strength) * user_share**strength
@@ -34,9 +33,9 @@ def effective_number(
 ) -> Float[Tensor, " G"]:
     """p_a ∝ s_a / E_a with E_a = (1 − β^{n_a}) / (1 − β), the effective number of the stratum's n_a training targets.
 
-    Class-balanced loss (Cui et al., CVPR 2019, arXiv 1901.05555, equation 2) with strata for classes: every target
-    of stratum a counts 1/E_a. β = 0 is joint training, β → 1 the group-balanced loss.
+    This is the class-balanced loss (Cui et al., CVPR 2019, arXiv 1901.05555, equation 2) with strata as classes: every
+    target of stratum a has weight 1/E_a. β = 0 is joint training, β → 1 the group-balanced loss.
     """
-    # By expm1, for β^n is 1 to rounding where β is very near 1; the factor 1 − β is common to all.
+    # expm1, because β^n rounds to 1 if β is close to 1; the factor 1 − β is common to all strata.
     weights = interaction_share / -torch.expm1(interactions * math.log(max(overlap, 1e-300)))
     return weights / weights.sum()

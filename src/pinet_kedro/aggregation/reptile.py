@@ -1,4 +1,4 @@
-"""Reptile over strata: inner steps that visit one stratum after the other (Nichol et al., arXiv 1803.02999)."""
+"""Reptile over strata: inner steps visit one stratum after the other (Nichol et al., arXiv 1803.02999)."""
 
 import torch
 
@@ -12,19 +12,19 @@ def visit_strata(
     inner_rate: float,
     rng: torch.Generator | None = None,
 ) -> list[float]:
-    """The losses' values, each where its stratum was visited; (θ − θ_G)/α is handed to the optimiser as gradient.
+    """The values of the losses, each at its own visit; sets `p.grad` to (θ − θ_G)/α.
 
-    From θ_0 = θ the G strata are visited in an order π that `rng` (of the CPU; None: torch's own generator) draws, with
-    the inner rate α and the strata's weights p:
+    From θ_0 = θ the G strata are visited in a random order π (from `rng`, on the CPU; None: torch's own), with the
+    inner rate α and the strata's weights p:
 
         θ_k = θ_{k−1} − α p_π(k) ∇L_π(k)(θ_{k−1}),    (θ − θ_G)/α = Σ_k p_π(k) ∇L_π(k)(θ_{k−1}).
 
-    α → 0 is the gradient of the prior-weighted loss. At first order in α the mean over orders adds
-    −(α/2) Σ_{a<b} ∇(p_a ∇L_a · p_b ∇L_b): weights at which the strata's gradients agree are sought.
+    α → 0 gives the gradient of the prior-weighted loss. To first order in α, the mean over all orders adds
+    −(α/2) Σ_{a<b} ∇(p_a ∇L_a · p_b ∇L_b), which favours parameters at which the strata's gradients agree.
 
     Yin et al. (Learning Transferrable Parameters for Long-tailed Sequential User Behavior Modeling, KDD 2020) align
-    the gradients of users so. Here the tasks are strata, the outer step is the optimiser's, and their adversarial
-    discriminator is left out.
+    the gradients of users in this way. Here the tasks are strata, the outer step is the optimiser's, and there is no
+    adversarial discriminator.
     """
     parameters, visits = gradients.parameters, list(zip(losses, weights, strict=True))
     moved = [p.detach() for p in parameters]
@@ -36,7 +36,7 @@ def visit_strata(
         value = loss()
         values[a] = value.item()
         step = torch.autograd.grad(value * weight, parameters)
-        # Summed up rather than read off θ − θ_G, which is all rounding where α is small.
+        # Summed instead of computed as θ − θ_G, which is mostly rounding error if α is small.
         torch._foreach_add_(total, list(step))
         torch._foreach_add_(moved, list(step), alpha=-inner_rate)
     torch._foreach_copy_(moved, start)

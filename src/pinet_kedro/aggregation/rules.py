@@ -1,4 +1,4 @@
-"""What training needs of any aggregation rule, and the one place that knows their names."""
+"""The interface of all aggregation rules, and `build_rule`, which chooses one by its configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ from pinet_kedro.randomness import DrawsFrom, Generators
 
 @dataclass(frozen=True)
 class Step:
-    """What a step knows of its G strata: gradients, losses, shares of the step's interactions, and the rule's prior.
+    """The G strata of a step: gradients, losses, shares of the step's interactions, and the rule's prior.
 
-    With `rows` the gradients of the item tables are those of these rows alone; those of the others are 0.
+    With `rows`, `matrix` has only these rows of the item tables; the gradients of all other rows are 0.
     """
 
     matrix: Float[Tensor, "G P"]
@@ -46,10 +46,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Rule:
-    """Weights of the strata from their shares of the step's interactions, and how the gradients make one of them.
+    """How the gradients of the strata become one gradient.
 
-    `aggregate` gives the gradient, and the strata's weights in it where the rule has any. None is a sum weighted by
-    the prior, which needs no matrix of gradients: `accumulate` takes the losses as they come.
+    `prior` gives the weights of the strata from their shares of the step's interactions. `aggregate` gives the
+    gradient, and the weights of the strata in it if the rule has any. If it is None, the rule is a sum weighted by the
+    prior and needs no matrix of gradients: `accumulate` takes the losses one by one.
     """
 
     prior: Callable[[Float[Tensor, " G"]], Float[Tensor, " G"]]
@@ -58,10 +59,10 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Grounds:
-    """What a rule may build on: users and training targets of every stratum, and the sizes of the parameter tensors.
+class RuleInputs:
+    """What a rule may depend on: users and training targets of every stratum, and the sizes of the parameter tensors.
 
-    The last `embeddings` tensors are tables of items with `rows` rows each; the others are the body.
+    The last `embeddings` tensors are item tables with `rows` rows each; all others are the body.
     """
 
     users: Float[Tensor, " G"]
@@ -71,21 +72,21 @@ class Grounds:
     rows: int = 1
 
 
-def build_rule(config: AggregationConfig | None, grounds: Grounds, rng: Generators) -> Rule:
-    """The rule of a configuration; None is joint training, by the shares of interactions alone.
+def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Generators) -> Rule:
+    """The rule of a configuration; None is joint training, with the shares of interactions as weights.
 
-    Rules that draw random numbers take them from `rng`.
+    Rules that need random numbers draw them from `rng`.
     """
     if config is None:
         return Rule(lambda share: share)
     if isinstance(config, BackdoorConfig | DeconfoundedConfig):
-        user_share = grounds.users / grounds.users.sum()
+        user_share = inputs.users / inputs.users.sum()
         adjusted = partial(priors.backdoor, user_share=user_share, strength=config.strength)
-        return Rule(adjusted, _deconfounded(config, grounds) if isinstance(config, DeconfoundedConfig) else None)
+        return Rule(adjusted, _deconfounded(config, inputs) if isinstance(config, DeconfoundedConfig) else None)
     if isinstance(config, BalancedConfig):
         return Rule(priors.balanced)
     if isinstance(config, EffectiveNumberConfig):
-        interactions, overlap = grounds.interactions, config.overlap
+        interactions, overlap = inputs.interactions, config.overlap
         return Rule(partial(priors.effective_number, interactions=interactions, overlap=overlap))
     if isinstance(config, GroupDROConfig):
         return Rule(priors.balanced, partial(_group_dro, GroupDROWeighting(config.step_size)))
@@ -98,7 +99,7 @@ def build_rule(config: AggregationConfig | None, grounds: Grounds, rng: Generato
     elif isinstance(config, AgrRandConfig):
         aggregator = AgrRand(rng.of_device)
     else:
-        aggregator = build_aggregator(config.name, config.options, len(grounds.users))
+        aggregator = build_aggregator(config.name, config.options, len(inputs.users))
     recorder = WeightRecorder(aggregator)
     return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder, rng))
 
@@ -107,14 +108,14 @@ def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
     return priors.balanced if rows == "mean" else lambda share: share
 
 
-def _deconfounded(config: DeconfoundedConfig, grounds: Grounds) -> Callable[[Step], tuple[Tensor, Tensor]]:
-    """`Deconfounded` on all parameters, or on the body with the joint gradient for the item embeddings."""
-    body = grounds.sizes[: len(grounds.sizes) - grounds.embeddings]
+def _deconfounded(config: DeconfoundedConfig, inputs: RuleInputs) -> Callable[[Step], tuple[Tensor, Tensor]]:
+    """`Deconfounded` on all parameters, or on the body alone; item embeddings then get the joint gradient."""
+    body = inputs.sizes[: len(inputs.sizes) - inputs.embeddings]
     if config.parameters == "body":
         aggregator, columns = Deconfounded(config, body), sum(body)
     else:
-        tables = [size // grounds.rows for size in grounds.sizes[len(body) :]]
-        aggregator, columns = Deconfounded(config, grounds.sizes, tables), None
+        tables = [size // inputs.rows for size in inputs.sizes[len(body) :]]
+        aggregator, columns = Deconfounded(config, inputs.sizes, tables), None
 
     def aggregate(step: Step) -> tuple[Tensor, Tensor]:
         aggregator.weighting.prior, aggregator.rows = step.prior, step.rows
@@ -134,7 +135,7 @@ def _group_dro(weighting: GroupDROWeighting, step: Step) -> tuple[Tensor, Tensor
 def _of_rows(
     aggregator: Aggregator, recorder: WeightRecorder, rng: Generators, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """The aggregation of the rows G·p_a·g_a, and its weights of the g_a as shares of their absolute sum."""
+    """The aggregate of the rows G·p_a·g_a, and the weights of the g_a in it, divided by their absolute sum."""
     scale = len(step.prior) * step.prior
     with DrawsFrom(rng):
         gradient = aggregator(step.matrix * scale[:, None])

@@ -1,1 +1,1 @@
-"""Sequence encoders, one file each; what they share is the protocol in `backbone`."""
+"""Sequence encoders, one per file; `backbone` has the interface that they share."""

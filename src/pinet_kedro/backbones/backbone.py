@@ -1,4 +1,4 @@
-"""What all backbones share, and the one place that knows their names."""
+"""The interface of all backbones, and `build_backbone`, which chooses one by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from pinet_kedro.randomness import DrawsFrom, Generators
 
 
 class Backbone(nn.Module, ABC):
-    """A scorer of items 1..`n_items` after a history: what training, plugins and evaluation need of it.
+    """Scores items 1..`n_items` after a history; this is all that training, plugins and evaluation use.
 
-    A backbone whose logit of item j after a state h is h · vectors[j - 1] writes `states` and `item_vectors` and is
-    done. One whose logit is more than that (`din.DIN`) writes `loss` and `read` as well.
+    If the logit of item j after a state h is h · vectors[j - 1], a backbone implements only `states` and
+    `item_vectors`. Otherwise (`din.DIN`) it implements `loss` and `read` too.
 
-    Dropout in training mode draws from the `rng` that it is given; None is torch's own, which all threads share.
+    In training mode, dropout draws from `rng`; None is torch's own generator, which all threads share.
     """
 
     config: BackboneConfig
     n_items: int
-    item_tables: tuple[str, ...] = ("items",)  # embeddings with a row for every item, after one for padding
-    pads = True  # whether padding costs time: users of like length are then better computed together
+    item_tables: tuple[str, ...] = ("items",)  # embeddings with one row per item, after a row for padding
+    pads = True  # whether padding costs time; if so, training batches users with histories of similar length
 
     @abstractmethod
     def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
-        """State after every position of left-padded histories; what it says at padding is meaningless."""
+        """State after every position of left-padded histories; undefined at padding."""
 
     @abstractmethod
     def item_vectors(self) -> Float[Tensor, "I D"]:
-        """Output vectors of items 1..I: moving a state by δ moves the logit of item j by δ · vectors[j - 1]."""
+        """Output vectors of items 1..I: a change δ of the state changes the logit of item j by δ · vectors[j - 1]."""
 
     def loss(
         self,
@@ -64,8 +64,10 @@ class Backbone(nn.Module, ABC):
 
     @contextmanager
     def narrowed(self, rows: Int[Tensor, " R"]) -> Iterator[list[nn.Parameter]]:
-        """Inside the block the item tables have these rows alone, the first being the padding's, and items are numbered
-        by them; yields these tables, which are copies: their gradients are what the block is for."""
+        """Yields the item tables reduced to these rows (the first is padding), for computing gradients.
+
+        Inside the block the model uses these copies, and items are numbered by their place in `rows`.
+        """
         modules = [getattr(self, name) for name in self.item_tables]
         whole = [module.weight for module in modules]
         for module in modules:
@@ -78,7 +80,7 @@ class Backbone(nn.Module, ABC):
 
 
 def build_backbone(config: BackboneConfig, n_items: int, rng: Generators | None = None) -> Backbone:
-    """A freshly initialised backbone on the CPU; weights are drawn from `rng` (None: torch's own generator)."""
+    """A new backbone on the CPU, with weights drawn from `rng` (None: torch's own generator)."""
     from pinet_kedro.backbones.din import DIN
     from pinet_kedro.backbones.gru4rec import GRU4Rec
     from pinet_kedro.backbones.sasrec import SASRec

@@ -1,4 +1,4 @@
-"""Typed configurations of the backbones; free of torch, so that the command line can read them at no cost."""
+"""Typed configurations of the backbones. This file does not import torch, so the command line reads them quickly."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,18 +8,18 @@ from pinet_kedro.configuration import LARGEST, Configuration
 
 
 class _Shared(Configuration):
-    """What every backbone has, so that a dataset's environment may set it whatever the backbone."""
+    """Fields that all backbones have, so that the environment of a data set can set them for any backbone."""
 
     width: int = Field(64, ge=2, le=LARGEST, description="of item vectors and states")
-    max_length: int = Field(50, ge=2, le=LARGEST, description="newest events of a history that are read")
+    max_length: int = Field(50, ge=2, le=LARGEST, description="number of newest events of a history that are read")
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
 class _Headed(_Shared):
-    """A backbone whose attention is cut into heads."""
+    """A backbone with multi-head attention."""
 
     heads: int = Field(
-        2, ge=1, le=LARGEST, description="attentions side by side, each on width / heads; DIN's time grows"
+        2, ge=1, le=LARGEST, description="attention heads, each of width / heads; with DIN, time grows with them"
     )
 
     @model_validator(mode="after")
@@ -34,12 +34,12 @@ class SASRecConfig(_Headed):
 
     name: Literal["sasrec"] = "sasrec"
     blocks: int = Field(2, ge=1, le=1000)
-    # Not told where it is absolute: trained models and studies from before it keep their names.
+    # Omitted when 'absolute', so that hashes computed before this field existed stay valid.
     positions: Literal["absolute", "relative"] = Field(
         "absolute",
         exclude_if=lambda value: value == "absolute",
-        description="absolute = a vector for the place before the newest event, as in the paper; relative = a bias of "
-        "attention for the distance between two events",
+        description="absolute = a vector per position, counted from the newest event; relative = an attention "
+        "bias per distance between two events",
     )
 
 

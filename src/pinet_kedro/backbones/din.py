@@ -1,4 +1,4 @@
-"""DIN: every candidate attends to the history for itself (Zhou et al., KDD 2018, arXiv 1706.06978)."""
+"""DIN: every candidate item has its own attention to the history (Zhou et al., KDD 2018, arXiv 1706.06978)."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,10 +13,10 @@ from pinet_kedro.losses.binary import BinaryCrossEntropy, Negatives
 from pinet_kedro.losses.loss import Loss
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax, summed_loss
 
-# Attention weights (heads x users x length x candidates), or candidates' vectors, in memory at a time.
+# Numbers per block of users: attention weights (heads x users x length x candidates), or candidates' vectors.
 _BLOCK_WEIGHTS = 2**18
-# Exponents this far below a candidate's highest one in the window stop here: no sum of weights is ever 0. Below that
-# an early position would depend on the window's later events.
+# Lower bound of an exponent relative to the candidate's highest in the window, so that no sum of weights is 0. Where
+# an exponent reaches it, the weights of an early position depend on later events of the window.
 _LOWEST = -50.0
 
 
@@ -26,11 +26,11 @@ class DIN(Backbone):
         s_tj = b_j + Σ_h u_tjh · e_jh,   u_tjh = Σ_{l ≤ t} a_tjhl v_lh,   a_tjh = softmax_l(q_jh · k_lh / √d + r_h,t−l),
         q_j = W_q LN(e_j),   k_l = W_k LN(e_l),   v_l = W_v LN(e_l),
 
-    e the item vectors (tied between history and candidate) and r what an event's age counts.
+    with the item vectors e (the same for history and candidate) and a bias r for the age of an event.
 
-    Differs from the paper: scaled dot-product attention in place of its activation unit (as in the method's own line of
-    work), a dot product u · e in place of the classifier on top, and r, since our histories are ordered. For then the
-    whole catalogue is a few matrix products a user, and so are all positions of a window at once: with
+    Differs from the paper: scaled dot-product attention instead of its activation unit (as in the code of the
+    deconfounding paper's first author), a dot product u · e instead of the classifier, and r, since our histories are
+    ordered. Scoring the whole catalogue, at all positions of a window, then takes a few matrix products per user: with
     w_jl = exp(q_j · k_l / √d) and R_tl = exp(r_{t−l}) · 1[l ≤ t],
 
         u_tj · e_j = (R (w ∘ VEᵀ))_tj / (R w)_tj.
@@ -51,7 +51,7 @@ class DIN(Backbone):
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, config.width, bias=False)
         self.value = nn.Linear(config.width, config.width)
-        # The first head starts by looking at all events alike, the others at new ones more and more.
+        # At the start the first head weights all events equally; each further head prefers new events more.
         age = torch.arange(config.max_length) + 1.0
         self.recency = nn.Parameter(-torch.arange(config.heads)[:, None] * age.log())
         self.dropout = Dropout(config.dropout)
@@ -64,7 +64,7 @@ class DIN(Backbone):
         return self.items.weight[1:]
 
     def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
-        """What a candidate of no preference (q = 0) sees: Σ_l softmax_l(r_{t−l}) v_l, the heads side by side."""
+        """u of a candidate with q = 0: Σ_l softmax_l(r_{t−l}) v_l, the heads concatenated."""
         _, values = self._history(items, rng)
         weights = self._recency(items.shape[1])[:, None] * (items != 0)[:, None]
         return ((weights @ values) / _positive(weights.sum(-1, keepdim=True))).permute(1, 2, 0, 3).flatten(2)
@@ -77,7 +77,7 @@ class DIN(Backbone):
         drawn: Candidates | Negatives,
         rng: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
-        """As `Backbone.loss`: a softmax scores its candidates for all positions, a binary loss each position's own."""
+        """As `Backbone.loss`. A softmax scores all candidates at all positions, a binary loss each position's own."""
         if isinstance(drawn, Negatives):
             assert isinstance(loss, BinaryCrossEntropy)
             picked = torch.cat([targets[:, None], drawn.items.to(targets.device)], 1)
@@ -109,14 +109,14 @@ class DIN(Backbone):
         loss: BinaryCrossEntropy,
         rng: torch.Generator | None,
     ) -> Float[Tensor, ""]:
-        """Mean loss of every position's target (column 0) and negatives."""
+        """Mean loss of the target (column 0) and the negatives of every position."""
         real, scores = inputs != 0, picked.shape[1]
         items, picked = picked.unique(return_inverse=True)
         columns = picked.new_zeros(*inputs.shape, scores)
         columns[real] = picked
 
         def apart(longest: int) -> bool:
-            """Whether a history needs fewer scores than all positions share items; otherwise all are scored for all."""
+            """Whether to score only each position's own items: they are fewer than all distinct items of the step."""
             return longest * scores < len(items)
 
         def block_loss(users: Tensor, newest: slice, keys: Tensor, values: Tensor, *shared: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _own_logits(
     outputs: Float[Tensor, "H b L m d"],
     recency: Float[Tensor, "H L L"],
 ) -> Float[Tensor, "b L m"]:
-    """As `_Attention`, with candidates of its own at every position."""
+    """As `_Attention`, with separate candidates for every position."""
     affinity, appeal = (
         (t @ own.flatten(2, 3).mT).unflatten(3, own.shape[2:4]) for t, own in ((keys, queries), (values, outputs))
     )
@@ -197,14 +197,15 @@ def _own_logits(
 
 
 def _positive(total: Tensor) -> Tensor:
-    """0 only before the first event of a history, where nothing but a finite number is wanted."""
+    """The total, kept above 0. It is 0 only before the first event of a history, where any finite result will do."""
     return total.clamp(min=1e-30)
 
 
 def _blocks(real: Bool[Tensor, "B L"], numbers: Callable[[int], int]) -> Iterator[tuple[Int[Tensor, " b"], slice]]:
-    """Users in blocks, and the newest positions that hold the longest history of a block; `numbers` = a history's.
+    """Users in blocks, and the newest positions that the longest history of a block needs.
 
-    Users of like length go together, so that the cost does not depend on who is padded with whom.
+    `numbers` gives the size of one history of a length, in numbers. Users with histories of similar length share a
+    block, which limits padding.
     """
     lengths, order = real.sum(1).clamp(min=1).sort(descending=True)
     start = 0
@@ -216,11 +217,11 @@ def _blocks(real: Bool[Tensor, "B L"], numbers: Callable[[int], int]) -> Iterato
 
 
 class _Attention(torch.autograd.Function):
-    """Σ_h u_tjh · e_jh = Σ_h (R (w ∘ a))_tj / (R w)_tj with w = exp(K Qᵀ) and a = V Eᵀ, of all positions and candidates
-    at once; 0 where nothing has been read.
+    """Σ_h u_tjh · e_jh = Σ_h (R (w ∘ a))_tj / (R w)_tj with w = exp(K Qᵀ) and a = V Eᵀ, for all positions
+    and candidates at once; 0 before the first event.
 
-    Its gradients are written out, for most of the time goes into passes over [H, b, L, C] numbers: autograd takes more
-    than twice as many. With g what reaches s_tj, and s the share of a head,
+    The gradients are explicit because most of the time goes into passes over [H, b, L, C] numbers, and autograd needs
+    more than twice as many. With the upstream gradient g of s_tj, and s the part of one head,
 
         σ = g / (R w),   ∂a = w ∘ (Rᵀ σ),   ∂(K Qᵀ) = w ∘ (a ∘ (Rᵀ σ) − Rᵀ(σ ∘ s)),   ∂R = σ (w ∘ a)ᵀ − (σ ∘ s) wᵀ.
     """
@@ -266,9 +267,9 @@ class _Attention(torch.autograd.Function):
 
 
 class _SumOverBlocks(torch.autograd.Function):
-    """Σ of `block_loss` over blocks of users, with its gradients formed in the forward pass.
+    """Σ of `block_loss` over blocks of users; computes its gradients in the forward pass.
 
-    Autograd would keep every block's attention weights until backward; here those of one block exist at a time.
+    Autograd would keep the attention weights of all blocks until the backward pass; this keeps one block at a time.
     """
 
     @staticmethod

@@ -11,10 +11,10 @@ from pinet_kedro.backbones.packed_gru import pack, packed_gru
 
 
 class GRU4Rec(Backbone):
-    """States h_t = W·GRU(e_1, …, e_t) + c, with items tied between input and output.
+    """States h_t = W·GRU(e_1, …, e_t) + c, with the same item vectors for input and output.
 
-    Differs from the paper where later practice is better: an item vector in place of the one-hot input, output vectors
-    tied to it, no activation on the scores, and every position of a user's window is one training example.
+    Differs from the paper where later practice is better: item vectors instead of one-hot input, tied output vectors,
+    no activation on the scores, and every position of a user's window is a training example.
     """
 
     pads = False
@@ -25,7 +25,7 @@ class GRU4Rec(Backbone):
         self.n_items = n_items
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)
         self.dropout = Dropout(config.dropout)
-        between = config.dropout if config.layers > 1 else 0.0  # torch warns of a dropout between one layer
+        between = config.dropout if config.layers > 1 else 0.0  # torch warns about dropout with a single layer
         self.gru = nn.GRU(config.width, config.hidden, config.layers, dropout=between)
         self.head = nn.Linear(config.hidden, config.width)
         nn.init.normal_(self.items.weight, std=config.width**-0.5)

@@ -1,4 +1,4 @@
-"""torch's GRU over histories of many lengths on a CPU: no step of padding, and little work in the loop over time."""
+"""torch's GRU on a CPU for histories of different lengths: no padding, and little work in the loop over time."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 def pack(real: Bool[Tensor, "B L"]) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], list[int]]:
-    """Rows and columns of the real entries of left-padded histories in packed order, and how many every step has.
+    """Rows and columns of the real entries of left-padded histories in packed order, and the number in each step.
 
-    Step t holds the t-th event of every history that has one, the longest histories first, so that the histories of a
-    step are the first ones of the step before:
+    Step t has the t-th event of every history that is long enough. The longest histories come first, so the histories
+    of a step are the first ones of the step before it:
 
         0 a b         c a f    (step 1)
         c d e    ->   d b      (step 2)     steps = [3, 2, 1]
@@ -25,13 +25,13 @@ def pack(real: Bool[Tensor, "B L"]) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"
 def packed_gru(
     gru: nn.GRU, x: Float[Tensor, "N D"], steps: list[int], rng: torch.Generator | None = None
 ) -> Float[Tensor, "N H"]:
-    """States of the last layer of a GRU that starts at 0, at every packed position; dropout draws from `rng`."""
+    """States of the last layer at every packed position, starting from 0; dropout draws from `rng`."""
     dropped = gru.dropout if gru.training else 0.0
-    # cuDNN has no loop in Python; but its dropout between layers takes no generator.
+    # cuDNN needs no loop in Python, but its dropout between layers takes no generator.
     if x.is_cuda and len(x) and (gru.num_layers == 1 or dropped == 0):
         return gru(PackedSequence(x, torch.tensor(steps)))[0].data
     for layer in range(gru.num_layers):
-        if layer and dropped:  # as F.dropout, number by number
+        if layer and dropped:  # the same numbers as F.dropout
             x = x * torch.empty_like(x).bernoulli_(1 - dropped, generator=rng).div_(1 - dropped)
         names = (f"{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         x = _Recursion.apply(x, *(getattr(gru, name) for name in names), steps)
@@ -44,8 +44,8 @@ class _Recursion(torch.autograd.Function):
         r_t = σ(W_r x_t + b_r + U_r h_{t−1} + c_r),   z_t = σ(W_z x_t + b_z + U_z h_{t−1} + c_z),
         n_t = tanh(W_n x_t + b_n + r_t ∘ m_t),        m_t = U_n h_{t−1} + c_n.
 
-    Only what needs the step before is in a loop over steps. The products with x and the gradients of the weights are
-    one matrix product each over all positions, where autograd would add up one of every step.
+    The loop over steps contains only what depends on the previous step. The products with x and the gradients of the
+    weights are one matrix product each over all positions; autograd would add up one per step.
     """
 
     @staticmethod
@@ -83,7 +83,7 @@ class _Recursion(torch.autograd.Function):
         r, z, n = gates.split(width, 1)
         later = zip(hidden.split(steps), steps[1:], strict=False)
         before = torch.cat([hidden[:0], *(step[:count] for step, count in later)])
-        # What a unit of dh adds to the arguments of r, of z, and to m.
+        # Derivatives of h with respect to the arguments of r and z, and to m.
         to_n = (1 - z) * (1 - n.square())
         slopes = gates.new_empty(len(x), 3, width)
         torch.mul(to_n, r, out=slopes[:, 2])
@@ -100,5 +100,6 @@ class _Recursion(torch.autograd.Function):
                 parts[0][t - 1][: steps[t]].addmm_(arguments_t.flatten(1), u).addcmul_(total_t, z_t)
         flat = arguments.flatten(1)
         of_u, of_c = flat[first:].T @ before, flat.sum(0)
-        torch.mul(total, to_n, out=arguments[:, 2])  # n's argument takes W x whole, and m times r
+        # The argument of n contains W x without the factor r, and m with it.
+        torch.mul(total, to_n, out=arguments[:, 2])
         return flat @ w, flat.T @ x, of_u, flat.sum(0), of_c, None

@@ -9,20 +9,20 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.backbones.dropout import Dropout
 
-# Users read at a time: what is between their layers stays in cache, and they are padded to the longest of themselves.
+# Users per block when reading: activations stay in the cache, and a block is padded only to its longest history.
 _USERS_READ = 64
-_UNSEEN = -1e9  # a logit whose weight is 0 beside any real one
+_UNSEEN = -1e9  # a logit whose softmax weight is 0 next to any real one
 
 
 class SASRec(Backbone):
-    """States h = LN(Block_n(… Block_1(√D·e_item + e_position))), with items tied between input and output.
+    """States h = LN(Block_n(… Block_1(√D·e_item + e_position))), with the same item vectors for input and output.
 
-    Differs from the paper where later practice is better: layer norm before each sub-layer, GELU, a feed-forward of
-    width 2D, and positions counted from the newest event, so that a history's length does not shift them.
+    Differs from the paper where later practice is better: layer norm before each sub-layer, GELU, a feed-forward layer
+    of width 2D, and positions counted from the newest event, so that they do not depend on the history's length.
 
-    With `positions: relative` there is no e_position. Head k of every block adds b_k(i − j) to its logit of event j at
-    event i (Raffel et al., JMLR 2020, arXiv 1910.10683; here a bias for every distance), so that an event in the middle
-    of a training window is read as the newest one is when recommending.
+    With `positions: relative` there is no e_position. Instead head k of every block adds b_k(i − j) to its logit of
+    event j at event i (Raffel et al., JMLR 2020, arXiv 1910.10683; here one bias per distance). An event in the middle
+    of a training window then has the same state as when it is the newest event.
     """
 
     config: SASRecConfig
@@ -54,17 +54,17 @@ class SASRec(Backbone):
 
     def newest_states(self, histories: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         parts = histories.split(_USERS_READ)
-        padding = (int((part != 0).any(0).int().argmax()) for part in parts)  # of the longest
+        padding = (int((part != 0).any(0).int().argmax()) for part in parts)  # of the longest history
         return torch.cat([self._states(part[:, n:], newest=1)[:, 0] for part, n in zip(parts, padding, strict=True)])
 
     def _states(
         self, items: Int[Tensor, "B L"], newest: int | None = None, rng: torch.Generator | None = None
     ) -> Float[Tensor, "B n D"]:
-        """States after the newest n positions alone, or after all: the last block has no need of the others'."""
+        """States after the newest n positions, or after all; the last block then computes only those n."""
         length = items.shape[1]
         x = self.items(items) * self.config.width**0.5
         causal = x.new_full((length, length), -torch.inf).triu(1)
-        # Finite: all that a padding query could see is padding, and a row without any key is NaN in softmax.
+        # Finite: a padding query sees nothing but padding, and softmax of a row of −∞ would be NaN.
         padding = x.new_zeros(items.shape).masked_fill_(items == 0, _UNSEEN)
         bias = (causal + padding[:, None])[:, None]
         if self.config.positions == "relative":
@@ -102,7 +102,7 @@ class _Block(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         if newest is not None:
             x, query, bias = x[:, -newest:], query[:, :, -newest:], bias[:, :, -newest:]
-        if self.training:  # torch's fused attention falls back to these steps, and draws its own numbers
+        if self.training:  # torch's fused attention does the same here, but with its own random numbers
             logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
             mixed = self.dropout(logits.softmax(-1), rng) @ value
         else:

@@ -1,1 +1,1 @@
-"""Losses of next-item prediction, one family a file."""
+"""Losses of next-item prediction: one family per file."""

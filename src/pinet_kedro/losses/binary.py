@@ -1,15 +1,15 @@
 """Binary cross-entropy of the target and of sampled negatives.
 
-With n negatives j a position, drawn uniformly from the I − 1 items other than the target t,
+A position has one target t and n negatives j, drawn uniformly from the other I − 1 items:
 
     ℓ(h, t) = −( β log σ(s_t) + Σ_j log σ(−s_j) ) / (n + 1),    s_j = h · v_j,    β = 1 − c (1 − α),    α = n / (I − 1).
 
-c = 0 is BCE, with n = 1 the loss of SASRec (Kang and McAuley, ICDM 2018, equation 6, there as a sum). Training on a
-share α of the negatives only teaches probabilities that are too high; gBCE (Petrov and Macdonald, RecSys 2023,
-arXiv 2308.07192, where c is t and β is written α (t (1 − 1/α) + 1/α)) takes the target's probability to the power β
-against it, and c = 1 undoes it wholly.
+c = 0 is BCE; with n = 1 it is the loss of SASRec (Kang and McAuley, ICDM 2018, equation 6, there as a sum). A model
+that trains on only a share α of the negatives predicts probabilities that are too high. gBCE (Petrov and Macdonald,
+RecSys 2023, arXiv 2308.07192; they write t for c, and β as α (t (1 − 1/α) + 1/α)) corrects this by raising the
+target's probability to the power β; c = 1 corrects it completely.
 
-SASRec draws no negative that its user has in the history; here, as in gSASRec, only the target itself is left out.
+SASRec excludes all items of the user's history from the negatives. This loss, like gSASRec, excludes only the target.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Numbers of picked vectors in memory at a time: no positions x negatives x width tensor ever exists.
+# Numbers in the gathered vectors of one chunk: a tensor of positions x negatives x width would not fit into memory.
 _CHUNK_NUMBERS = 2**19
 
 
@@ -31,11 +31,11 @@ class Negatives:
     items: Int[Tensor, "N n"]
 
     def split(self, counts: list[int]) -> list["Negatives"]:
-        """Those of every batch: drawn once a step, so that cutting the step in strata changes none of them."""
+        """The negatives of each batch; they are drawn once per step, so splitting the step into strata changes none."""
         return [Negatives(part) for part in self.items.split(counts)]
 
     def renumbered(self, number: Int[Tensor, " I+1"]) -> "Negatives":
-        """The same where item j is called number[j]."""
+        """The same negatives with item j renumbered to number[j]."""
         return Negatives(number[self.items])
 
 
@@ -44,13 +44,13 @@ class BinaryCrossEntropy:
 
     def __init__(self, negatives: int, calibration: float, n_items: int) -> None:
         if n_items < 2:
-            raise ValueError(f"a negative needs at least two items, got n_items={n_items}")
+            raise ValueError(f"sampling negatives needs at least two items, got n_items={n_items}")
         self.negatives = negatives
         self.n_items = n_items
         self.power = 1 - calibration * (1 - min(negatives / (n_items - 1), 1))
 
     def candidates(self, targets: Int[np.ndarray, " N"], rng: np.random.Generator) -> Negatives:
-        """n fresh items a target, with replacement, any but the target itself."""
+        """n new negatives per target, drawn with replacement from all items except the target."""
         others = rng.integers(1, self.n_items, (len(targets), self.negatives))
         return Negatives(torch.from_numpy(others + (others >= targets[:, None])))
 
@@ -62,12 +62,12 @@ class BinaryCrossEntropy:
         return _ChunkedBinary.apply(states, vectors, picked, self.power)
 
     def summed(self, logits: Float[Tensor, "N m"]) -> Float[Tensor, ""]:
-        """Sum of ℓ over rows of logits, the target in column 0 and its negatives; for what is no dot product."""
+        """Sum of ℓ over rows of logits, the target in column 0. For backbones whose logits are no dot products."""
         return _summed(logits, self.power) / logits.shape[1]
 
 
 class _ChunkedBinary(torch.autograd.Function):
-    """ℓ of a target in column 0 and its negatives, whose gradients are formed in the forward pass as in `softmax`."""
+    """Mean of ℓ, with the target in column 0 of `picked`; computes gradients in the forward pass, as in `softmax`."""
 
     @staticmethod
     def forward(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Typed configurations of the losses; free of torch, so that the command line can read them at no cost."""
+"""Typed configurations of the losses. This file does not import torch, so the command line reads them quickly."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ class FullSoftmaxConfig(Configuration):
 
 
 class SampledSoftmaxConfig(Configuration):
-    """Softmax over the step's targets and uniformly drawn items, corrected for their inclusion."""
+    """Softmax over the step's targets and uniformly drawn items, corrected for their inclusion probability."""
 
     name: Literal["sampled_softmax"] = "sampled_softmax"
     uniform_items: Count = 1500
@@ -26,14 +26,14 @@ class BCEConfig(Configuration):
     """Binary cross-entropy of the target and of sampled negatives."""
 
     name: Literal["bce"] = "bce"
-    negatives: Count = Field(1, description="uniformly drawn items a position")
+    negatives: Count = Field(1, description="uniformly drawn items per position")
 
 
 class GBCEConfig(Configuration):
-    """Generalised binary cross-entropy, which undoes the overconfidence that sampling teaches."""
+    """Generalised binary cross-entropy, which corrects the overconfidence that negative sampling causes."""
 
     name: Literal["gbce"] = "gbce"
-    negatives: Count = Field(256, description="uniformly drawn items a position")
+    negatives: Count = Field(256, description="uniformly drawn items per position")
     calibration: float = Field(0.75, ge=0, le=1, description="t: 0 = plain BCE, 1 = fully calibrated")
 
 

@@ -1,4 +1,4 @@
-"""What all losses share, and the one place that knows their names."""
+"""The interface of all losses, and `build_loss`, which chooses one by name."""
 
 from typing import Any, Protocol
 
@@ -12,33 +12,33 @@ from pinet_kedro.losses.softmax import FullSoftmax, SampledSoftmax
 
 
 class Drawn(Protocol):
-    """What one step has drawn for the losses of all its batches."""
+    """The items that one step has drawn for the losses of all its batches."""
 
     @property
     def items(self) -> Int[Tensor, "..."] | None:
-        """What has been drawn (items 1..I); None is the whole catalogue."""
+        """The drawn items (1..I); None is the whole catalogue."""
 
     def split(self, counts: list[int]) -> list[Any]:
-        """The part of every batch, for the batches' numbers of targets."""
+        """One part per batch; `counts` are the batches' numbers of targets."""
 
     def renumbered(self, number: Int[Tensor, " I+1"]) -> Any:
-        """The same where item j is called number[j]; numbers rise with j."""
+        """The same items with item j renumbered to number[j], which increases with j."""
 
 
 class Loss(Protocol):
-    """A mean loss of next items. `candidates` is called once a step, whatever the strata or buckets it is cut into."""
+    """A mean loss of next items. `candidates` is called once per step, however the step is split into batches."""
 
     def candidates(self, targets: Int[np.ndarray, " N"], rng: np.random.Generator) -> Drawn:
-        """What is drawn for the targets (items 1..I) of all batches of a step, in their order."""
+        """The draw for the targets (items 1..I) of all batches of a step, in their order."""
 
     def __call__(
         self, states: Float[Tensor, "N D"], vectors: Float[Tensor, "I D"], targets: Int[Tensor, " N"], drawn: Any, /
     ) -> Float[Tensor, ""]:
-        """Mean over N positions; `vectors` are those of items 1..I, and `drawn` is the part of these targets."""
+        """Mean over N positions; `vectors` belong to items 1..I, and `drawn` is the part for these targets."""
 
 
 def build_loss(config: LossConfig, target_counts: Int[np.ndarray, " I"]) -> Loss:
-    """The loss of a configuration; `target_counts` = how often items 1..I are training targets."""
+    """The loss of a configuration; `target_counts`: how often each of items 1..I is a training target."""
     if isinstance(config, FullSoftmaxConfig):
         return FullSoftmax(config)
     if isinstance(config, SampledSoftmaxConfig):

@@ -1,19 +1,20 @@
-"""Softmax over the whole catalogue or a sampled part of it.
+"""Softmax over the whole catalogue or over a sample of it.
 
-Both are one softmax over a candidate set C with inclusion probabilities π,
+Both are a softmax over a candidate set C with inclusion probabilities π,
 
     ℓ(h, t) = −s_t + log( e^{s_t} + Σ_{j ∈ C, j ≠ t} e^{s_j} / π_j ),    s_j = h · v_j,
 
-an importance-weighted estimate of the full softmax (Bengio and Senécal, IEEE TNN 2008); C = catalogue and π = 1 give
-the full softmax itself. The target keeps weight 1, for it is there by construction and not by chance. With p = e^−ℓ
-the target's probability, focal modulation (Lin et al., ICCV 2017, arXiv 1708.02002, equation 4) turns ℓ into
+which is an importance-weighted estimate of the full softmax (Bengio and Senécal, IEEE TNN 2008). C = catalogue and
+π = 1 give the full softmax itself. The target has weight 1, since it is always in C. p = e^−ℓ is the target's
+probability; focal modulation (Lin et al., ICCV 2017, arXiv 1708.02002, equation 4) replaces ℓ by
 
     (1 − p)^γ · ℓ,
 
-so that targets which are already well predicted count less; γ = 0 is ℓ itself.
+so that targets that are already predicted well count less; γ = 0 is ℓ itself.
 
-All strata of one step share ONE candidate set (`candidates` is called once a step, with the targets of all of them):
-sampling for each stratum apart changes the gradient that aggregation sees, and has been mistaken for its effect.
+All strata of a step share ONE candidate set: `candidates` is called once per step, with the targets of all strata.
+Sampling separately for each stratum changes the gradients that aggregation gets; we once mistook this for an effect of
+aggregation.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 
-# Logits in memory at a time: they stay in cache, and no users x length x catalogue tensor ever exists.
+# Logits per chunk: a chunk stays in the CPU's cache; a tensor of users x length x catalogue would not fit into memory.
 _CHUNK_LOGITS = 2**18
 
 
@@ -37,11 +38,11 @@ class Candidates:
     log_inclusion: Float[Tensor, " C"] | None = None
 
     def split(self, counts: list[int]) -> list["Candidates"]:
-        """The same candidates for every batch of the step, however many targets it has."""
+        """The same candidates for every batch of the step."""
         return [self] * len(counts)
 
     def renumbered(self, number: Int[Tensor, " I+1"]) -> "Candidates":
-        """The same where item j is called number[j]; numbers rise with j."""
+        """The same candidates with item j renumbered to number[j], which increases with j."""
         return self if self.items is None else Candidates(number[self.items], self.log_inclusion)
 
 
@@ -52,20 +53,21 @@ class FullSoftmax:
         self.focal = config.focal
 
     def candidates(self, targets: Int[np.ndarray, " N"], rng: np.random.Generator) -> Candidates:  # noqa: ARG002
-        """The catalogue, whatever the step's targets."""
+        """The whole catalogue."""
         return Candidates()
 
     def __call__(
         self, states: Float[Tensor, "N D"], vectors: Float[Tensor, "I D"], targets: Int[Tensor, " N"], drawn: Candidates
     ) -> Float[Tensor, ""]:
-        """`softmax_loss` with this loss's γ."""
+        """`softmax_loss` with the configured γ."""
         return softmax_loss(states, vectors, targets, drawn, self.focal)
 
 
 class SampledSoftmax(FullSoftmax):
-    """Softmax over the step's targets and m uniformly drawn items, shared by all rows and strata.
+    """Softmax over the step's targets and m uniformly drawn items, shared by all positions and strata.
 
-    π_j = 1 − (1 − f_j)^N · (1 − m/I): item j (share f_j of all training targets) is among the N targets or the draw.
+    π_j = 1 − (1 − f_j)^N · (1 − m/I) is the probability that item j, with a share f_j of all training targets, is
+    among the step's N targets or in the uniform draw.
     """
 
     def __init__(self, config: SampledSoftmaxConfig, target_counts: Int[np.ndarray, " I"]) -> None:
@@ -74,7 +76,7 @@ class SampledSoftmax(FullSoftmax):
         self.absent = np.log1p(-np.minimum(target_counts / max(target_counts.sum(), 1), 1 - 1e-9))
 
     def candidates(self, targets: Int[np.ndarray, " N"], rng: np.random.Generator) -> Candidates:
-        """The distinct targets of the step and a fresh uniform draw without replacement."""
+        """The distinct targets of the step and a new uniform draw without replacement."""
         n_items = len(self.absent)
         drawn = rng.choice(n_items, self.uniform_items, replace=False) + 1
         items = np.union1d(targets, drawn)
@@ -90,7 +92,7 @@ def softmax_loss(
     candidates: Candidates,
     focal: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Mean of (1 − p)^γ ℓ over N positions; `vectors` are those of items 1..I, `targets` numbers from 1..I."""
+    """Mean of (1 − p)^γ ℓ over N positions; `vectors` belong to items 1..I, `targets` are numbers from 1 to I."""
     if candidates.items is None:
         return _ChunkedSoftmax.apply(states, vectors, targets - 1, None, focal)
     assert candidates.log_inclusion is not None
@@ -101,7 +103,7 @@ def softmax_loss(
 def summed_loss(
     logits: Float[Tensor, "N C"], columns: Int[Tensor, " N"], candidates: Candidates, focal: float = 0.0
 ) -> Float[Tensor, ""]:
-    """Sum of (1 − p)^γ ℓ over rows of candidates' logits, the targets in these columns; for what is no dot product."""
+    """Sum of (1 − p)^γ ℓ over rows of logits, the targets in `columns`. For logits that are no dot products."""
     score = logits.gather(1, columns[:, None])
     if candidates.log_inclusion is not None:
         logits = (logits - candidates.log_inclusion.to(logits)).scatter(1, columns[:, None], score)
@@ -110,10 +112,10 @@ def summed_loss(
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
-    """Cross-entropy whose gradients are formed in the forward pass, chunk by chunk of logits.
+    """Mean of (1 − p)^γ ℓ; computes its gradients in the forward pass, chunk by chunk.
 
-    Autograd would keep every chunk's logits until backward; here one chunk exists at a time, and the work is three
-    matrix products, as in backward.
+    Autograd would keep the logits of all chunks until the backward pass. This function keeps one chunk at a time, with
+    the same work: three matrix products.
     """
 
     @staticmethod
@@ -147,7 +149,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
                 share = exponentials.div_(normaliser)
                 share.scatter_add_(1, column, share.new_full((1, 1), -1.0).expand_as(column))
                 torch.mm(share, vectors, out=state_grad[start : start + chunk]).mul_(slope)
-                vector_grad.addmm_(share.T, rows * slope)  # not share * slope: D numbers a row, not C
+                vector_grad.addmm_(share.T, rows * slope)  # not share * slope: rows have D columns, share has C
         if state_grad is not None and vector_grad is not None:
             ctx.save_for_backward(state_grad.div_(len(states)), vector_grad.div_(len(states)))
         return total / len(states)
@@ -159,12 +161,12 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
 
 def _focal(log_p: Float[Tensor, "N 1"], gamma: float) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
-    """(1 − p)^γ, and d((1 − p)^γ ℓ)/dℓ = (1 − p)^γ + γ p (1 − p)^(γ−1) ℓ for ℓ = −log p."""
+    """(1 − p)^γ and d((1 − p)^γ ℓ)/dℓ = (1 − p)^γ + γ p (1 − p)^(γ−1) ℓ, with ℓ = −log p."""
     missed = _missed(log_p)
     factor = missed**gamma
     return factor, factor - gamma * log_p.exp() * missed ** (gamma - 1) * log_p
 
 
 def _missed(log_p: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
-    """1 − p, above 0: 0^(γ−1) is infinite for γ < 1."""
+    """1 − p, kept above 0 because 0^(γ−1) is infinite for γ < 1."""
     return (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)

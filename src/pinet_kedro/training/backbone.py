@@ -17,7 +17,7 @@ from torch import Tensor
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
-from pinet_kedro.aggregation.rules import Grounds, Step, build_rule
+from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.metrics import metrics_by_group
@@ -161,14 +161,14 @@ class _Training:
         # A CPU's kernel gives no memory for it until it is written, as far as a step's rows need it; elsewhere torch
         # keeps what a step has freed for the next one.
         self.memory = torch.empty(len(self.streams) * sum(sizes)) if device.type == "cpu" else None
-        grounds = Grounds(
+        rule_inputs = RuleInputs(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
             sizes=sizes,
             embeddings=len(self.tables),
             rows=n_items + 1,
         )
-        self.rule = build_rule(aggregation, grounds, self.generators)
+        self.rule = build_rule(aggregation, rule_inputs, self.generators)
         self.best: Checkpoint | None = None
 
     def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
