@@ -1,15 +1,23 @@
 # make run   set up and run the whole pipeline on MovieLens-100k
 # make test  set up and pass tests, lint, types and import rules
+# make test-quick  the unit tests alone, for every edit
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check setup viz mlflow serve bench bench-check bench-serving clean
+.PHONY: run test test-quick check setup viz mlflow serve bench bench-check bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
 
+# Two workers take a file of tests at a time, slow files first: each has its own fixtures, both share one finished run.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
 test: setup check
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-quick: setup
+	$(PYTEST) -m 'not slow'
 
 check: setup
 	$(BIN)/ruff check src tests

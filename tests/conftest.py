@@ -26,6 +26,21 @@ from pinet_kedro.training.scorers import build_scorers
 from servers import start_tracking_server
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: two workers share two cores
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test of a pipeline or command `slow`, and puts files with slow tests first.
+
+    Workers take whole files, so that a fixture of a file is built once; short files at the end let them finish
+    together.
+    """
+    for item in items:
+        if item.path.parent.name == "pipelines":
+            item.add_marker("slow")
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture(autouse=True)

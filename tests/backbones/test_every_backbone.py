@@ -117,8 +117,17 @@ def train(world, config):
 
 
 @pytest.fixture(scope="module")
-def trained(planted_world, config):
-    return train(planted_world, config)
+def models():
+    """Trained models by backbone: pytest drops `config` and `trained` whenever another backbone comes between."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def trained(planted_world, config, models):
+    name = config.backbone.name
+    if name not in models:
+        models[name] = train(planted_world, config)
+    return models[name]
 
 
 @pytest.fixture(scope="module", params=[None, "logit_space", "state_space"], ids=["alone", "logit", "state"])

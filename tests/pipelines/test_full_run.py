@@ -1,5 +1,4 @@
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ def evaluation_of(project):
 
 
 def test_evaluation_has_the_agreed_outline(finished):
-    evaluation = evaluation_of(finished[0])
+    evaluation = evaluation_of(finished)
     assert list(evaluation) == ["models", "comparisons", "protocol", "data", "versions", "lineage"]
     assert list(evaluation["models"]) == MODELS
     for groups in evaluation["models"].values():
@@ -30,68 +29,65 @@ def test_evaluation_has_the_agreed_outline(finished):
 
 
 def test_head_and_tail_are_all_users_and_quintiles_too(finished):
-    groups = evaluation_of(finished[0])["models"]["pin"]
+    groups = evaluation_of(finished)["models"]["pin"]
     users = {name: values["users"] for name, values in groups.items()}
     assert users["head"] + users["tail"] == users["all"]
     assert sum(users[f"q{i}"] for i in range(1, 6)) == users["all"]
 
 
 def test_relative_gain_is_that_of_the_table(finished):
-    evaluation = evaluation_of(finished[0])
+    evaluation = evaluation_of(finished)
     base, pin = (evaluation["models"][name]["tail"]["ndcg_at_10"] for name in ("base", "pin"))
     gain = evaluation["comparisons"]["pin_vs_base"]["tail"]["ndcg_at_10"]
     assert abs(gain["relative"] - (pin / base - 1)) < 1e-12
     assert gain["low"] <= gain["relative"] <= gain["high"]
 
 
-def test_a_second_run_gives_the_same_evaluation_to_the_byte(finished):
-    project, _ = finished
-    path = project.folder / "data/08_reporting/evaluation.json"
+def test_a_second_run_gives_the_same_evaluation_to_the_byte(own_copy):
+    path = own_copy.folder / "data/08_reporting/evaluation.json"
     before = path.read_bytes()
-    result = project.run("--pipeline=full", "--env=test")
+    result = own_copy.run("--pipeline=full", "--env=test")
     assert result.exit_code == 0, result.output
     assert path.read_bytes() == before
 
 
 def test_report_holds_the_figures_and_fetches_nothing(finished):
-    page = (finished[0].folder / "data/08_reporting/report.html").read_text()
-    evaluation = evaluation_of(finished[0])
+    page = (finished.folder / "data/08_reporting/report.html").read_text()
+    evaluation = evaluation_of(finished)
     assert f"{evaluation['models']['base']['tail']['ndcg_at_10']:.4f}" in page
     assert "<script src=" not in page
     assert "<link rel=" not in page
 
 
 def test_curves_hold_every_epoch_and_the_weights_of_the_strata(finished):
-    curve = pd.read_parquet(finished[0].folder / "data/06_models/backbone_curve.parquet")
+    curve = pd.read_parquet(finished.folder / "data/06_models/backbone_curve.parquet")
     assert curve["epoch"].tolist() == [1, 2, 3]
     weights = curve.filter(like="weight_stratum_")
     assert (weights.sum(axis=1) - 1).abs().max() < 1e-5
 
 
 def test_nothing_that_was_written_is_a_pickle(finished):
-    suffixes = {path.rpartition(".")[2] for path in finished[0].files()}
+    suffixes = {path.rpartition(".")[2] for path in finished.files()}
     assert not suffixes & {"pkl", "pickle", "pt", "pth", "bin", "joblib"}
 
 
-def test_last_lines_say_what_was_gained_and_where_everything_is(finished, tmp_path, caplog):
-    shutil.copytree(finished[0].folder, tmp_path / "copy")  # a report of its own is not the one that is registered
-    project = type(finished[0])(tmp_path / "copy")
+def test_last_lines_say_what_was_gained_and_where_everything_is(own_copy, caplog):
     with caplog.at_level("INFO", logger="pinet_kedro"):
-        project.run("--pipeline=evaluation", "--env=test")
+        own_copy.run("--pipeline=evaluation", "--env=test")
     said = "\n".join(record.getMessage() for record in caplog.records)
     assert "tail" in said
-    assert str(project.folder / "data/08_reporting/report.html") in said
+    assert str(own_copy.folder / "data/08_reporting/report.html") in said
 
 
 def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{finished[0].folder / 'mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("pinet")
     first = client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])[0]
     assert first.info.status == "FINISHED"
     assert first.data.params["backbone_training.schedule.epochs"] == "3"
-    evaluation = evaluation_of(finished[0])
+    evaluation = evaluation_of(finished)
     assert first.data.metrics["test.pin.tail.ndcg_at_10"] == evaluation["models"]["pin"]["tail"]["ndcg_at_10"]
     assert first.data.tags["data.sha256"] == evaluation["data"]["sha256"]
     assert "git" in first.data.tags
@@ -106,15 +102,14 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
 
 def test_the_registered_challenger_answers_raw_ids_in_a_fresh_process(finished, tmp_path):
     """In an empty folder, with the project's package out of reach but for what the version itself carries."""
-    project, _ = finished
-    items = pd.read_parquet(project.folder / "data/04_feature/items.parquet")["item_id"]
+    items = pd.read_parquet(finished.folder / "data/04_feature/items.parquet")["item_id"]
     history = items.iloc[:4].tolist()
     script = f"""
 import sys
 sys.path = [p for p in sys.path if not p.endswith("/src")]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in type(f).__module__ + getattr(f, "__name__", "")]
 import json, mlflow, pandas as pd
-mlflow.set_tracking_uri("sqlite:///{project.folder / "mlflow.db"}")
+mlflow.set_tracking_uri("sqlite:///{finished.folder / "mlflow.db"}")
 model = mlflow.pyfunc.load_model("models:/pinet@challenger")
 answer = model.predict([{{"history": {history!r}}}, {{"history": []}}], params={{"k": 5}})
 assert answer == model.predict(pd.DataFrame({{"history": [{history!r}, []]}}), params={{"k": 5}})
@@ -130,7 +125,7 @@ print(json.dumps([[row["items"] for row in answer], [row["stratum"] for row in a
     assert not set(recommended[0]) & set(history)
     assert set(recommended[0]) <= set(items)
     assert strata[1] == "tail"
-    assert str(project.folder / "mlartifacts") in package or "/code/" in package
+    assert str(finished.folder / "mlartifacts") in package or "/code/" in package
 
 
 def test_a_failed_run_is_tracked_as_failed(project):

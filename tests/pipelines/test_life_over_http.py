@@ -14,7 +14,7 @@ from servers import ScoringServer, start_tracking_server
 def remote(finished, tmp_path, monkeypatch, own_address):
     """A copy of the finished project whose environment `remote` tracks where MLFLOW_TRACKING_URI says, like `prod`."""
     folder = tmp_path / "project"
-    shutil.copytree(finished[0].folder, folder)
+    project = finished.copy(folder)
     (folder / "mlflow.db").unlink()
     shutil.copytree(folder / "conf/test", folder / "conf/remote")
     place = folder / "conf/remote/parameters.yml"
@@ -25,7 +25,7 @@ def remote(finished, tmp_path, monkeypatch, own_address):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    yield type(finished[0])(folder), server
+    yield project, server
     server.stop()
 
 

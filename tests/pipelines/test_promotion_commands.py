@@ -2,21 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 
 import mlflow
 import pytest
-
-
-@pytest.fixture
-def trained(finished, tmp_path):
-    """A copy of the finished project, which has registered versions and no champion."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished[0].folder, folder)
-    return type(finished[0])(folder)
 
 
 def aliases(project):
@@ -28,27 +19,27 @@ def decision_of(project):
     return json.loads((project.folder / "data/08_reporting/promotion.json").read_text())
 
 
-def test_promotion_says_what_it_decided_by_exit_code_console_and_page(trained):
-    challenger = aliases(trained)["challenger"]
-    refused = trained.run("--pipeline=promotion", "--env=test", "--params=promotion.gates.latency_ms=0.001")
+def test_promotion_says_what_it_decided_by_exit_code_console_and_page(own_copy):
+    challenger = aliases(own_copy)["challenger"]
+    refused = own_copy.run("--pipeline=promotion", "--env=test", "--params=promotion.gates.latency_ms=0.001")
     assert refused.exit_code == 3, refused.output
     assert refused.output.count("│ passed │") == 11
     assert refused.output.count("│ FAILED │") == 1
     assert f"Refused: pinet version {challenger}; there is no champion." in refused.output
-    assert aliases(trained) == {"challenger": challenger}
-    assert [gate["name"] for gate in decision_of(trained)["gates"] if not gate["passed"]] == ["latency"]
+    assert aliases(own_copy) == {"challenger": challenger}
+    assert [gate["name"] for gate in decision_of(own_copy)["gates"] if not gate["passed"]] == ["latency"]
 
-    promoted = trained.run("--pipeline=promotion", "--env=test")
+    promoted = own_copy.run("--pipeline=promotion", "--env=test")
     assert promoted.exit_code == 0, promoted.output
     assert f"Promoted: pinet version {challenger} is the champion." in promoted.output
-    assert aliases(trained) == {"challenger": challenger, "champion": challenger}
-    assert decision_of(trained)["promoted"]
-    assert "is the champion" in (trained.folder / "data/08_reporting/promotion.html").read_text()
+    assert aliases(own_copy) == {"challenger": challenger, "champion": challenger}
+    assert decision_of(own_copy)["promoted"]
+    assert "is the champion" in (own_copy.folder / "data/08_reporting/promotion.html").read_text()
 
-    again = trained.invoke("promote", "--env=test")
+    again = own_copy.invoke("promote", "--env=test")
     assert again.exit_code == 3
     assert "is the champion already" in again.output
-    listed = trained.invoke("models", "--env=test")
+    listed = own_copy.invoke("models", "--env=test")
     assert listed.exit_code == 0
     assert "challenger, champion" in listed.output
 
@@ -63,27 +54,27 @@ def test_promotion_says_what_it_decided_by_exit_code_console_and_page(trained):
         (["run", "--pipeline=promotion", "--params=promotion.gates.tail.by=best"], 1, "'low', 'mean' or 'high'"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence(trained, command, code, words):
-    result = trained.invoke(*command, "--env=test")
+def test_what_cannot_be_done_is_a_sentence(own_copy, command, code, words):
+    result = own_copy.invoke(*command, "--env=test")
     assert result.exit_code == code, result.output
     assert words in result.output
     assert "Traceback" not in result.output
-    assert "champion" not in aliases(trained)
+    assert "champion" not in aliases(own_copy)
 
 
-def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(trained):
+def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(own_copy):
     command = [sys.executable, "-m", "pinet_kedro", "promote", "--env=test"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    lock = trained.folder / "data/locks/run.lock"
-    with subprocess.Popen(command, cwd=trained.folder, env=environment, stdout=subprocess.PIPE) as first:
+    lock = own_copy.folder / "data/locks/run.lock"
+    with subprocess.Popen(command, cwd=own_copy.folder, env=environment, stdout=subprocess.PIPE) as first:
         until = time.monotonic() + 60
         while not (lock.exists() and lock.read_text()) and time.monotonic() < until:
             time.sleep(0.05)
-        second = trained.invoke("promote", "--env=test")
+        second = own_copy.invoke("promote", "--env=test")
         said = first.communicate()[0].decode()
     assert second.exit_code == 1, second.output
     assert f"held by process {first.pid} on" in second.output
     assert "Traceback" not in second.output
     assert first.returncode == 0, said
-    assert aliases(trained)["champion"] == aliases(trained)["challenger"]
-    assert "previous" not in aliases(trained)
+    assert aliases(own_copy)["champion"] == aliases(own_copy)["challenger"]
+    assert "previous" not in aliases(own_copy)

@@ -2,8 +2,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 
-def test_the_named_version_recommends_to_all_users(finished, caplog):
-    project, _ = finished
+def test_the_named_version_recommends_to_all_users(own_copy, caplog):
+    project = own_copy
     with caplog.at_level("INFO", logger="pinet_kedro"):
         parameters = "--params=batch_inference.version=challenger,batch_inference.k=3"
         result = project.run("--pipeline=batch_inference", "--env=test", parameters)
@@ -22,12 +22,11 @@ def test_the_named_version_recommends_to_all_users(finished, caplog):
     assert str(path) in last
 
 
-def test_without_such_a_version_the_way_out_is_said(finished):
-    project, _ = finished
-    before = project.files()
-    result = project.run("--pipeline=batch_inference", "--env=test", "--params=batch_inference.version=champion")
+def test_without_such_a_version_the_way_out_is_said(own_copy):
+    before = own_copy.files()
+    result = own_copy.run("--pipeline=batch_inference", "--env=test", "--params=batch_inference.version=champion")
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit), result.exception
     assert "has no alias 'champion'" in result.output
     assert "kedro promote" in result.output
-    assert project.files() == before
+    assert own_copy.files() == before

@@ -18,9 +18,7 @@ def weights(project):
 
 @pytest.mark.parametrize("how", [["--runner=ThreadRunner"], ["--runner=ParallelRunner"]], ids=str)
 def test_the_weights_and_the_last_lines_are_those_of_the_sequential_run(finished, tmp_path, how):
-    project, _ = finished
-    copy = type(project)(tmp_path / "project")
-    shutil.copytree(project.folder, copy.folder)
+    copy = finished.copy(tmp_path / "project")
     shutil.rmtree(copy.folder / "data/06_models")
     done = subprocess.run(
         [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base",
@@ -28,7 +26,7 @@ def test_the_weights_and_the_last_lines_are_those_of_the_sequential_run(finished
         cwd=copy.folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert weights(copy) == weights(project)
+    assert weights(copy) == weights(finished)
     for start in LAST:
         assert f"INFO {start}" in done.stderr
     assert "[1/" in done.stderr

@@ -19,9 +19,9 @@ from servers import ScoringServer
 def project(finished, tmp_path_factory):
     """A copy of the finished project whose version 1 is the champion."""
     folder = tmp_path_factory.mktemp("served") / "project"
-    shutil.copytree(finished[0].folder, folder)
+    copy = finished.copy(folder)
     client_of(folder).set_registered_model_alias("pinet", "champion", "1")
-    return type(finished[0])(folder)
+    return copy
 
 
 @pytest.fixture(scope="module")

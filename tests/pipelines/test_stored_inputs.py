@@ -15,10 +15,7 @@ TEST = "--env=test"
 @pytest.fixture
 def stored(finished, tmp_path):
     """A copy of what a full run has left."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished[0].folder, folder, ignore=shutil.ignore_patterns("mlartifacts", "src"))
-    (folder / "src").mkdir()
-    return type(finished[0])(folder)
+    return finished.copy(tmp_path / "project")
 
 
 def data(project, name):
@@ -266,18 +263,16 @@ def test_a_source_that_changed_since_is_refused(own_data):
 
 
 def test_the_evaluation_names_what_it_is_of(finished):
-    project, _ = finished
-    lineage = json.loads(data(project, "08_reporting/evaluation.json").read_text())["lineage"]
+    lineage = json.loads(data(finished, "08_reporting/evaluation.json").read_text())["lineage"]
     for name, place in {"base_model": "06_models/base", "split": "03_primary/split"}.items():
-        assert lineage[name] == json.loads((data(project, place) / "manifest.json").read_text())["content"]
+        assert lineage[name] == json.loads((data(finished, place) / "manifest.json").read_text())["content"]
     assert {"raw_interactions", "clean_events", "ranks"} <= lineage.keys()
 
 
 def test_the_registered_version_carries_the_manifest_of_its_model(finished, tmp_path):
     import mlflow
 
-    project, _ = finished
-    client = mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     version = client.get_model_version_by_alias("pinet", "challenger")
     client.download_artifacts(version.run_id, "manifest.json", str(tmp_path))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -292,7 +287,7 @@ def test_lineage_is_the_same_with_nodes_in_threads_and_processes(finished, proje
     assert result.exit_code == 0, result.output
     manifests = [
         json.loads(data(p, "02_intermediate/clean_events.parquet.manifest.json").read_text())
-        for p in (finished[0], project)
+        for p in (finished, project)
     ]
     contents = [{name: e["content"] for name, e in {**m["lineage"], "itself": m}.items()} for m in manifests]
     assert contents[0] == contents[1]

@@ -59,7 +59,7 @@ def test_squared_norms_are_those_of_the_gradients_of_all_users(planted_world, sm
     w = planted_world
     schedule = small_training.schedule.model_copy(update={"random_window": 0.0})
     training = BackboneTraining.model_validate({**small_training.model_dump(), "schedule": schedule.model_dump()})
-    noise = GradientNoise(blocks=16, rounds=40, dropout=False)
+    noise = GradientNoise(blocks=16, rounds=20, dropout=False)
     table, _ = meter(w, training, noise).measure(joint_backbone)
     whole = GradientNoise(blocks=16, rounds=8, dropout=False)
     every = training.model_copy(update={"schedule": schedule.model_copy(update={"batch_users": 40 * len(w.users)})})
