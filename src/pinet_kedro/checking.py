@@ -45,7 +45,7 @@ def complaints(error: ValidationError, model: Any, settings: Any, name: str) -> 
     return list(found.values())
 
 
-def shown(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value as YAML would have it, in bounded length."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -64,13 +64,13 @@ def _sentence(problem: Any, path: str, value: Any, kinds: list[_Kind]) -> tuple[
         given = value.get(tag, _MISSING) if isinstance(value, Mapping) else _MISSING
         path = f"{path}.{tag}"
         if given is _MISSING:
-            return path, f"{path} is missing: must be {_either(map(shown, wanted))}"
+            return path, f"{path} is missing: must be {_either(map(as_yaml, wanted))}"
         hint = did_you_mean(str(given), map(str, wanted))
-        return path, f"{path} = {shown(given)}: {hint}must be {_either(map(shown, wanted))}"
+        return path, f"{path} = {as_yaml(given)}: {hint}must be {_either(map(as_yaml, wanted))}"
     if kind in ("value_error", "assertion_error"):
         said = problem["msg"].split(", ", 1)[1]
         of_value = value is not _MISSING and not isinstance(value, Mapping)
-        return path, f"{path} = {shown(value)}: {said}" if of_value else f"{path}: {said}"
+        return path, f"{path} = {as_yaml(value)}: {said}" if of_value else f"{path}: {said}"
     wanted_text = _either(text for kind in kinds for text in _wanted(*kind)) or problem["msg"]
     if value is _MISSING:
         return path, f"{path} is missing: must be {wanted_text}"
@@ -79,7 +79,7 @@ def _sentence(problem: Any, path: str, value: Any, kinds: list[_Kind]) -> tuple[
         hint = did_you_mean(str(value), (str(v) for a, _ in kinds for v in _literals(a)))
     elif isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
         hint = "is text, "
-    return path, f"{path} = {shown(value)}: {hint}must be {wanted_text}"
+    return path, f"{path} = {as_yaml(value)}: {hint}must be {wanted_text}"
 
 
 def _place(loc: tuple[int | str, ...], model: Any, settings: Any, name: str) -> tuple[str, Any, list[_Kind]]:
@@ -138,7 +138,7 @@ def _wanted(annotation: Any, rules: tuple[Any, ...]) -> Iterator[str]:
         if kind is NoneType:
             yield "null"
         elif get_origin(kind) is Literal:
-            yield from map(shown, get_args(kind))
+            yield from map(as_yaml, get_args(kind))
         elif get_origin(kind) is tuple:
             some = " that is not empty" if any(getattr(rule, "min_length", 0) for rule in bounds) else ""
             yield f"a list{some}, each entry {_either(_wanted(get_args(kind)[0], ()))}"

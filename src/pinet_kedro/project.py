@@ -16,8 +16,8 @@ def project_folder() -> Path:
     return find_kedro_project(Path.cwd()) or Path.cwd()
 
 
-def shown(path: Path) -> str:
-    """A path as messages show it: relative to the project where it lies inside."""
+def short_path(path: Path) -> str:
+    """A path for messages: relative to the project where it is inside."""
     folder = project_folder()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 

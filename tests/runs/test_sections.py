@@ -10,7 +10,7 @@ from pydantic import StrictBool
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.runs.loader import ConfigurationLoader
-from pinet_kedro.runs.sections import SECTIONS, check_sections
+from pinet_kedro.runs.sections import SECTIONS, typed_sections
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def changed(parameters, name, value):
 @pytest.mark.parametrize(("name", "value", "words"), CASES, ids=lambda part: str(part)[:40])
 def test_a_wrong_value_is_refused_with_name_and_range(shipped, name, value, words):
     with pytest.raises(InputError) as refused:
-        check_sections(changed(shipped, name, value))
+        typed_sections(changed(shipped, name, value))
     said = str(refused.value)
     for word in (name.split(".")[0], *words):
         assert word in said
@@ -115,15 +115,15 @@ def test_a_wrong_value_is_refused_with_name_and_range(shipped, name, value, word
 
 
 def test_what_is_shipped_is_right(shipped):
-    check_sections(shipped)
+    typed_sections(shipped)
 
 
 def test_whole_numbers_are_taken_for_numbers(shipped):
-    check_sections(changed(shipped, "plugin_training.ridge", 20))
+    typed_sections(changed(shipped, "plugin_training.ridge", 20))
 
 
 def test_a_version_may_be_written_as_a_number(shipped):
-    check_sections(changed(shipped, "serving.version", 3))
+    typed_sections(changed(shipped, "serving.version", 3))
 
 
 def test_all_that_is_wrong_is_listed_in_bounded_length(shipped):
@@ -131,7 +131,7 @@ def test_all_that_is_wrong_is_listed_in_bounded_length(shipped):
         shipped = changed(shipped, f"backbone_training.schedule.{name}", 0)
     shipped = changed(shipped, "benchmark.seeds", [-1] * 1000)
     with pytest.raises(InputError, match=r"100\d parameters are wrong") as refused:
-        check_sections(shipped)
+        typed_sections(shipped)
     assert "schedule.validate_every = 0" in str(refused.value)
     assert "more" in str(refused.value)
 

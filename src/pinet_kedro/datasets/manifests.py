@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
-from pinet_kedro.project import shown
+from pinet_kedro.project import short_path
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -86,15 +86,15 @@ def read_manifest(path: Path) -> Manifest:
         told = json.loads(place.read_text(encoding="utf-8"))
         if isinstance(told, dict) and told.get("format") != FORMAT:
             raise InputError(
-                f"{shown(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}"
+                f"{short_path(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}"
             )
         return Manifest.model_validate(told)
     except FileNotFoundError:
         raise InputError(
-            f"{shown(path)} has no manifest: an earlier version of this project has made it, or something else"
+            f"{short_path(path)} has no manifest: an earlier version of this project has made it, or something else"
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
-        raise InputError(f"{shown(place)}, the manifest of {shown(path)}, cannot be read") from error
+        raise InputError(f"{short_path(place)}, the manifest of {short_path(path)}, cannot be read") from error
 
 
 class Source:
@@ -108,7 +108,7 @@ class Source:
     @property
     def shown(self) -> str:
         """What messages call it."""
-        return shown(self.place) if self.place else type(self).__name__
+        return short_path(self.place) if self.place else type(self).__name__
 
     def description(self) -> dict[str, Any]:
         """What the catalog says of it, but for the place of its file: another one with the same content is the same."""
@@ -155,7 +155,7 @@ class Recipe:
             format=FORMAT,
             dataset=self.dataset,
             content=content,
-            place=shown(place),
+            place=short_path(place),
             configuration=self.configuration,
             node=self.node,
             pipeline=self.pipeline,

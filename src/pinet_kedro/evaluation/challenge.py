@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.checking import shown
+from pinet_kedro.checking import as_yaml
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.catalogue_alignment import translate
 from pinet_kedro.evaluation.coverage import Coverage
@@ -50,8 +50,8 @@ def hold_trial(
     """
     if isinstance(challenger, Recommender) and challenger.exclude_seen != split.exclude_seen:
         raise InputError(
-            f"it was trained and is served with exclude_seen = {shown(challenger.exclude_seen)}, but the targets in "
-            f"data/ were chosen for exclude_seen = {shown(split.exclude_seen)}"
+            f"it was trained and is served with exclude_seen = {as_yaml(challenger.exclude_seen)}, but the targets in "
+            f"data/ were chosen for exclude_seen = {as_yaml(split.exclude_seen)}"
         )
     users = np.flatnonzero(split.test_at > 0)
     at, activeness = np.asarray(split.test_at)[users], np.asarray(split.train_end)[users]

@@ -6,7 +6,6 @@ that were made by other code are a warning: most changes of code change no resul
 """
 
 import logging
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.utils import load_obj
-from kedro.validation.parameter_validator import ParameterValidator
 
 from pinet_kedro.datasets.manifests import (
     Entry,
@@ -32,8 +30,10 @@ from pinet_kedro.datasets.manifests import (
 )
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import flat, plain
-from pinet_kedro.project import shown
+from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
+from pinet_kedro.runs.command_line import run_command
+from pinet_kedro.runs.sections import typed_sections
 
 log = logging.getLogger("pinet_kedro")
 
@@ -81,7 +81,7 @@ class _Run:
         self._catalog = catalog
         self._names = list(run_params["pipeline_names"] or ["full"])
         self._env = run_params["env"]
-        self._given = run_params.get("runtime_params") or {}
+        self._given = run_params.get("runtime_params")
         self._as_stored = set(self._names) <= _AS_STORED
         self._code = code_state()
 
@@ -109,7 +109,7 @@ class _Run:
         for name, node in maker.items():
             dataset = self._catalog.get(name)
             # A manifest in conf/ would be read as configuration.
-            if isinstance(dataset, Signed) and not shown(Path(dataset._filepath)).startswith("conf/"):
+            if isinstance(dataset, Signed) and not short_path(Path(dataset._filepath)).startswith("conf/"):
                 configuration, parents = traced(node)
                 gate = self._gate(name)
                 found[name] = Recipe(name, node.name, made_by, self._env, configuration, parents, self._code, gate)
@@ -146,7 +146,7 @@ class _Run:
                 node = next(n.name for n in pipelines[_maker(name)].nodes if name in n.outputs)  # type: ignore[index]
                 raise InputError(f"'{name}' is not kept between runs: begin where it is made (--from-nodes={node}).")
         if missing:
-            first = shown(Path(self._catalog.get(missing[0])._filepath))  # type: ignore[union-attr]
+            first = short_path(Path(self._catalog.get(missing[0])._filepath))  # type: ignore[union-attr]
             told = f"{first} and {len(missing) - 1} more inputs are" if len(missing) > 1 else f"{first} is"
             raise InputError(f"{told} not there: run {self._command(self._first(missing))} first{_OR_ALL}.")
 
@@ -164,8 +164,8 @@ class _Run:
             raise InputError(f"{error}. {self._again([name])}.") from error
         if manifest.dataset != name or manifest.content != content_hash(path):
             raise InputError(
-                f"{shown(path)} is not what its manifest describes: it was changed, replaced or damaged, or the run "
-                f"that made it was killed. {self._again([name])}."
+                f"{short_path(path)} is not what its manifest describes: it was changed, replaced or damaged, or "
+                f"the run that made it was killed. {self._again([name])}."
             )
         return manifest
 
@@ -194,7 +194,7 @@ class _Run:
         return source if isinstance(source, Source) else None
 
     def _same_content(self, path: Path, was: Entry) -> bool:
-        same_place = shown(path) == was.place
+        same_place = short_path(path) == was.place
         if not path.is_file():
             return same_place or self._as_stored
         unchanged = same_place and (self._as_stored or stamp(path) == was.stamp)
@@ -218,9 +218,8 @@ class _Run:
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """What is stored was made with the parameters of this run."""
-        stages = {name: pipelines[name] for name in ("full", "retraining")}
-        # With all defaults, those included that this run's own nodes do not take.
-        given = plain(ParameterValidator(stages).validate_raw_params(plain(self._catalog.load("parameters"))))
+        # With all defaults, including those of sections that this run's own nodes do not take.
+        given = plain(typed_sections(plain(self._catalog.load("parameters"))))
         stale = {}
         for name, entry in entries.items():
             was = {key: value for key, value in entry.configuration.items() if entry.node and key not in _UNCHECKED}
@@ -249,9 +248,7 @@ class _Run:
         return f"Make it again with {self._command(_maker(_earliest(names)))} and the stages after it{_OR_ALL}"
 
     def _command(self, pipeline: str | None) -> str:
-        env = f" --env={self._env}" if self._env else ""
-        given = ",".join(f"{key}={value}" for key, value in flat(plain(self._given)).items())
-        return f"kedro run --pipeline={pipeline or 'full'}{env}" + (f" --params={shlex.quote(given)}" if given else "")
+        return run_command([pipeline or "full"], self._env, self._given)
 
 
 def _is_data(name: str) -> bool:

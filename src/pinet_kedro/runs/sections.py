@@ -1,4 +1,4 @@
-"""What is in `conf/`: every parameter at its top with its type, most of them a section with a typed configuration."""
+"""The parameters of `conf/`: the type of each, most of them sections with a typed configuration."""
 
 from typing import Any
 
@@ -39,14 +39,19 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-def check_sections(parameters: dict[str, Any]) -> None:
-    """Raises `InputError`, which lists what is wrong in any section: a configuration is right as a whole or not."""
+def typed_sections(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with every section as its typed value, defaults included.
+
+    Raises one `InputError` that lists what is wrong in any section, whether or not the run reads it.
+    """
+    typed = dict(parameters)
     found: list[str] = []
     for name, kind in SECTIONS.items():
         if name in parameters:
             try:
-                TypeAdapter(kind).validate_python(parameters[name])
+                typed[name] = TypeAdapter(kind).validate_python(parameters[name])
             except ValidationError as error:
                 found += complaints(error, kind, parameters[name], name)
     if found:
         raise InputError(joined(found))
+    return typed

@@ -1,0 +1,144 @@
+"""What a run logs of itself: the node at work, the results at the end, and after a failure how to go on."""
+
+import logging
+import os
+import time
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from pinet_kedro.datasets.files import RecommenderDataset, StreamedParquetDataset
+from pinet_kedro.runs.command_line import run_command
+from pinet_kedro.runs.paths import stored_path
+from pinet_kedro.validation.data_docs import data_docs_index
+
+log = logging.getLogger("pinet_kedro")
+
+# Datasets that the closing lines summarise.
+_SUMMARISED = {
+    "evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations",
+    "tuning", "tuning_finalists", "tuning_choice",
+}  # fmt: skip
+
+
+class ClosingLines:
+    """Logs every node, what the run has made, and after a failure how to go on.
+
+    It keeps no record of finished nodes: `ParallelRunner` runs nodes, and their hooks, in other processes.
+    """
+
+    def __init__(self) -> None:
+        self._place: dict[str, str] = {}
+        self._began = 0.0
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Numbers the nodes."""
+        self._place = {node.name: f"[{n}/{len(pipeline.nodes)}]" for n, node in enumerate(pipeline.nodes, 1)}
+        self._began = time.time()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """One line a node."""
+        log.info("%s %s", self._place.get(node.name, "Node"), node.name)
+
+    @hook_impl(trylast=True)  # after what has been recorded, or has not been
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Logs what was trained, its results, and where everything is."""
+        written = {name for name in pipeline.all_outputs() if _is_written(catalog, name, self._began)}
+        for line in _last_lines({name: _result_of(catalog, name) for name in written & _SUMMARISED}, pipeline, catalog):
+            log.info(line)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Logs what is stored, and the command that goes on from there."""
+        stored = {node: [name for name in node.outputs if stored_path(catalog, name)] for node in pipeline.nodes}
+        # A node whose results are only in memory is not done: the next run needs it once more.
+        done = {
+            node
+            for node, names in stored.items()
+            if names and all(_is_written(catalog, name, self._began) for name in names)
+        }
+        log.warning(_how_to_go_on(run_params, pipeline, done, catalog))
+
+
+def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
+    lines = []
+    if (pin := results.get("pin_model")) is not None:
+        plugins = ", ".join(pin["plugins"]["choice"])
+        lines.append(f"Trained: {pin['backbone']['name']}, plugins of the strata ({plugins})")
+    if "evaluation" in results:
+        from pinet_kedro.reporting.statements import summary_lines
+
+        lines += summary_lines(results["evaluation"])
+    if version := results.get("registered_version"):
+        lines.append(f"Registered: {version['model']} version {version['version']} as '{version['alias']}'")
+    if (noise := results.get("gradient_noise_figure")) is not None:
+        lines.append(f"{noise.layout.title.text}.")
+    if (recommendations := results.get("recommendations")) is not None:
+        lines.append(
+            "Recommendations of version {model_version} for {users:,} users, {users_without_history:,} of them "
+            "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
+            "to it were skipped: {path}".format(**recommendations, path=stored_path(catalog, "recommendations"))
+        )
+    if "tuning_choice" in results:
+        from pinet_kedro.studies.tuning.page import summary_lines as tuning_lines
+
+        lines += tuning_lines(results["tuning"], results["tuning_finalists"], results["tuning_choice"])
+        lines.append(
+            f"Written: {stored_path(catalog, 'tuned_parameters')}; use it: kedro run --pipeline=full --env=tuned"
+        )
+        lines.append(f"Page: {stored_path(catalog, 'tuning_page')}")
+    outputs = pipeline.all_outputs()
+    if "report" in outputs:
+        lines.append(f"Report: {stored_path(catalog, 'report')}")
+    elif not lines:
+        written = sorted(os.path.relpath(path) for name in outputs if (path := stored_path(catalog, name)))
+        lines.append(f"Written: {', '.join(written)}")
+    if "clean_events" in outputs:
+        lines.append(f"Data Docs: {data_docs_index()}")
+    if "gradient_noise" in outputs:
+        places = [stored_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
+        lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))
+    return lines
+
+
+def _result_of(catalog: CatalogProtocol, name: str) -> Any:
+    """A stored result, or its summary where the whole is large."""
+    dataset = catalog.get(name)
+    return dataset.summary() if isinstance(dataset, RecommenderDataset | StreamedParquetDataset) else catalog.load(name)
+
+
+def _is_written(catalog: CatalogProtocol, name: str, since: float) -> bool:
+    """Whether a dataset has been stored since this moment (seconds since 1970)."""
+    path = stored_path(catalog, name)
+    # The clock of files may be some milliseconds behind.
+    return path is not None and path.exists() and path.stat().st_mtime > since - 0.05
+
+
+def _how_to_go_on(run: dict[str, Any], pipeline: Pipeline, done: set[Node], catalog: CatalogProtocol) -> str:
+    """One or two sentences: what a failed run has stored, and the command that continues it."""
+    # Kedro's own advice, which conf/logging.yml silences, is built on this function; there is no public one.
+    from kedro.runner.runner import _find_nodes_to_resume_from
+
+    names = [node.name for node in pipeline.nodes if node in done]
+    stored = f"Stored in data/: the results of {', '.join(names)}." if names else "This run has stored nothing."
+    start = _find_nodes_to_resume_from(pipeline, set(pipeline.nodes) - done, catalog)
+    if "retraining" in (run["pipeline_names"] or ()):  # only a whole run takes its partitions
+        start = set()
+    from_the_start = not start or start >= {node.name for node in pipeline.grouped_nodes[0]}
+    from_nodes = () if from_the_start else sorted(start)
+    command = run_command(
+        run["pipeline_names"],
+        run["env"] if run["env"] != settings.CONFIG_LOADER_ARGS["default_run_env"] else None,
+        run["runtime_params"],
+        from_nodes=from_nodes or run["from_nodes"],
+        from_inputs=None if from_nodes else run["from_inputs"],
+        **{name: run[name] for name in ("to_nodes", "to_outputs", "tags", "namespaces")},
+        nodes=run["node_names"],
+    )
+    return f"{stored} When the cause is removed, {'begin again' if from_the_start else 'go on'} with: {command}"

@@ -1,0 +1,89 @@
+"""Before a run: what can be seen to be wrong is refused before any work is done."""
+
+import os
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from pinet_kedro.configuration import did_you_mean
+from pinet_kedro.errors import InputError
+from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.runs.loader import DATA_PARAMETERS, ConfigurationLoader
+from pinet_kedro.runs.paths import stored_path
+from pinet_kedro.runs.sections import typed_sections
+from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.memory import backbone_needs, check_memory, plugin_needs, state_space_need
+from pinet_kedro.validation.suites import check_gates
+
+
+class InputChecks:
+    """Refuses wrong parameters and places that cannot be written."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuses parameters that nothing reads, which are typing errors, and values that cannot be."""
+        loader = context.config_loader
+        assert isinstance(loader, ConfigurationLoader)
+        declared = set(loader.declared("parameters"))
+        known = declared | (set(DATA_PARAMETERS) if context.env == "csv" else set())
+        for name in loader.runtime_params or {}:
+            if name not in known:
+                data = "it belongs to --env=csv; " if name in DATA_PARAMETERS else ""
+                raise InputError(
+                    f"--params={name}=…: there is no such parameter; {did_you_mean(name, known)}{data}the parameters "
+                    f"are {', '.join(sorted(known))} and what is below them in conf/base/parameters_*.yml."
+                )
+        loader.check_environment()
+        typed_sections(loader["parameters"])
+
+    @hook_impl(tryfirst=True)  # before a run is tracked
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Refuses what cannot work before the first node runs, not after the last."""
+        _check_inputs(pipeline, catalog)
+        for name in pipeline.all_outputs():
+            path = stored_path(catalog, name)
+            if path is None:
+                continue
+            folder = path.parent
+            while not folder.exists():
+                folder = folder.parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+                raise InputError(
+                    f"{path} cannot be written: {folder} is {'read-only' if folder.is_dir() else 'not a folder'}. "
+                    f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
+                )
+        check_gates(pipeline, catalog)
+
+
+def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Refuses parameters that are right one by one, but not together or not on this machine."""
+    names = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
+    for name in sorted(names):
+        if f"params:{name}" not in catalog:
+            raise InputError(f"conf/base/parameters_*.yml has no section '{name}', which the pipeline reads.")
+    settings = {name: catalog.load(f"params:{name}") for name in names}
+    if "backbone_training" in settings:
+        training: BackboneTraining = settings["backbone_training"]
+        if training.device != "cpu":
+            from pinet_kedro.training.devices import find_device  # torch takes 1.5 s
+
+            find_device(training.device)
+        else:
+            check_memory(backbone_needs(training))
+    if "plugin_training" in settings:
+        plugins: PluginTraining = settings["plugin_training"]
+        width = settings["backbone_training"].backbone.width if "backbone_training" in settings else 1
+        check_memory([*plugin_needs(plugins), *state_space_need(plugins, width)])
+    if {"benchmark", "backbone_training", "plugin_training"} <= names:
+        from pinet_kedro.studies.benchmark.bench import cells, check_reference
+
+        check_reference(settings["benchmark"])
+        for cell in cells(settings["benchmark"], training, plugins):
+            check_memory(backbone_needs(cell.training), settings["benchmark"].workers)
+    if {"tuning", "backbone_training", "plugin_training"} <= names:
+        from pinet_kedro.studies.tuning.space import build_space
+
+        build_space(settings["tuning"].space, training, plugins, settings["tuning"].joint)
+        check_memory(backbone_needs(training), settings["tuning"].workers)
