@@ -1,4 +1,4 @@
-"""Settings checked, and what is wrong with them in sentences: which one, what it is, what it may be."""
+"""Validation of parameters, with one sentence per error: its name, its value, and what it may be."""
 
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
@@ -10,17 +10,17 @@ from pydantic.fields import FieldInfo
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 
-_MOST = 8  # complaints that are shown
+_MOST = 8  # errors in one message
 _LONGEST_VALUE = 60
 _LONGEST = 600
 _MISSING: Any = object()
 _Model = TypeVar("_Model", bound=BaseModel)
-# An annotation with the constraints that hold for it.
+# An annotation and its constraints.
 _Kind = tuple[Any, tuple[Any, ...]]
 
 
 def checked(model: type[_Model], settings: Any, name: str) -> _Model:
-    """The settings `name` as a typed value; raises `InputError`, which lists what is wrong with them."""
+    """The parameters `name` as a typed value. Raises `InputError`, which lists all errors in them."""
     try:
         return model.model_validate(settings)
     except ValidationError as error:
@@ -28,7 +28,7 @@ def checked(model: type[_Model], settings: Any, name: str) -> _Model:
 
 
 def joined(found: list[str]) -> str:
-    """One message of all complaints, the first of them where there are many."""
+    """One message with the first few errors."""
     if len(found) == 1:
         return f"{found[0]}."
     left = [f"and {len(found) - _MOST} more"] if len(found) > _MOST else []
@@ -36,7 +36,7 @@ def joined(found: list[str]) -> str:
 
 
 def complaints(error: ValidationError, model: Any, settings: Any, name: str) -> list[str]:
-    """What pydantic has found, one sentence a setting: its dotted name, its value, and what it may be."""
+    """One sentence per wrong parameter that pydantic found: its dotted name, its value, and what it may be."""
     found: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_context=True):
         path, value, kinds = _place(problem["loc"], model, settings, name)
@@ -46,11 +46,11 @@ def complaints(error: ValidationError, model: Any, settings: Any, name: str) -> 
 
 
 def as_yaml(value: Any) -> str:
-    """A value as YAML would have it, in bounded length."""
+    """The value as in YAML, shortened to a readable length."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 1000:
-        return f"a number of some {value.bit_length() * 3 // 10:,} digits"
+        return f"a number of about {value.bit_length() * 3 // 10:,} digits"
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
@@ -68,9 +68,9 @@ def _sentence(problem: Any, path: str, value: Any, kinds: list[_Kind]) -> tuple[
         hint = did_you_mean(str(given), map(str, wanted))
         return path, f"{path} = {as_yaml(given)}: {hint}must be {_either(map(as_yaml, wanted))}"
     if kind in ("value_error", "assertion_error"):
-        said = problem["msg"].split(", ", 1)[1]
+        reason = problem["msg"].split(", ", 1)[1]
         of_value = value is not _MISSING and not isinstance(value, Mapping)
-        return path, f"{path} = {as_yaml(value)}: {said}" if of_value else f"{path}: {said}"
+        return path, f"{path} = {as_yaml(value)}: {reason}" if of_value else f"{path}: {reason}"
     wanted_text = _either(text for kind in kinds for text in _wanted(*kind)) or problem["msg"]
     if value is _MISSING:
         return path, f"{path} is missing: must be {wanted_text}"
@@ -83,7 +83,7 @@ def _sentence(problem: Any, path: str, value: Any, kinds: list[_Kind]) -> tuple[
 
 
 def _place(loc: tuple[int | str, ...], model: Any, settings: Any, name: str) -> tuple[str, Any, list[_Kind]]:
-    """Dotted name, value and admitted kinds of what pydantic's path leads to; it also has the tags of alternatives."""
+    """Dotted name, value and allowed kinds at pydantic's path `loc`, which also contains the tags of alternatives."""
     path, value = name, settings
     kinds: list[_Kind] = [(model, ())]
     for part in loc:
@@ -104,7 +104,7 @@ def _place(loc: tuple[int | str, ...], model: Any, settings: Any, name: str) -> 
 
 
 def _alternatives(annotation: Any, rules: tuple[Any, ...]) -> Iterator[_Kind]:
-    """The kinds of an annotation without unions, each with its constraints."""
+    """The members of a union, or the annotation itself, each with its constraints."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         flat = [r for rule in more for r in (rule.metadata if isinstance(rule, FieldInfo) else [rule])]
@@ -125,7 +125,7 @@ def _literals(annotation: Any) -> tuple[Any, ...]:
 
 
 def _tags(annotation: Any, tag: str | None = None) -> list[Any]:
-    """What a setting that is one fixed word (of this name) is called, for every alternative."""
+    """The fixed words that identify the alternatives: values of `Literal` fields with one value (called `tag`)."""
     models = [a for a, _ in _alternatives(annotation, ()) if _is_model(a)]
     fields = [f for m in models for name, f in m.model_fields.items() if tag in (None, name)]
     return [words[0] for f in fields if len(words := _literals(f.annotation)) == 1]

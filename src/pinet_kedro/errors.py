@@ -1,16 +1,16 @@
-"""The exception whose message is meant for the person who typed the command, and what a refusal ends with."""
+"""Exceptions whose messages are for the user of the command line, and the exit code of a refusal."""
 
-# Exit code of a promotion that is refused: no error, but nothing has moved.
+# Exit code of a refused promotion: it is not an error, but no alias has moved.
 REFUSED_EXIT = 3
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used: a file, a column, a parameter, a value.
+    """An input of the user is wrong: a file, a column, a parameter or a value.
 
-    The message names it, states the rule that it breaks and says what to do. The command line prints it alone,
+    The message names it, states the rule that it breaks and what to do. The command line prints only the message,
     without a traceback (`cli.py`).
     """
 
 
 class NothingToDo(Exception):  # noqa: N818
-    """There is no work for this run, which is no error: the message says why, and the exit code is 0."""
+    """There is nothing to do for this run. It is not an error: the message gives the reason, and the exit code is 0."""

@@ -1,15 +1,15 @@
-"""Text that is safe to show: names come from files and parameters, and may hold anything."""
+"""Text that is safe to print: names from files and parameters may contain any character."""
 
 import unicodedata
 
-_LAYOUT = "\n\t"  # messages have lines of their own
+_LAYOUT = "\n\t"  # our own messages have line breaks and tabs
 
 
 def printable(text: str) -> str:
     r"""The text with every invisible character as an escape such as `\x1b`; line breaks and tabs stay.
 
-    A terminal obeys control characters (it may erase lines, change its title, answer as if somebody typed), formatting
-    characters hide or reorder their neighbours (U+202E), and a lone surrogate cannot be printed at all.
+    A terminal executes control characters (they can erase lines, change its title, or simulate typing). Formatting
+    characters hide or reorder text (U+202E), and a lone surrogate cannot be printed.
     """
     if text.isprintable():
         return text
@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""As `printable`, with line breaks and tabs as escapes too: a name cannot pretend to be a line of a message."""
+    r"""As `printable`, with line breaks and tabs escaped too, so that a name cannot imitate a line of a message."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 

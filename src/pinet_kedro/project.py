@@ -1,4 +1,4 @@
-"""Where the project is, and what it is configured to do."""
+"""The folder of the project, and its parameters."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ _Section = TypeVar("_Section", bound=Configuration)
 
 
 def project_folder() -> Path:
-    """The Kedro project that the current folder is in; the current folder itself where there is none."""
+    """The Kedro project that contains the current folder; the current folder outside of a project."""
     return find_kedro_project(Path.cwd()) or Path.cwd()
 
 
@@ -23,7 +23,7 @@ def short_path(path: Path) -> str:
 
 
 def parameters_of(name: str, model: type[_Section], env: str | None, **changes: Any) -> _Section:
-    """The project's parameters `name` in an environment, some of them changed; `InputError` where they are wrong."""
+    """The parameters `name` of an environment, with `changes`. Raises `InputError` if they are wrong."""
     from kedro.framework.session import KedroSession
 
     with KedroSession.create(project_folder(), env=env) as session:

@@ -1,4 +1,4 @@
-"""Random numbers from a generator of the caller's, where a library draws them and takes no generator."""
+"""Random numbers from the caller's generator, even in libraries that do not accept a generator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-# Functions of torch that draw and are called without a `generator` by those who do not care.
+# Functions of torch that draw random numbers and are usually called without a `generator`.
 _DRAW = {torch.rand, torch.randn, torch.randint, torch.randperm, torch.rand_like, torch.randn_like}
 
 
 class Generators(dict[str, torch.Generator]):
-    """A seeded generator for each kind of device: the CPU, where weights are drawn, and the device of the training.
+    """Seeded generators by device type: the CPU, which draws initial weights, and the device of the training.
 
-    They are the same one where a training runs on the CPU.
+    A training on the CPU has a single generator.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
@@ -23,17 +23,17 @@ class Generators(dict[str, torch.Generator]):
 
     @property
     def of_device(self) -> torch.Generator:
-        """That of the training's device."""
+        """The generator of the training's device."""
         return self[self.device.type]
 
 
 class DrawsFrom(TorchFunctionMode):
-    """Inside the block, what this thread calls draws from these generators instead of torch's own.
+    """Inside the block, torch functions of this thread draw from these generators instead of torch's own.
 
-    Modules initialise themselves and torchjd's aggregators draw from the generator of the process, which every thread
-    uses: seeding it gives other numbers as soon as two nodes run beside each other. A mode of torch belongs to its
-    thread, so nothing has to be locked, and the numbers are those of a global generator with the same seed. It costs
-    a call of Python for each function of torch, so it is for initialisation and aggregators, not for whole steps.
+    Module initialisation and torchjd's aggregators draw from the global generator, which all threads share: with a
+    global seed, results would change as soon as two nodes run in parallel. A torch function mode belongs to one
+    thread, so no lock is needed, and the numbers equal those of a global generator with the same seed. It costs one
+    Python call per torch function, so use it for initialisation and aggregators, not for whole training steps.
     """
 
     def __init__(self, generators: Mapping[str, torch.Generator]) -> None:
@@ -42,14 +42,14 @@ class DrawsFrom(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # Those of `torch.nn.init` name a generator even where it is None.
+        # Functions of `torch.nn.init` pass a generator even if it is None.
         if (func in _DRAW or "generator" in kwargs) and kwargs.get("generator") is None:
             kwargs = {**kwargs, "generator": self._generators[_device(args, kwargs).type]}
         return func(*args, **kwargs)
 
 
 def _device(args: Any, kwargs: Any) -> torch.device:
-    """Where a function draws: its argument `device`, or that of the tensor that it fills or is like."""
+    """The device on which a function draws: its argument `device`, or the device of its first tensor."""
     if kwargs.get("device") is not None:
         return torch.device(kwargs["device"])
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))

@@ -1,4 +1,4 @@
-"""The usual families of gradient matrices that every rule has to stand."""
+"""Families of gradient matrices on which every rule is tested."""
 
 import torch
 

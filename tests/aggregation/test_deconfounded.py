@@ -31,7 +31,7 @@ def skewed(groups: int) -> torch.Tensor:
 
 
 def naive_weights(matrix, p, temperature, gate) -> list[float]:
-    """The docstring's formula in loops over Python numbers."""
+    """The formula of the docstring in loops over Python numbers."""
     rows = [[float(x) for x in row] for row in matrix]
     groups = range(len(rows))
 
@@ -93,7 +93,7 @@ def test_weights_ignore_a_common_scale(matrix, temperature, gate):
 
 @on_all_matrices
 @in_all_settings
-def test_weights_follow_the_formula_in_loops(matrix, temperature, gate):
+def test_weights_equal_the_formula_in_loops(matrix, temperature, gate):
     p = skewed(len(matrix))
     expected = torch.tensor(naive_weights(matrix, p, temperature, gate), dtype=torch.float64)
     torch.testing.assert_close(DeconfoundedWeighting(p, temperature, gate)(matrix @ matrix.T), expected, **EXACT)
@@ -196,14 +196,14 @@ def test_no_kept_stratum_falls_back_to_all():
     torch.testing.assert_close(DeconfoundedWeighting()(matrix @ matrix.T), torch.tensor([0.5, 0.5]))
 
 
-def test_dropped_stratum_of_high_agreement_does_not_underflow_the_kept():
+def test_a_dropped_stratum_with_high_agreement_does_not_make_kept_weights_underflow():
     # The third row opposes the mean, which the fourth dominates, and yet agrees with the kept rows most of all.
     matrix = torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 1, 0.3], [0, 0, -20]])
     weights = DeconfoundedWeighting(temperature=1e-3)(matrix @ matrix.T)
     torch.testing.assert_close(weights, torch.tensor([1 / 3, 1 / 3, 0, 1 / 3]))
 
 
-def test_agreeing_stratum_outweighs_its_prior_and_lower_temperature_more_so():
+def test_an_agreeing_stratum_exceeds_its_prior_more_at_lower_temperature():
     matrix = torch.tensor([[1.0, 0.1], [1, -0.1], [0, 1]])
     weights = [float(DeconfoundedWeighting(temperature=t)(matrix @ matrix.T)[0]) for t in (None, 4.0, 1.0, 0.25)]
     assert weights == sorted(weights)
@@ -238,7 +238,7 @@ class TestMovingAverage:
         torch.testing.assert_close(aggregator.weights[0], weights, **EXACT)
         torch.testing.assert_close(out, weights @ self.third, **EXACT)
 
-    def test_no_decay_forgets_at_once(self):
+    def test_without_decay_only_the_current_step_counts(self):
         aggregator = Deconfounded(self.config(decay=0))
         aggregator(self.first)
         torch.testing.assert_close(aggregator(self.second), Deconfounded(self.config())(self.second), **EXACT)
@@ -264,7 +264,7 @@ class TestScope:
     # The first tensor's rows agree, the second's are opposed and long.
     matrix = torch.tensor([[1.0, 0.1, 5.0, 0.0], [1.0, 0.0, -20.0, 0.0]])
 
-    def test_each_tensor_has_weights_of_its_own(self):
+    def test_each_tensor_has_its_own_weights(self):
         aggregator = Deconfounded(DeconfoundedConfig(scope="tensor"), [2, 2])
         out = aggregator(self.matrix)
         blocks = [Deconfounded(DeconfoundedConfig())(block) for block in self.matrix.split(2, 1)]
@@ -280,7 +280,7 @@ class TestScope:
 
 @pytest.fixture(scope="module")
 def sasrec_losses():
-    """A real little SASRec in float64, and the losses of three strata on batches of their own."""
+    """A small SASRec in float64, and the losses of three strata on separate batches."""
     torch.manual_seed(0)
     model = SASRec(SASRecConfig(width=8, blocks=1, heads=2, max_length=6, dropout=0), n_items=20).double()
     rng = torch.Generator().manual_seed(1)
@@ -306,7 +306,7 @@ def test_backdoor_is_the_gradient_of_the_prior_weighted_loss(sasrec_losses):
 
 
 @pytest.mark.parametrize("in_parts", [False, True], ids=["jacobian", "gramian"])
-def test_weighting_drives_torchjd_autojac_as_it_is(sasrec_losses, in_parts):
+def test_weighting_works_in_torchjd_autojac_unchanged(sasrec_losses, in_parts):
     model, losses = sasrec_losses
     parameters = list(model.parameters())
     gradients = GroupGradients(parameters, 3)
@@ -320,7 +320,7 @@ def test_weighting_drives_torchjd_autojac_as_it_is(sasrec_losses, in_parts):
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), expected, rtol=1e-8, atol=1e-12)
 
 
-def test_aggregator_drives_torchjd_autojac_as_it_is(sasrec_losses):
+def test_aggregator_works_in_torchjd_autojac_unchanged(sasrec_losses):
     model, losses = sasrec_losses
     parameters = list(model.parameters())
     gradients = GroupGradients(parameters, 3)

@@ -1,4 +1,4 @@
-"""Rows of gradients, and the strata's path against the joint step: equal where the method is switched off."""
+"""Rows of gradients, and the step over strata: it equals the joint step when the method is switched off."""
 
 import copy
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_accumulated_gradient_is_the_weighted_sum_of_the_rows(layer):
     gradients = GroupGradients(layer.parameters(), 3)
     matrix, values = gradients.compute(losses_of(layer))
     weights = [0.2, 0.5, 1.3]
-    for _ in range(2):  # what an earlier step left is no part of it
+    for _ in range(2):  # gradients of an earlier step are not added
         assert gradients.accumulate(losses_of(layer), weights) == values
     expected = torch.tensor(weights, dtype=torch.float64) @ matrix
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in layer.parameters()]), expected)
@@ -114,7 +114,7 @@ def recorded_step(world, small_training, loss, aggregation, backbone=BACKBONES["
 
 
 def joined(parts):
-    """What a step drew for all its batches as one."""
+    """The draws for all batches of a step as one."""
     if isinstance(parts[0], Negatives):
         return Negatives(torch.cat([part.items for part in parts]))
     assert all(part is parts[0] for part in parts)
@@ -134,7 +134,7 @@ NEUTRAL = {
 @pytest.mark.parametrize("aggregation", NEUTRAL.values(), ids=NEUTRAL.keys())
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
-def test_step_is_that_of_one_padded_batch_of_the_same_users(planted_world, small_training, backbone, loss, aggregation):
+def test_a_step_equals_one_padded_batch_of_the_same_users(planted_world, small_training, backbone, loss, aggregation):
     gradients, mean_loss, model, calls = recorded_step(planted_world, small_training, loss, aggregation, backbone)
     assert len(calls) >= (5 if aggregation else 1)
     length = max(inputs.shape[1] for inputs, _, _ in calls)
@@ -153,7 +153,7 @@ def test_step_is_that_of_one_padded_batch_of_the_same_users(planted_world, small
                          ids=["tensor", "global", "body", "torchjd", "reptile", "joint training"])  # fmt: skip
 @pytest.mark.parametrize("loss", ["sampled", "bce"])
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
-def test_training_on_the_rows_that_a_step_touches_is_training_on_all(
+def test_training_on_the_rows_of_a_step_equals_training_on_all_rows(
     planted_world, small_training, monkeypatch, backbone, loss, aggregation
 ):
     w, trained, found = planted_world, [], []
@@ -161,8 +161,8 @@ def test_training_on_the_rows_that_a_step_touches_is_training_on_all(
     config = small_training.model_copy(update={"backbone": backbone, "loss": LOSSES[loss], "schedule": schedule})
     search = touched.TouchedRows.rows
 
-    def recorded(*told):
-        found.append(search(*told))
+    def recorded(*arguments):
+        found.append(search(*arguments))
         return found[-1]
 
     monkeypatch.setattr(touched.TouchedRows, "rows", recorded)
@@ -179,7 +179,7 @@ def test_training_on_the_rows_that_a_step_touches_is_training_on_all(
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_full_strength_moves_the_step_away_from_the_joint_one(planted_world, small_training, loss):
+def test_full_strength_changes_the_joint_step(planted_world, small_training, loss):
     steps = []
     for strength in (0, 1):
         config = DeconfoundedConfig(strength=strength, temperature=None, gate=False)
@@ -217,7 +217,7 @@ def test_backdoor_by_accumulation_is_backdoor_by_matrix(planted_world, small_tra
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_body_scope_leaves_the_joint_gradient_to_the_items_only(planted_world, small_training):
+def test_with_body_scope_only_item_embeddings_get_the_joint_gradient(planted_world, small_training):
     joint = step_of(planted_world, small_training, NEUTRAL["backdoor"])
     every, body = (
         step_of(planted_world, small_training, DeconfoundedConfig(strength=1, parameters=parameters))
@@ -230,8 +230,8 @@ def test_body_scope_leaves_the_joint_gradient_to_the_items_only(planted_world, s
     assert not torch.allclose(flat(body[1:]), flat(joint[1:]), rtol=1e-2, atol=1e-5)
 
 
-def test_full_strength_is_the_user_balanced_loss_where_strata_hold_one_length(planted_world, small_training):
-    """Every user counts alike, whatever the number of positions."""
+def test_full_strength_is_the_user_balanced_loss_if_each_stratum_has_one_length(planted_world, small_training):
+    """All users have the same weight, for any number of positions."""
     w = planted_world
     ends = np.where(w.users % 3 == 0, 2, 3)
     assert (ends <= w.split.train_end).all()

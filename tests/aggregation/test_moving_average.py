@@ -1,4 +1,4 @@
-"""The moving average that writes only what a step touches is the dense one."""
+"""The moving average that writes only the rows of a step equals the dense one."""
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ GROUPS, ROWS, WIDTH = 3, 40, 4
 
 
 def steps(count, touched=9, seed=0):
-    """Rows and their gradients, which lean to one direction so that the average does not vanish."""
+    """Rows and their gradients, with a common direction so that the average does not vanish."""
     generator = torch.Generator().manual_seed(seed)
-    lean = torch.randn(GROUPS, 1, WIDTH, generator=generator)
+    direction = torch.randn(GROUPS, 1, WIDTH, generator=generator)
     for _ in range(count):
         rows = torch.randperm(ROWS, generator=generator)[:touched].sort().values
-        yield rows, lean + torch.randn(GROUPS, touched, WIDTH, generator=generator)
+        yield rows, direction + torch.randn(GROUPS, touched, WIDTH, generator=generator)
 
 
 def spread(rows, gradients):
@@ -24,16 +24,16 @@ def spread(rows, gradients):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.95])
-def test_rows_alone_give_average_and_gramian_of_the_whole_table(decay):
+def test_rows_give_the_average_and_gramian_of_the_whole_table(decay):
     sparse, dense = MovingAverage(decay), MovingAverage(decay)
-    for rows, gradients in steps(1500):  # the stored values are brought back to size on the way
+    for rows, gradients in steps(1500):  # the stored values are rescaled on the way
         found = sparse.update_rows(gradients, rows, ROWS)
         expected = dense.update(spread(rows, gradients).double())
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(sparse.value.flatten(1).double(), dense.value, rtol=1e-4, atol=1e-6)
 
 
-def test_whole_tables_and_rows_may_take_turns():
+def test_dense_and_sparse_updates_can_alternate():
     mixed, dense = MovingAverage(0.9), MovingAverage(0.9)
     for n, (rows, gradients) in enumerate(steps(60)):
         whole = spread(rows, gradients)

@@ -1,4 +1,4 @@
-"""Reptile against the weighted gradient, a loop written out with an optimiser, and its expansion."""
+"""Reptile against the weighted gradient, an explicit loop with an optimiser, and its expansion."""
 
 import copy
 from itertools import permutations
@@ -40,7 +40,7 @@ def weighted(layer):
     return flat(p.grad for p in layer.parameters())
 
 
-def test_without_inner_rate_it_is_the_weighted_gradient(layer, monkeypatch):
+def test_for_a_tiny_inner_rate_it_is_the_weighted_gradient(layer, monkeypatch):
     gradient, values = visited(layer, 1e-12, [1, 2, 0], monkeypatch)
     torch.testing.assert_close(gradient, weighted(layer), rtol=1e-9, atol=1e-12)
     assert values == pytest.approx([loss().item() for loss in losses_of(layer)])
@@ -48,7 +48,7 @@ def test_without_inner_rate_it_is_the_weighted_gradient(layer, monkeypatch):
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]], ids=str)
 @pytest.mark.parametrize("rate", [0.05, 2.0])
-def test_gradient_is_that_of_a_loop_of_descent_steps(layer, monkeypatch, order, rate):
+def test_gradient_equals_a_loop_of_descent_steps(layer, monkeypatch, order, rate):
     walker = copy.deepcopy(layer)
     descent = torch.optim.SGD(walker.parameters(), lr=rate)
     seen = {}
@@ -65,13 +65,13 @@ def test_gradient_is_that_of_a_loop_of_descent_steps(layer, monkeypatch, order, 
     assert not torch.allclose(gradient, weighted(layer), rtol=1e-3)
 
 
-def test_weights_are_left_as_they_were_to_the_bit(layer, monkeypatch):
+def test_weights_are_unchanged_to_the_bit(layer, monkeypatch):
     before = flat(layer.parameters())
     visited(layer, 3.0, [0, 1, 2], monkeypatch)
     assert torch.equal(flat(layer.parameters()), before)
 
 
-def test_mean_over_orders_seeks_agreement(layer, monkeypatch):
+def test_mean_over_orders_favours_agreement(layer, monkeypatch):
     """At first order in α: minus α/2 times the gradient of the inner products of all pairs of strata."""
     rate, parameters = 1e-4, list(layer.parameters())
     gradients = [
@@ -84,7 +84,7 @@ def test_mean_over_orders_seeks_agreement(layer, monkeypatch):
     torch.testing.assert_close((torch.stack(orders).mean(0) - weighted(layer)) / rate, expected, rtol=1e-2, atol=1e-4)
 
 
-def test_order_is_drawn_anew_from_the_generator_that_is_given(layer):
+def test_every_step_draws_a_new_order_from_the_given_generator(layer):
     def drawn(seed):
         rng = torch.Generator().manual_seed(seed)
         gradients = GroupGradients(layer.parameters(), 3)

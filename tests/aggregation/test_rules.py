@@ -150,7 +150,7 @@ def test_order_of_the_strata_changes_nothing(matrix, config):
 
 @on_all_matrices
 @of({name: RULES[name] for name in (*DISTRIBUTIONS, "agr_sum", "agr_rand", "PCGrad", "Sum")})
-def test_scaled_gradients_give_the_scaled_gradient(matrix, config):
+def test_scaling_the_gradients_scales_the_result(matrix, config):
     results = [aggregated(config, scale * matrix)[0] / scale for scale in (1, 1e-3, 1e3)]
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-6, atol=1e-9 * float(matrix.abs().max()))
@@ -170,12 +170,12 @@ class TestPriors:
         root = (self.interactions * self.users).sqrt()
         torch.testing.assert_close(backdoor(self.interactions, self.users, 0.5), root / root.sum())
 
-    def test_strength_moves_weight_to_the_many_monotonically(self):
+    def test_more_strength_gives_more_weight_to_strata_with_many_users(self):
         tail = [float(backdoor(self.interactions, self.users, s)[0]) for s in (0, 0.25, 0.5, 0.75, 1)]
         assert tail == sorted(tail)
         assert tail[0] < tail[-1]
 
-    def test_balanced_strata_count_alike(self):
+    def test_balanced_strata_have_equal_weights(self):
         torch.testing.assert_close(priors.balanced(self.interactions), torch.full((3,), 1 / 3))
 
     def test_effective_number_runs_from_joint_training_to_balance(self):
@@ -185,7 +185,7 @@ class TestPriors:
         torch.testing.assert_close(weights[2], torch.full((3,), 1 / 3))
         assert 0.1 < float(weights[1][0]) < 1 / 3
 
-    def test_effective_number_is_the_papers(self):
+    def test_effective_number_equals_the_papers_formula(self):
         targets = torch.tensor([2.0, 5.0], dtype=torch.float64)
         share = torch.tensor([0.3, 0.7], dtype=torch.float64)
         raw = [0.3 * (1 - 0.9) / (1 - 0.9**2), 0.7 * (1 - 0.9) / (1 - 0.9**5)]
@@ -196,10 +196,10 @@ class TestPriors:
 class TestAgreement:
     matrix = torch.tensor([[1.0, -2.0, 3.0, 0.0, 0.0], [4.0, -1.0, -5.0, 2.0, 0.0]])
 
-    def test_agr_sum_keeps_what_all_agree_on(self):
+    def test_agr_sum_keeps_coordinates_on_which_all_agree(self):
         assert AgrSum()(self.matrix).tolist() == [5, -3, 0, 0, 0]
 
-    def test_agr_rand_draws_the_rest_at_the_scale_of_what_agrees(self):
+    def test_agr_rand_draws_other_coordinates_at_the_scale_of_the_agreed_ones(self):
         torch.manual_seed(0)
         drawn = torch.stack([AgrRand()(self.matrix) for _ in range(4000)])
         assert (drawn[:, :2] == torch.tensor([5.0, -3.0])).all()
@@ -214,7 +214,7 @@ class TestAgreement:
         assert torch.equal(results[0], results[1])
         assert not torch.equal(results[0], results[2])
 
-    def test_nothing_agreed_is_no_step(self):
+    def test_without_agreement_there_is_no_step(self):
         opposed = torch.tensor([[1.0, -1.0], [-2.0, 3.0]])
         assert AgrSum()(opposed).tolist() == AgrRand()(opposed).tolist() == [0, 0]
 
@@ -225,12 +225,12 @@ class TestAgreement:
         torch.testing.assert_close(AgrRand()(positive), Sum()(positive), **EXACT)
 
     @pytest.mark.parametrize("config", [AgrSumConfig(), AgrRandConfig()])
-    def test_coordinates_have_no_weights_of_strata(self, config):
+    def test_coordinate_rules_have_no_weights_of_strata(self, config):
         assert aggregated(config, random(3, 0))[1] is None
 
 
 class TestGroupDRO:
-    def test_weights_follow_the_losses_and_remember_them(self):
+    def test_weights_accumulate_the_losses(self):
         weighting = GroupDROWeighting(step_size=0.5)
         first = weighting(torch.tensor([1.0, 3.0]))
         torch.testing.assert_close(first, torch.tensor([1.0, math.e]) / (1 + math.e))
@@ -239,7 +239,7 @@ class TestGroupDRO:
         back = weighting(torch.tensor([9.0, 5.0]))
         torch.testing.assert_close(back, torch.tensor([0.5, 0.5]))
 
-    def test_equal_losses_are_balanced_and_reset_forgets(self):
+    def test_equal_losses_give_equal_weights_after_a_reset(self):
         weighting = GroupDROWeighting()
         weighting(torch.tensor([1.0, 900.0]))
         weighting.reset()
@@ -249,7 +249,7 @@ class TestGroupDRO:
         weights = GroupDROWeighting(step_size=1.0)(torch.tensor([1e4, 2e4]))
         assert weights.tolist() == [0, 1]
 
-    def test_gradient_is_that_of_the_weighted_losses(self):
+    def test_gradient_is_the_weighted_sum_of_rows(self):
         matrix = random(5, 1)
         gradient, weights = aggregated(GroupDROConfig(step_size=1.0), matrix)
         assert weights.tolist() == sorted(weights.tolist())  # as the losses of `aggregated`
@@ -259,13 +259,13 @@ class TestGroupDRO:
 class TestLibrary:
     @on_all_matrices
     @pytest.mark.parametrize("theirs", [PCGrad, GradVac, Mean, Sum])
-    def test_rule_by_name_is_the_aggregator_itself(self, matrix, theirs):
+    def test_a_rule_by_name_is_torchjds_aggregator(self, matrix, theirs):
         torch.manual_seed(3)
         expected = theirs()(matrix)
         ours, _ = aggregated(TorchJDConfig(name=theirs.__name__), matrix)
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9 * float(matrix.abs().max()))
 
-    def test_backdoor_is_their_constant(self):
+    def test_backdoor_equals_torchjds_constant_weights(self):
         matrix = random(5, 1)
         gradient, weights = aggregated(BackdoorConfig(strength=0.3), matrix)
         torch.testing.assert_close(gradient, Constant(weights)(matrix), **EXACT)
@@ -312,7 +312,7 @@ ERRORS = [
 ]
 
 
-def test_dials_without_a_rule_are_those_of_deconfounded_aggregation():
+def test_parameters_without_a_rule_belong_to_deconfounded_aggregation():
     assert RULE.validate_python({"strength": 0.5}) == DeconfoundedConfig(strength=0.5)
 
 
@@ -324,13 +324,13 @@ def test_wrong_configuration_is_refused_in_words(given, words):
         assert word in str(caught.value)
 
 
-def test_missing_extra_is_named_with_the_command_that_brings_it(monkeypatch):
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr("torchjd._mixins.find_spec", lambda name: None)
     with pytest.raises(ValidationError, match=r"clarabel.*pip install 'pinet-kedro\[rules\]'"):
         TorchJDConfig(name="CAGrad", options={"c": 0.5})
 
 
-def test_names_are_all_aggregators_and_no_frames():
+def test_names_are_all_aggregators_without_abstract_bases():
     assert {"PCGrad", "CAGrad", "UPGrad", "MGDA", "GradVac", "NashMTL", "Mean"} <= set(aggregator_names())
     assert not {"Aggregator", "WeightedAggregator", "GramianWeightedAggregator", "PCGradWeighting"} & set(
         aggregator_names()

@@ -131,7 +131,7 @@ def losses_by_position(model, histories):
     return torch.tensor([model.loss(*prefix, FULL, Candidates()).item() * len(prefix[1]) for prefix in prefixes])
 
 
-def test_later_item_leaves_earlier_positions(model):
+def test_a_later_item_does_not_change_earlier_positions(model):
     history = HISTORIES[2:]
     before = losses_by_position(model, history)
     for position in range(2, 6):
@@ -142,7 +142,7 @@ def test_later_item_leaves_earlier_positions(model):
         assert (after[position - 1 :] != before[position - 1 :]).all()
 
 
-def test_state_is_what_a_candidate_of_no_preference_sees(model):
+def test_the_state_is_the_attended_value_of_a_candidate_with_zero_query(model):
     model.query.weight.data.zero_()
     states, scores = model.read(HISTORIES)
     torch.testing.assert_close(states @ model.item_vectors().T + model.item_bias.weight[1:, 0], scores, **EXACT)
@@ -157,7 +157,7 @@ def test_empty_history_scores_the_bias(model):
 
 
 def test_extreme_affinities_stay_finite(model):
-    """The first event outweighs the rest by more than floats can say; the positions after it still have a gradient."""
+    """The first event outweighs the rest by more than a float can represent; later positions still have a gradient."""
     model.float().key.weight.data *= 1e3
     loss = model.loss(HISTORIES[:, :-1], HISTORIES[:, 1:][REAL[:, :-1]], FULL, Candidates())
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, list(model.parameters())))

@@ -1,5 +1,4 @@
-"""What holds of every backbone: what a state may depend on, that it learns what is planted, carries plugins, and is
-stored as it was trained."""
+"""Properties of all backbones: causality, learning planted transitions, plugins, storage."""
 
 from dataclasses import replace
 
@@ -56,7 +55,7 @@ def loss_of(model, histories):
     return model.loss(histories[:, :-1], histories[:, 1:][real], FULL, Candidates())
 
 
-def test_later_item_leaves_earlier_states(tiny):
+def test_a_later_item_does_not_change_earlier_states(tiny):
     states = tiny.states(HISTORIES)
     for position in range(1, 6):
         changed = HISTORIES.clone()
@@ -68,7 +67,7 @@ def test_later_item_leaves_earlier_states(tiny):
 
 
 @pytest.mark.parametrize("padding", [1, 2])
-def test_left_padding_leaves_states_scores_and_loss(tiny, padding):
+def test_left_padding_does_not_change_states_scores_and_loss(tiny, padding):
     padded = F.pad(HISTORIES, (padding, 0))
     torch.testing.assert_close(tiny.states(padded)[:, padding:][REAL], tiny.states(HISTORIES)[REAL], **EXACT)
     for found, expected in zip(tiny.read(padded), tiny.read(HISTORIES), strict=True):
@@ -97,7 +96,7 @@ def test_rows_of_padding_alone_are_finite_with_finite_gradients(tiny):
     assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
 
 
-def test_item_vectors_are_the_input_vectors_of_items_one_on(tiny):
+def test_item_vectors_are_the_input_vectors_without_padding(tiny):
     torch.testing.assert_close(tiny.item_vectors(), tiny.items(torch.arange(1, 11)))
 
 
@@ -143,7 +142,7 @@ def ndcg(world, scorer):
     return user_metrics(ranks)["ndcg_at_10"].mean()
 
 
-def test_planted_transitions_are_learnt(planted_world, trained):
+def test_planted_transitions_are_learned(planted_world, trained):
     popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, BackboneScorer(trained)) > 1.7 * popularity
 
@@ -153,13 +152,13 @@ def test_planted_transitions_are_learnt(planted_world, trained):
     [SampledSoftmaxConfig(uniform_items=15), BCEConfig(negatives=4)],
     ids=lambda loss: loss.name,
 )
-def test_planted_transitions_are_learnt_from_a_sample(planted_world, config, loss):
+def test_planted_transitions_are_learned_with_sampled_losses(planted_world, config, loss):
     scorer = BackboneScorer(train(planted_world, config.model_copy(update={"loss": loss})))
     popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, scorer) > 1.7 * popularity
 
 
-def test_joint_training_and_the_whole_catalogue_go_with_it_too(planted_world, config):
+def test_every_backbone_trains_jointly_with_full_softmax(planted_world, config):
     w = planted_world
     short = config.schedule.model_copy(update={"epochs": 1})
     config = config.model_copy(update={"loss": FullSoftmaxConfig(), "schedule": short})
@@ -167,12 +166,12 @@ def test_joint_training_and_the_whole_catalogue_go_with_it_too(planted_world, co
     assert np.isfinite(ndcg(w, BackboneScorer(model)))
 
 
-def test_plugins_keep_what_the_backbone_has_learnt(planted_world, recommender):
+def test_plugins_keep_the_quality_of_the_backbone(planted_world, recommender):
     assert ndcg(planted_world, recommender) > 0.97 * ndcg(planted_world, BackboneScorer(recommender.backbone))
 
 
 @torch.no_grad()
-def test_catalogue_is_scored_as_users_one_by_one(planted_world, trained):
+def test_a_batch_of_users_is_scored_as_single_users(planted_world, trained):
     histories = torch.from_numpy(planted_world.sequences.windows(np.arange(60), planted_world.split.test_at[:60], 10))
     histories[3] = 0
     states, scores = trained.read(histories)
@@ -182,7 +181,7 @@ def test_catalogue_is_scored_as_users_one_by_one(planted_world, trained):
         torch.testing.assert_close((alone[0][0], alone[1][0]), (state, row), rtol=1e-4, atol=1e-5)
 
 
-def test_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, tmp_path):
+def test_a_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, tmp_path):
     w = planted_world
     recommender.save(tmp_path)
     loaded = Recommender.load(tmp_path)
@@ -191,7 +190,7 @@ def test_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, 
     assert torch.equal(*(r.scores(histories, w.split.train_end) for r in (recommender, loaded)))
 
 
-def test_models_that_share_their_evidence_are_ranked_as_each_alone(planted_world, recommender, tmp_path):
+def test_models_that_share_memory_and_factors_are_ranked_as_each_alone(planted_world, recommender, tmp_path):
     w = planted_world
     recommender.save(tmp_path)
     other = w.fit_plugins(recommender.backbone, PluginTraining(factors=None, folds=2))
@@ -220,7 +219,7 @@ def test_seed_determines_the_weights(planted_world, config):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_name_chooses_the_backbone_and_other_settings_are_defaults(name):
+def test_the_name_chooses_the_backbone_and_all_other_parameters_have_defaults(name):
     config = TypeAdapter(BackboneConfig).validate_python({"name": name, "width": 8})
     assert type(config) is type(CONFIGS[name])
     assert type(build_backbone(config, 5)).__name__.lower() == name

@@ -22,7 +22,7 @@ def model(request):
     return build_backbone(config, n_items=10).double().eval()
 
 
-def test_states_are_those_of_torch_gru_on_each_history_alone(model):
+def test_states_equal_torchs_gru_on_each_history_alone(model):
     together = model.states(HISTORIES)
     for row, history in enumerate(HISTORIES):
         hidden, _ = model.gru(model.items.weight[history[history != 0]])
@@ -34,7 +34,7 @@ def test_states_are_those_of_torch_gru_on_each_history_alone(model):
 @pytest.mark.parametrize("steps", STEPS, ids=str)
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.filterwarnings("ignore:dropout option adds dropout")
-def test_packed_states_and_gradients_are_those_of_torch(layers, steps, dropout):
+def test_packed_states_and_gradients_equal_torchs(layers, steps, dropout):
     torch.manual_seed(0)
     gru = nn.GRU(5, 4, layers, dropout=dropout).double()
     x = torch.randn(sum(steps), 5, dtype=torch.float64, requires_grad=True)
@@ -56,7 +56,7 @@ def test_pack_reads_the_longest_histories_first():
     assert columns.tolist() == [0, 1, 2, 1, 2, 2]
 
 
-def test_stored_names_are_those_of_torch_gru(model):
+def test_stored_names_equal_torchs(model):
     layers = range(model.config.layers)
     expected = {f"gru.{kind}_l{layer}" for layer in layers for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     assert {name for name in model.state_dict() if name.startswith("gru.")} == expected

@@ -28,21 +28,21 @@ def test_order_of_items_matters(model):
     assert not torch.allclose(model.states(swapped)[:, -1], model.states(HISTORIES[2:])[:, -1])
 
 
-def test_relative_positions_read_an_event_alike_wherever_it_stands():
+def test_with_relative_positions_a_state_does_not_depend_on_its_place_in_the_window():
     torch.manual_seed(0)
     model = build_backbone(SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions="relative"), 10).eval()
     later = F.pad(HISTORIES[2:], (0, 2), value=5)  # two more events
     torch.testing.assert_close(model.states(later)[:, :6], model.states(HISTORIES[2:]))
 
 
-def test_a_model_from_before_relative_positions_has_absolute_ones():
+def test_a_model_stored_before_relative_positions_existed_has_absolute_ones():
     assert SASRecConfig.model_validate({"name": "sasrec"}).positions == "absolute"
     assert "positions" not in SASRecConfig().model_dump()
     assert SASRecConfig(positions="relative").model_dump()["positions"] == "relative"
 
 
 @pytest.mark.parametrize("users", [0, 1, 300])
-def test_newest_states_are_those_among_all(model, users):
+def test_newest_states_equal_the_last_of_all_states(model, users):
     torch.manual_seed(1)
     lengths = torch.randint(1, 9, (users, 1)).sort(0).values
     histories = torch.randint(1, 11, (users, 8)) * (torch.arange(8) >= 8 - lengths)
@@ -98,12 +98,12 @@ class TestDropout:
     def test_entries_are_zero_or_scaled(self):
         assert self.dropped(0.5).unique().tolist() == [0, 4]
 
-    def test_every_byte_of_a_word_drops_alike(self):
+    def test_all_bytes_of_a_word_drop_at_the_same_rate(self):
         # The sign bit of a word is a bit of its last byte: a draw that leaves it 0 makes that byte too small.
         entries = self.dropped(0.5).flatten()[: 8 * 25_000].view(-1, 8)
         torch.testing.assert_close((entries == 0).float().mean(0), torch.full((8,), 0.5), rtol=0, atol=0.02)
 
-    def test_evaluation_and_no_rate_are_the_identity(self):
+    def test_evaluation_and_a_rate_of_zero_are_the_identity(self):
         assert Dropout(0.5).eval()(self.x) is self.x
         assert Dropout(0.0)(self.x) is self.x
 
@@ -117,7 +117,7 @@ class TestDropout:
         out.sum().backward()
         torch.testing.assert_close(x.grad, out.detach())
 
-    def test_rate_next_to_one_still_keeps_some(self):
+    def test_a_rate_close_to_one_keeps_some_entries(self):
         out = self.dropped(0.999)
         assert torch.isfinite(out).all()
         assert 0 < int((out > 0).sum()) < 0.01 * out.numel()

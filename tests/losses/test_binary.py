@@ -1,4 +1,4 @@
-"""BCE and gBCE against torch's own formulas, and what their negatives may be."""
+"""BCE and gBCE against torch's own functions, and the distribution of their negatives."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def drawn_for(loss, targets, seed=0):
 
 @pytest.mark.parametrize("chunk", [1, 7 * 4 * D, 2**19], ids=["a row", "seven rows", "all"])
 @pytest.mark.parametrize("negatives", [1, 3])
-def test_bce_is_that_of_torch_in_value_and_gradients(problem, monkeypatch, chunk, negatives):
+def test_bce_has_the_value_and_gradients_of_torch(problem, monkeypatch, chunk, negatives):
     monkeypatch.setattr(binary, "_CHUNK_NUMBERS", chunk)
     states, vectors, targets = problem
     loss = build_loss(BCEConfig(negatives=negatives), np.ones(ITEMS))
@@ -46,7 +46,7 @@ def test_bce_is_that_of_torch_in_value_and_gradients(problem, monkeypatch, chunk
 
 
 @pytest.mark.parametrize("calibration", [0.0, 0.4, 1.0])
-def test_gbce_takes_the_target_to_the_power_of_the_paper(problem, calibration):
+def test_gbce_raises_the_target_to_the_power_of_the_paper(problem, calibration):
     states, vectors, targets = problem
     loss = build_loss(GBCEConfig(negatives=4, calibration=calibration), np.ones(ITEMS))
     drawn = drawn_for(loss, targets)
@@ -63,10 +63,10 @@ def test_gbce_takes_the_target_to_the_power_of_the_paper(problem, calibration):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-def test_power_runs_from_one_to_the_share_of_sampled_negatives():
+def test_power_is_between_the_share_of_sampled_negatives_and_one():
     powers = [BinaryCrossEntropy(5, c, n_items=21).power for c in (0, 0.5, 1)]
     assert powers == pytest.approx([1, 0.625, 0.25])
-    assert BinaryCrossEntropy(100, 1.0, n_items=21).power == 1  # no more than all negatives
+    assert BinaryCrossEntropy(100, 1.0, n_items=21).power == 1  # more negatives than items
 
 
 def test_pinned_value():
@@ -91,7 +91,7 @@ def test_negatives_are_uniform_over_all_items_but_the_target():
         assert np.delete(found, [0, target]) == pytest.approx(np.full(4, 10_000), rel=0.05)
 
 
-def test_parts_of_a_step_are_its_own_negatives_in_order():
+def test_split_keeps_the_negatives_in_order():
     drawn = Negatives(torch.arange(12).view(6, 2))
     parts = drawn.split([1, 3, 2])
     assert [len(part.items) for part in parts] == [1, 3, 2]

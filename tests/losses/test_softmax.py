@@ -67,7 +67,7 @@ def test_gradients_agree_with_finite_differences(problem):
         assert torch.autograd.gradcheck(lambda h, v, c=candidates: softmax_loss(h, v, targets, c), (states, vectors))
 
 
-def test_only_the_wanted_gradients_are_needed(problem):
+def test_one_gradient_can_be_computed_alone(problem):
     states, vectors, targets = problem
     alone = softmax_loss(states.detach(), vectors, targets, Candidates())
     both = softmax_loss(states, vectors, targets, Candidates())
@@ -76,9 +76,9 @@ def test_only_the_wanted_gradients_are_needed(problem):
         assert float(softmax_loss(states, vectors, targets, Candidates())) == pytest.approx(float(both.detach()))
 
 
-def test_sampled_softmax_with_all_items_is_the_full_one(problem):
+def test_sampled_softmax_of_all_items_is_the_full_softmax(problem):
     states, vectors, targets = problem
-    # More items asked for than there are.
+    # More items than the catalogue has.
     sampled = SampledSoftmax(SampledSoftmaxConfig(uniform_items=1500), np.arange(ITEMS))
     candidates = sampled.candidates(targets.numpy(), np.random.default_rng(0))
     assert candidates.items.tolist() == list(range(1, ITEMS + 1))
@@ -92,7 +92,7 @@ def test_sampled_softmax_with_all_items_is_the_full_one(problem):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
-def test_sampled_softmax_follows_the_formula_in_loops(problem):
+def test_sampled_softmax_equals_the_formula_in_loops(problem):
     states, vectors, targets = problem
     targets = (targets - 1) % 7 + 1
     counts = np.arange(ITEMS)
@@ -116,7 +116,7 @@ def test_sampled_softmax_follows_the_formula_in_loops(problem):
     assert ours == pytest.approx(total / N, rel=1e-6)  # π is kept in float32
 
 
-def test_shared_candidates_hold_all_targets_once_and_sorted():
+def test_shared_candidates_contain_all_targets_once_and_sorted():
     rng = np.random.default_rng(2)
     sampled = SampledSoftmax(SampledSoftmaxConfig(uniform_items=20), np.ones(500))
     for _ in range(20):
@@ -129,7 +129,7 @@ def test_shared_candidates_hold_all_targets_once_and_sorted():
         assert 20 <= len(items) <= 80
 
 
-def test_partition_sum_is_estimated_without_bias():
+def test_estimate_of_the_partition_sum_has_no_bias():
     rng = np.random.default_rng(3)
     counts = rng.integers(0, 40, 50)
     counts[:5] = 0  # never a target: only the uniform draw finds them
@@ -141,10 +141,10 @@ def test_partition_sum_is_estimated_without_bias():
         estimates.append((exponentials[candidates.items - 1] / np.exp(candidates.log_inclusion.numpy())).sum())
     error = np.std(estimates) / np.sqrt(len(estimates))
     assert np.mean(estimates) == pytest.approx(exponentials.sum(), abs=4 * error)
-    assert 4 * error < 0.02 * exponentials.sum()  # or the check above would prove nothing
+    assert 4 * error < 0.02 * exponentials.sum()  # otherwise the check above is too weak
 
 
-def test_fresh_candidates_every_step_and_the_same_for_the_same_seed():
+def test_every_step_draws_new_candidates_and_a_seed_repeats_them():
     sampled = SampledSoftmax(SampledSoftmaxConfig(uniform_items=20), np.ones(500))
     targets = np.array([1, 2, 3])
     rng = np.random.default_rng(4)
@@ -160,7 +160,7 @@ def test_configuration_names_the_loss():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_focal_modulation_is_its_formula_in_value_and_gradients(problem, gamma):
+def test_focal_modulation_has_the_value_and_gradients_of_its_formula(problem, gamma):
     states, vectors, targets = problem
     log_p = F.log_softmax(states @ vectors.T, -1).gather(1, targets[:, None] - 1)
     theirs = -((1 - log_p.exp()) ** gamma * log_p).mean()
@@ -176,7 +176,7 @@ def test_focal_modulation_is_its_formula_in_value_and_gradients(problem, gamma):
 
 
 @pytest.mark.parametrize("gamma", [0.3, 2.0])
-def test_focal_modulation_survives_certainty_and_surprise(gamma):
+def test_focal_modulation_is_finite_for_probabilities_near_zero_and_one(gamma):
     states, vectors = torch.tensor([[1000.0]]).requires_grad_(), torch.tensor([[1.0], [-1.0]])
     for target, expected in ((1, 0.0), (2, 2000.0)):
         value = softmax_loss(states, vectors, torch.tensor([target]), Candidates(), gamma)
@@ -184,7 +184,7 @@ def test_focal_modulation_survives_certainty_and_surprise(gamma):
         assert torch.isfinite(torch.autograd.grad(value, states)[0]).all()
 
 
-def test_focal_modulation_reaches_the_sampled_softmax(problem):
+def test_focal_modulation_applies_to_the_sampled_softmax(problem):
     states, vectors, targets = problem
     losses = [build_loss(SampledSoftmaxConfig(uniform_items=5, focal=g), np.ones(ITEMS)) for g in (0.0, 2.0)]
     drawn = losses[0].candidates(targets.numpy(), np.random.default_rng(0))

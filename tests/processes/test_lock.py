@@ -1,4 +1,4 @@
-"""One process at a time; a process that was killed blocks nobody."""
+"""One process at a time; a killed process does not block the next."""
 
 import contextlib
 import os
@@ -34,9 +34,9 @@ def holder(here):
         process.kill()
 
 
-def test_the_second_is_told_who_holds_it_and_since_when(holder):
-    said = rf"The lock 'work' of this project is held by process {holder.pid} on .*since 20\d\d-.*Wait for it to end"
-    with pytest.raises(LockedError, match=said), hold("work"):
+def test_the_error_of_a_second_process_names_the_holder_and_its_start(holder):
+    message = rf"The lock 'work' of this project is held by process {holder.pid} on .*since 20\d\d-.*Wait for it to end"
+    with pytest.raises(LockedError, match=message), hold("work"):
         pass
     assert issubclass(LockedError, InputError)
 
@@ -53,13 +53,13 @@ def test_a_killed_holder_is_recognised_and_does_not_block(holder, caplog):
     assert caplog.text == ""
 
 
-def test_waiting_outlasts_a_holder_that_ends(holder):
+def test_waiting_ends_when_the_holder_ends(holder):
     holder.terminate()
     with hold("work", wait_s=10):
         pass
 
 
-def test_locks_of_different_names_do_not_meet(holder):
+def test_locks_of_different_names_are_independent(holder):
     with hold("other"):
         pass
 
@@ -82,7 +82,7 @@ def test_strange_content_neither_blocks_nor_breaks(here, caplog, content):
     path.write_bytes(content)
     with hold("work"):
         assert f'"pid": {os.getpid()}' in path.read_text()
-        path.write_bytes(content)  # somebody else's
+        path.write_bytes(content)  # content of another program
         with pytest.raises(LockedError, match="held by another process"), hold("work"):
             pass
     assert "was left by" not in caplog.text
@@ -97,7 +97,7 @@ def test_a_holder_cannot_write_to_the_terminal(here):
     assert str(error.value).isprintable()
 
 
-def test_a_lock_that_cannot_be_opened_is_a_sentence(here):
+def test_a_lock_that_cannot_be_opened_is_reported_in_a_sentence(here):
     (here / "data").mkdir()
     (here / "data/locks").write_text("")
     with (
@@ -107,7 +107,7 @@ def test_a_lock_that_cannot_be_opened_is_a_sentence(here):
         pass
 
 
-def test_a_forked_child_does_not_hold_its_parents_lock_on():
+def test_a_forked_child_does_not_keep_its_parents_lock():
     child = """
 import os, sys, time
 from pinet_kedro.processes.lock import hold

@@ -5,7 +5,7 @@ import sys
 from pinet_kedro.processes.identity import is_gone, this_process
 
 
-def test_a_process_at_work_is_not_gone():
+def test_a_running_process_is_not_gone():
     assert not is_gone(this_process())
 
 
@@ -15,9 +15,9 @@ def test_a_process_that_ended_is_gone():
     assert is_gone(json.loads(done.stdout))
 
 
-def test_a_number_that_is_used_again_is_no_sign_of_life():
+def test_a_reused_process_number_does_not_count_as_alive():
     assert is_gone({**this_process(), "started": "1"})
 
 
-def test_nothing_is_said_of_other_hosts():
+def test_processes_of_other_hosts_are_never_reported_as_gone():
     assert not is_gone({"host": "elsewhere", "pid": "1", "started": "1"})

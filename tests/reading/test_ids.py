@@ -1,4 +1,4 @@
-"""One id, one spelling: in every format, and in a request."""
+"""One spelling per id, in every format and in a request."""
 
 import decimal
 import math
@@ -26,18 +26,18 @@ def spelled(*values, kind=None):
     return spell(column(*values, kind=kind), "log.csv: column 'id'").to_pylist()
 
 
-def test_a_column_and_a_request_spell_alike():
+def test_a_column_and_a_request_spell_ids_the_same_way():
     assert spelled(*SPELLINGS) == list(SPELLINGS.values())
     assert spell_ids(SPELLINGS) == list(SPELLINGS.values())
 
 
-def test_numbers_of_a_request_are_spelled_as_text():
+def test_numbers_in_a_request_become_text():
     assert spell_ids([7, 7.0, "7.0", -3, 2**60]) == ["7", "7", "7", "-3", str(2**60)]
 
 
 @pytest.mark.parametrize("value", [None, True, [7], {"a": 7}, 7.5, math.nan, math.inf, 1e18])
-def test_what_is_no_id_in_a_request_is_refused(value):
-    with pytest.raises(InputError, match="is no id"):
+def test_a_value_that_is_not_an_id_is_refused_in_a_request(value):
+    with pytest.raises(InputError, match="is not an id"):
         spell_ids(["a", value])
 
 
@@ -58,7 +58,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("case", TYPES)
-def test_every_type_of_column_spells_alike(case):
+def test_all_column_types_spell_ids_the_same_way(case):
     assert spell(TYPES[case], "x").to_pylist() == ["7", None, "12"]
 
 
@@ -90,19 +90,19 @@ NO_IDS = {
 
 
 @pytest.mark.parametrize("case", NO_IDS)
-def test_what_is_no_id_is_refused_with_its_row(case):
+def test_a_value_that_is_not_an_id_is_refused_with_its_row(case):
     values, words = NO_IDS[case]
     with pytest.raises(InputError, match=r"^log\.csv: column 'id'") as error:
         spell(values, "log.csv: column 'id'")
     assert words in str(error.value)
 
 
-def test_versions_and_names_are_ids_though_they_look_like_numbers():
+def test_versions_and_names_that_look_like_numbers_are_ids():
     assert spelled("1.10", "1.1", "beta") == ["1.10", "1.1", "beta"]
     assert spelled("nan", "Nan", "inf") == ["nan", "Nan", "inf"]
 
 
-def test_ids_written_in_two_ways_are_counted_in_the_log(caplog):
+def test_ids_with_several_spellings_are_counted_in_the_log(caplog):
     assert spelled("7", "7.0", " 8", "9", "8") == ["7", "7", "8", "9", "8"]
     assert "2 ids are written in more than one way, such as '7' and '7.0'" in caplog.text
 
@@ -119,7 +119,7 @@ def test_one_id_has_one_spelling_in_all_formats(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
-def test_numeric_ids_with_a_gap_read_alike(tmp_path, name):
+def test_a_missing_numeric_id_does_not_change_the_others(tmp_path, name):
     frame = pd.DataFrame({"user_id": [7.0, None, 12.0], "item_id": [1, 2, 3], "timestamp": [1, 2, 3]})
     if name.endswith("csv"):
         frame.to_csv(tmp_path / name, index=False)
@@ -132,7 +132,7 @@ def test_numeric_ids_with_a_gap_read_alike(tmp_path, name):
     assert events["user_id"].dropna().tolist() == ["7", "12"]
 
 
-def test_great_ids_keep_all_their_digits(tmp_path):
+def test_long_numeric_ids_keep_all_digits(tmp_path):
     great = "12345678901234567890123"
     (tmp_path / "log.jsonl").write_text(f'{{"user_id": {great}}}\n{{"user_id": {great[:-1]}4}}')
     assert read_interactions(tmp_path / "log.jsonl", Columns()).events["user_id"].tolist() == [great, f"{great[:-1]}4"]

@@ -1,4 +1,4 @@
-"""Every format reads alike, whole, or is refused in a sentence that names file, line and way out."""
+"""All formats give the same events; a wrong file is refused with its name, the line and a way to correct it."""
 
 import bz2
 import gzip
@@ -82,7 +82,7 @@ def refusal(tmp_path, name, content, columns=EVENTS):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_format_reads_alike(tmp_path, name):
+def test_all_formats_give_the_same_events(tmp_path, name):
     path = written(tmp_path, ROWS, name)
     interactions = read_interactions(path, COLUMNS)
     events, origin = interactions.events, interactions.origin
@@ -99,7 +99,7 @@ def test_every_format_reads_alike(tmp_path, name):
     assert origin.clock
 
 
-def test_missing_column_is_left_to_the_gate_with_what_it_needs(tmp_path):
+def test_a_missing_column_is_left_out_and_the_gate_gets_the_names(tmp_path):
     found = read_interactions(written(tmp_path, ROWS), Columns(user="who", item="what", timestamp="time"))
     assert found.events.columns.tolist() == ["user_id", "item_id"]
     assert found.origin.columns["timestamp"] == "time"
@@ -107,13 +107,13 @@ def test_missing_column_is_left_to_the_gate_with_what_it_needs(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["log.tsv", "log.inter"])
-def test_quotation_marks_are_characters_in_formats_without_quoting(tmp_path, name):
+def test_quotation_marks_are_ordinary_characters_in_tsv(tmp_path, name):
     text = 'user_id\titem_id\ttimestamp\nu\t"Heroes"\t1600000000\nv\t"Heroes\t1600000001\nw\t12" LP"\t1600000002\n'
     events = read_text(tmp_path, name, text)
     assert events["item_id"].tolist() == ['"Heroes"', '"Heroes', '12" LP"']
 
 
-def test_quoted_values_of_a_csv_may_hold_commas_marks_and_lines(tmp_path):
+def test_quoted_csv_values_may_contain_commas_quotation_marks_and_line_breaks(tmp_path):
     text = (
         'user_id,item_id,timestamp,review\nu,"x,""y""",1600000000,"fine,\nso, so, and 5, 6\nend"\nv,z,1600000001,bad\n'
     )
@@ -140,7 +140,7 @@ STRAY = {
 
 
 @pytest.mark.parametrize("case", STRAY)
-def test_a_stray_quotation_mark_swallows_no_event(tmp_path, case):
+def test_a_stray_quotation_mark_is_refused_before_it_hides_events(tmp_path, case):
     text, words = STRAY[case]
     assert words in refusal(tmp_path, "log.csv", text)
 
@@ -163,7 +163,7 @@ def assert_refused(tmp_path, name, content, words):
 
 
 @pytest.mark.parametrize("name", RAGGED)
-def test_a_row_with_another_number_of_fields_is_refused_with_its_line(tmp_path, name):
+def test_a_row_with_a_wrong_number_of_fields_is_refused_with_its_line(tmp_path, name):
     assert_refused(tmp_path, name, *RAGGED[name])
 
 
@@ -180,11 +180,11 @@ REFUSED = {
     "sheet.csv": (b"PK\x03\x04 and so on", ["zip archive"]),
     "zipped.csv": (gzip.compress(HEAD.encode()), ["gzip"]),
     "blank.csv": (b"\n\r\n", ["empty"]),
-    "list.jsonl": ('{"user_id": "u"}\n["u", "i", 1]\n', ["line 2 is no JSON object but [\"u\", \"i\", \"1\"]"]),
-    "lists.json": ('[["u", "i", 1]]', ["entry 1 of the JSON array is no object"]),
-    "broken.jsonl": ('{"user_id": "u"}\n{"user_id": \n', ["line 2 is no JSON object"]),
+    "list.jsonl": ('{"user_id": "u"}\n["u", "i", 1]\n', ["line 2 is not a JSON object but [\"u\", \"i\", \"1\"]"]),
+    "lists.json": ('[["u", "i", 1]]', ["entry 1 of the JSON array is not an object"]),
+    "broken.jsonl": ('{"user_id": "u"}\n{"user_id": \n', ["line 2 is not a JSON object"]),
     "twice.jsonl": ('{"user_id": "u", "user_id": "v"}\n', ["line 1", "'user_id' is there twice"]),
-    "joined.jsonl": ('{"user_id": "u"}, {"user_id": "v"}\n', ["line 1 is no JSON object"]),
+    "joined.jsonl": ('{"user_id": "u"}, {"user_id": "v"}\n', ["line 1 is not a JSON object"]),
     "cut.json": ('[{"user_id": "u"}, {"user', ["begins like a JSON array"]),
     "deep.json": ("[" * 100_000, ["cannot be read"]),
     "nan.jsonl": ('{"user_id": "u"}\n{"user_id": NaN}\n', ["'user_id', row 2: nan is neither text nor a number"]),
@@ -195,11 +195,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name):
+def test_an_unreadable_file_is_refused_in_a_sentence(tmp_path, name):
     assert_refused(tmp_path, name, *REFUSED[name])
 
 
-def test_extended_json_is_opened(tmp_path):
+def test_wrappers_of_extended_json_are_removed(tmp_path):
     lines = [
         {"user_id": {"$oid": "5f"}, "item_id": {"$numberLong": "7"}, "timestamp": {"$date": "2020-09-13T12:26:40.5Z"}},
         {"user_id": {"$oid": "60"}, "item_id": 7, "timestamp": {"$date": "2020-09-13T12:26:41Z"}},
@@ -222,7 +222,7 @@ def test_keys_may_be_missing_in_some_lines_of_json(tmp_path):
     assert found.origin.present == ["item_id", "timestamp", "user_id"]
 
 
-def test_an_index_of_pandas_is_a_column(tmp_path):
+def test_a_pandas_index_is_a_column(tmp_path):
     frame = ROWS.set_index(["who", "what"])
     events = read_interactions(written(tmp_path, frame, "log.parquet"), COLUMNS).events
     assert events["user_id"].tolist() == ROWS["who"].tolist()
@@ -230,20 +230,20 @@ def test_an_index_of_pandas_is_a_column(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
-def test_columns_may_be_called_by_numbers(tmp_path, name):
+def test_column_names_may_be_numbers(tmp_path, name):
     frame = ROWS.set_axis(range(5), axis=1)
     events = read_interactions(written(tmp_path, frame, name), Columns(user=0, item=1, timestamp=2)).events
     assert events["user_id"].tolist() == ROWS["who"].tolist()
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.parquet"])
-def test_a_table_without_rows_has_its_columns(tmp_path, name):
+def test_a_table_without_rows_keeps_its_columns(tmp_path, name):
     events = read_interactions(written(tmp_path, ROWS.iloc[:0], name), COLUMNS).events
     assert events.columns.tolist() == ["user_id", "item_id", "timestamp", "rating"]
     assert len(events) == 0
 
 
-def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path):
+def test_a_duplicate_parquet_column_is_refused(tmp_path):
     columns = [pa.array(["u"]), pa.array(["i"]), pa.array([1]), pa.array(["v"])]
     table = pa.Table.from_arrays(columns, names=["user_id", "item_id", "timestamp", "user_id"])
     pq.write_table(table, tmp_path / "log.parquet")
@@ -292,7 +292,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_file_is_an_input_error_that_names_it(tmp_path, name):
+def test_a_damaged_file_is_an_input_error_that_names_it(tmp_path, name):
     (tmp_path / name).write_bytes(BROKEN[name])
     with pytest.raises(InputError, match=name):
         read_interactions(tmp_path / name, COLUMNS)
@@ -312,6 +312,6 @@ def test_missing_file_and_folder_are_input_errors_that_name_them(tmp_path):
             read_interactions(path, COLUMNS)
 
 
-def test_column_of_two_roles_is_an_input_error(tmp_path):
+def test_a_column_with_two_roles_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="declared twice"):
         read_interactions(written(tmp_path, ROWS), Columns(user="who", item="who", timestamp="when"))

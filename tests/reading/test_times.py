@@ -1,4 +1,4 @@
-"""A column of times has one reading, which all its values settle; resolution is kept; what stays open is refused."""
+"""All values of a time column decide how it is read; the resolution is kept; an ambiguous column is refused."""
 
 import datetime as dt
 import decimal
@@ -23,7 +23,7 @@ DATES = ["2020-09-13 12:26:40", "2020-09-13 13:27:41", "2020-09-13 00:00:00"]
 
 
 def times(values, unit="auto", kind=None):
-    """What is read of a column, None where it is missing."""
+    """The times of a column; None where a time is missing."""
     values = values if isinstance(values, pa.Array) else pa.array(values, kind)
     found = read_times(pa.chunked_array([values]), unit, "log.csv: column 'time'").values
     return [None if pd.isna(value) else int(value) for value in found]
@@ -45,7 +45,7 @@ def texts(stamps, form):
 @pytest.mark.parametrize("unit", ["auto", "named"])
 @pytest.mark.parametrize(("name", "factor"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
 @pytest.mark.parametrize("form", [int, float, str, lambda n: f"{n}.0", lambda n: f"{n:.9e}"])
-def test_clock_readings_agree_in_every_unit_and_type(unit, name, factor, form):
+def test_clock_readings_give_the_same_times_in_every_unit_and_type(unit, name, factor, form):
     assert times([form(s * factor) for s in SECONDS], "auto" if unit == "auto" else name) == NS
 
 
@@ -67,7 +67,7 @@ def test_fractions_are_kept_to_the_nanosecond(text, unit, nanoseconds):
     assert times([text], unit) == times([text]) == [START + nanoseconds]
 
 
-def test_floating_point_numbers_keep_their_microseconds():
+def test_floating_point_numbers_keep_microseconds():
     assert times([1_600_000_000.123456, 1_600_000_000.9]) == [START + 123_456_000, START + 900_000_000]
     assert times([1_600_000_000_123.456]) == [START + 123_456_000]
 
@@ -79,11 +79,11 @@ def test_decimals_and_unsigned_integers_are_exact():
 
 @given(st.lists(st.integers(10**9, 4 * 10**9 - 1), min_size=1, max_size=20), st.integers(0, 10**9 - 1))
 @settings(max_examples=60, deadline=None)
-def test_text_of_seconds_loses_nothing(seconds, fraction):
+def test_seconds_in_text_lose_no_digit(seconds, fraction):
     assert times([f"{s}.{fraction:09d}" for s in seconds], "s") == [s * 10**9 + fraction for s in seconds]
 
 
-def test_units_that_are_mixed_are_refused_with_a_row_of_each():
+def test_mixed_units_are_refused_with_a_row_of_each():
     message = refusal([1_600_000_000, 1_600_000_001, 1_600_000_002_000])
     assert "1600000002000 (row 3) can only be in ms" in message
     assert "1600000000 (row 1) only in s" in message
@@ -99,18 +99,18 @@ def test_positions_are_kept():
     assert (
         times([0, 1, 2], "order") == times(["0", "1", "2.0"], "order") == times([0.0, 1.0, 2.0], "order") == [0, 1, 2]
     )
-    assert "row 2: 1.5 is no position" in refusal([1.0, 1.5], "order")
-    assert "row 2: 1.5 is no position" in refusal(["1", "1.5"], "order")
+    assert "row 2: 1.5 is not a position" in refusal([1.0, 1.5], "order")
+    assert "row 2: 1.5 is not a position" in refusal(["1", "1.5"], "order")
 
 
-def test_positions_are_said_to_be_no_clock(tmp_path):
+def test_positions_are_marked_as_not_clock_readings(tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,a,0\nu,b,1\n")
     found = read_interactions(tmp_path / "log.csv", Columns(), "order")
     assert found.events["timestamp"].tolist() == [0, 1]
     assert not found.origin.clock
 
 
-def test_a_time_beyond_nanoseconds_is_the_greatest_and_keeps_its_text():
+def test_a_time_beyond_nanoseconds_becomes_the_greatest_time_and_keeps_its_text():
     found = read_times(pa.chunked_array([[10**10, 1_600_000_000]]), "s", "x")
     assert found.values[0] > 9 * 10**18
     assert found.unreadable == [(0, "10000000000")]
@@ -140,7 +140,7 @@ SETTLED = [
 
 
 @pytest.mark.parametrize("form", SETTLED)
-def test_dates_that_settle_their_format_are_read_in_it(form):
+def test_dates_that_determine_their_format_are_read(form):
     assert times(texts(SPREAD, form)) == EXACT
 
 
@@ -149,7 +149,7 @@ def test_days_without_a_time_are_midnight(form):
     assert times(texts(SPREAD, form)) == [time - time % (86_400 * 10**9) for time in EXACT]
 
 
-def test_minutes_are_enough():
+def test_times_of_day_may_end_with_minutes():
     assert times(["13/09/2020 12:26", "13/9/2020 1:05"]) == [
         START - 40 * 10**9,
         START - (11 * 3600 + 21 * 60 + 40) * 10**9,
@@ -165,7 +165,7 @@ def test_fractions_of_dates_are_kept(digits):
     assert times([f"13/09/2020 12:26:40.{fraction}"], "%d/%m/%Y %H:%M:%S.%f") == expected
 
 
-def test_a_date_may_leave_out_what_is_zero():
+def test_a_date_may_omit_parts_that_are_zero():
     mixed = ["2020-09-13T12:26:40.5", "2020-09-13T12:26:40", "2020-09-13", "2020-09-13 13:27"]
     assert times(mixed) == [START + 500_000_000, START, 1_599_955_200 * 10**9, 1_600_003_620 * 10**9]
 
@@ -202,18 +202,18 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("form", AMBIGUOUS)
-def test_undecidable_dates_are_refused_with_two_readings_and_the_way_out(form):
+def test_ambiguous_dates_are_refused_with_two_readings_and_the_parameter_that_decides(form):
     message = refusal(AMBIGUOUS[form])
     assert f"{AMBIGUOUS[form][0]!r} (row 1) is" in message
     assert "(day first) or" in message
     assert "(month first)" in message
     assert f"timestamp_unit='{form}'" in message
     assert f"--params=\"…,timestamp_unit='{form}'\"" in message
-    times(AMBIGUOUS[form], form)  # the way out is one
+    times(AMBIGUOUS[form], form)  # the proposed parameter works
     assert None not in times(AMBIGUOUS[form], form)
 
 
-def test_dates_that_are_the_same_either_way_are_read():
+def test_dates_that_are_the_same_in_both_orders_are_read():
     assert times(["02/02/2020", "03/03/2020"]) == times(["2020-02-02", "2020-03-03"])
 
 
@@ -223,7 +223,7 @@ def test_dates_of_two_conventions_are_refused_with_a_row_of_each():
     assert "'13/02/2020' (row 1) is not month first" in message
 
 
-def test_a_reading_that_lies_in_the_future_is_none():
+def test_an_order_that_gives_future_dates_is_excluded():
     year = dt.datetime.now(dt.UTC).year % 100
     found = times([f"31/12/{year - 1}", f"01/02/{year - 1}"])
     assert found == times([f"20{year - 1}-12-31", f"20{year - 1}-02-01"])
@@ -232,7 +232,7 @@ def test_a_reading_that_lies_in_the_future_is_none():
 @pytest.mark.parametrize(
     "word", ["now", "today", "yesterday", "99/99/2020", "2020-02-30", "25:61", "NaT", "2020-13-01"]
 )
-def test_what_is_no_date_is_null_and_shown(word):
+def test_a_text_that_is_not_a_date_is_null_and_reported(word):
     found = read_times(pa.chunked_array([[*DATES, word]]), "auto", "x")
     assert found.values.tolist()[:3] == NS
     assert pd.isna(found.values[3])
@@ -244,7 +244,7 @@ def test_times_of_day_are_refused(values):
     assert "times of day without a date" in refusal(values)
 
 
-def test_a_format_reads_what_nothing_settles():
+def test_a_declared_format_reads_ambiguous_dates():
     values = ["01/02/2020 10:00:00", "03/04/2020 10:00:00", "x"]
     assert times(values, "%d/%m/%Y %H:%M:%S") == [1_580_551_200 * 10**9, 1_585_908_000 * 10**9, None]
     assert times(values, "%m/%d/%Y %H:%M:%S") == [1_577_959_200 * 10**9, 1_583_316_000 * 10**9, None]
@@ -259,7 +259,7 @@ def test_dates_written_as_numbers_are_dates_when_declared():
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_typed_dates_are_what_they_are_whatever_the_unit(unit):
+def test_typed_dates_do_not_depend_on_the_unit(unit):
     stamps = pd.to_datetime(DATES)
     for step in ("s", "ms", "us", "ns"):
         assert times(pa.array(stamps.as_unit(step)), unit) == NS
@@ -285,8 +285,8 @@ NO_TIMES = [
 
 
 @pytest.mark.parametrize("values", NO_TIMES, ids=lambda values: str(values.type))
-def test_types_that_are_no_times_are_refused(values):
-    assert "which are no times" in refusal(values)
+def test_types_that_are_not_times_are_refused(values):
+    assert "which are not times" in refusal(values)
 
 
 # ------------------------------------------------------------------ the parameter
@@ -300,13 +300,13 @@ def test_units_and_formats_are_accepted(unit):
 WRONG = {
     "foo": "one of auto, s, ms", "S": "Did you mean 's'?", "milliseconds": "no such unit", "": "no such unit",
     "7": "unit",
-    "%H:%M": "it has no year", "%d/%m": "no year", "%Y-%m": "no day", "%Y-%m-%d %Q": "no date format",
+    "%H:%M": "it has no year", "%d/%m": "no year", "%Y-%m": "no day", "%Y-%m-%d %Q": "not a date format",
     "%d/%m/%Y %I:%M": "AM or PM",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", WRONG)
-def test_anything_else_is_refused_with_the_list(unit):
+def test_unknown_units_are_refused_with_the_list_of_units(unit):
     with pytest.raises(InputError, match=f"timestamp_unit={unit}") as error:
         check_unit(unit)
     assert WRONG[unit] in str(error.value)
@@ -315,7 +315,7 @@ def test_anything_else_is_refused_with_the_list(unit):
 # ------------------------------------------------------------------ what follows
 
 
-def test_a_log_newest_first_has_its_histories_in_order(tmp_path):
+def test_a_log_with_the_newest_event_first_gives_ordered_histories(tmp_path):
     stamps = [1_600_000_000_000 + 137 * n for n in range(30)]
     frame = pd.DataFrame({"user_id": "u", "item_id": [f"i{n:02d}" for n in range(30)], "timestamp": stamps})
     frame[::-1].to_csv(tmp_path / "log.csv", index=False)
@@ -323,7 +323,7 @@ def test_a_log_newest_first_has_its_histories_in_order(tmp_path):
     assert list(items[sequences.items - 1]) == frame["item_id"].tolist()
 
 
-def test_events_within_a_second_are_no_duplicates(tmp_path):
+def test_events_within_a_second_are_not_duplicates(tmp_path):
     (tmp_path / "log.csv").write_text(
         "user_id,item_id,timestamp\n" + "".join(f"u,i,1500000000{n}00\n" for n in (1, 6, 9))
     )
@@ -334,14 +334,14 @@ def test_events_within_a_second_are_no_duplicates(tmp_path):
     assert report["rows"].sum() == 0
 
 
-def test_times_stored_by_earlier_versions_are_seconds():
+def test_times_stored_by_earlier_versions_are_read_as_seconds():
     assert in_nanoseconds(1_600_000_000) == in_nanoseconds(START) == START
     assert in_nanoseconds(np.array([1_600_000_000, 1])).tolist() == [START, 10**9]
     assert in_nanoseconds(np.array([START, 1])).tolist() == [START, 1]
     assert len(in_nanoseconds(np.array([], np.int64))) == 0
 
 
-def test_a_time_is_shown_in_as_many_digits_as_it_has():
+def test_text_of_a_time_has_as_many_digits_as_the_time():
     assert [iso(START + n) for n in (0, 500_000_000, 1)] == [
         "2020-09-13 12:26:40", "2020-09-13 12:26:40.5", "2020-09-13 12:26:40.000000001"
     ]  # fmt: skip

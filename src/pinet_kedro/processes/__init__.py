@@ -1,1 +1,1 @@
-"""Processes beside each other: locks, identity, stopping."""
+"""Several processes on one project: locks, identity, stopping."""

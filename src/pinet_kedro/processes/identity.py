@@ -1,4 +1,4 @@
-"""Which process is at work, in words that another one can check."""
+"""The identity of a process, in a form that another process can check."""
 
 import os
 import socket
@@ -11,9 +11,9 @@ def this_process() -> dict[str, str]:
 
 
 def is_gone(process: dict[str, str]) -> bool:
-    """Whether a process of this host, as `this_process` described it, has ended.
+    """Whether a process of this host, as described by `this_process`, has ended.
 
-    A number that is used again is no sign of life. False for a process of another host, of which nothing is known here.
+    A new process with the same number does not count. False for a process of another host, which cannot be checked.
     """
     if process["host"] != _host():
         return False
@@ -23,20 +23,20 @@ def is_gone(process: dict[str, str]) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False  # somebody else's, so alive
+        return False  # the process of another user, so it is alive
     return _started(pid) != process["started"]
 
 
 def _host() -> str:
-    """Containers may share a host's name and each count processes from 1: on Linux the count has a name as well."""
+    """The name of the host and, on Linux, of the process namespace: containers may share a host name and numbers."""
     space = Path("/proc/self/ns/pid")
     return socket.gethostname() + (f" {space.readlink()}" if space.is_symlink() else "")
 
 
 def _started(pid: int) -> str:
-    """When the process was started, in clock ticks since the machine was; empty where there is no /proc."""
+    """Start of the process in clock ticks since the machine started; empty without /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]  # after the command, which may hold spaces and brackets
+    return stat.rpartition(")")[2].split()[19]  # after the command, which may contain spaces and brackets

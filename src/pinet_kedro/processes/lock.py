@@ -1,4 +1,4 @@
-"""One process at a time on one project; another one reads who is at work and since when."""
+"""A lock of the project: one process at a time; a second one reports who holds it and since when."""
 
 import fcntl
 import json
@@ -20,44 +20,44 @@ log = logging.getLogger(__name__)
 
 _LOCKS = "data/locks"
 _POLL_S = 0.05
-_SIGNED = ("pid", "host", "command", "since")
-_MOST_BYTES = 4096  # of what a holder has signed with
+_FIELDS = ("pid", "host", "command", "since")
+_MOST_BYTES = 4096  # of the holder's description
 
 
 class LockedError(InputError):
-    """Another process is at the same work."""
+    """Another process holds the lock."""
 
 
 _open: set[Any] = set()
 
 
-def _let_go() -> None:
-    """A forked child shares its parent's locks, and would hold them on when the parent has been killed."""
+def _release_in_child() -> None:
+    """Closes the locks in a forked child, which would otherwise keep them after the parent was killed."""
     for file in _open:
         file.close()
     _open.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_in_child)
 
 
 @contextmanager
 def hold(name: str, wait_s: float = 0.0, advice: str = "Wait for it to end, or end it.") -> Iterator[None]:
     """Holds the project's lock of this name while the block runs; waits at most `wait_s` seconds for it.
 
-    It is a lock of the operating system on `data/locks/<name>.lock`, which ends with its process, `kill -9` included:
-    a stale one cannot block. The file says who holds it (`pid, host, command, since`); what an ended process left there
-    is logged and overwritten, whatever else stands there is overwritten. Raises `LockedError`, which names the holder
-    and ends with `advice`. (Not filelock's: that empties the file.)
+    It is an operating-system lock on `data/locks/<name>.lock`. It ends with its process, even with `kill -9`, so a
+    stale lock cannot block. The file describes the holder (`pid, host, command, since`). If it still describes a
+    process that has ended, this is logged. Any old content is overwritten. Raises `LockedError`, which names the holder
+    and ends with `advice`. (The package filelock does not fit: it empties the file.)
     """
     path = project_folder() / _LOCKS / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Never unlinked: whoever had opened the old file would hold a lock on nothing.
+        # Never deleted: a process that has opened the old file would lock a file that no other process can see.
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"The lock {path}, without which nothing is written, cannot be opened: {error.strerror}. Make its folder "
+            f"The lock {path} cannot be opened: {error.strerror}. Nothing can be written without it: make its folder "
             "writable, or remove what is in its place."
         ) from error
     with file:
@@ -65,7 +65,7 @@ def hold(name: str, wait_s: float = 0.0, advice: str = "Wait for it to end, or e
         _open.add(file)
         try:
             if left := _read(path):
-                log.warning("The lock '%s' was left by %s, which ended without releasing it; it is taken over.",
+                log.warning("The lock '%s' was left by %s, which ended without releasing it; this run takes it over.",
                             name, _who(left))  # fmt: skip
             _write(file, json.dumps(_me()))
             yield
@@ -87,8 +87,8 @@ def _acquire(file: Any, path: Path, name: str, wait_s: float, advice: str) -> No
             time.sleep(_POLL_S)
         except OSError as error:
             raise InputError(
-                f"The file system of {path} knows no locks ({error.strerror}), and without one two runs could write to "
-                "data/ at once. Put the project on one that does."
+                f"The file system of {path} does not support locks ({error.strerror}), so two runs could write to "
+                "data/ at the same time. Move the project to a file system with locks."
             ) from error
 
 
@@ -99,16 +99,16 @@ def _me() -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """The holder; empty where nobody has signed, is just signing, or somebody else has written to the file."""
+    """The description of the holder; empty if there is none yet, or if the file has any other content."""
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(_MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict) or not found.keys() >= set(_SIGNED):
+    if not isinstance(found, dict) or not found.keys() >= set(_FIELDS):
         return {}
-    # What is shown on a terminal holds no control characters.
-    return {key: "".join(filter(str.isprintable, str(found[key])))[:200] for key in _SIGNED}
+    # Control characters must not reach a terminal.
+    return {key: "".join(filter(str.isprintable, str(found[key])))[:200] for key in _FIELDS}
 
 
 def _who(holder: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Commands that go on until they are told to stop."""
+"""Signals that stop a command which runs until then."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
-    """Has SIGTERM and SIGINT call this with their number, and do nothing else, while the block runs."""
+    """While the block runs, SIGTERM and SIGINT only call `action` with their number."""
 
     def handle(number: int, _: FrameType | None) -> None:
         action(number)

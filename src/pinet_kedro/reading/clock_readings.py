@@ -52,7 +52,7 @@ def read_floats(values: pa.ChunkedArray, unit: str, where: str) -> Times:
         if part.any():
             row = int(part.argmax())
             raise InputError(
-                f"{where}, row {row + 1}: {numbers[row]:.17g} is no position: a position is a whole number. With "
+                f"{where}, row {row + 1}: {numbers[row]:.17g} is not a position: a position is a whole number. With "
                 "timestamp_unit=order the column numbers the events; for clock readings use timestamp_unit=auto, s, "
                 "ms, us or ns."
             )

@@ -24,7 +24,7 @@ _NOT_WHOLE = r"\.[0-9]*[1-9]|[Nn]|[Ii]"  # among values that match _NUMBER
 _CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
 _WHOLE_PYTHON = re.compile(_WHOLE)
 _BLOCK = 2**20
-# Bytes of texts that may need another spelling, or may be no ids.
+# Bytes of texts that may need another spelling, or may not be ids.
 _SUSPECT = np.zeros(256, bool)
 _SUSPECT[[*range(33), 127, ord("."), ord("+"), *range(128, 256)]] = True
 _LETTERS = np.zeros(256, bool)
@@ -33,7 +33,7 @@ _LETTERS_OF_NUMBERS = frozenset(b"naifntyNAIF")
 
 
 def spell_ids(ids: Iterable[object]) -> list[str]:
-    """The ids of a request, spelled as in the training data. Raises `InputError` for a value that is no id."""
+    """The ids of a request, spelled as in the training data. Raises `InputError` for a value that is not an id."""
     return [_spelled(value) for value in ids]
 
 
@@ -46,13 +46,13 @@ def _spelled(value: object) -> str:
         return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
-    raise InputError(f"{str(value)[:60]!r} is no id: an id is text or a whole number.")
+    raise InputError(f"{str(value)[:60]!r} is not an id: an id is text or a whole number.")
 
 
 def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """The ids as text; nulls stay null, and blank ids become null. `where` names file and column in messages.
 
-    Raises `InputError` if a value is no id, or has lost digits as a floating-point number.
+    Raises `InputError` if a value is not an id, or has lost digits as a floating-point number.
     """
     kind = ids.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -75,8 +75,8 @@ def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         except pa.ArrowInvalid:
             pass
     raise InputError(
-        f"{where} holds values of type {kind}, which are no ids: an id is text or a whole number. Name another column, "
-        "or write the ids as text."
+        f"{where} holds values of type {kind}, which are not ids: an id is text or a whole number. Name another "
+        "column, or write the ids as text."
     )
 
 
@@ -88,7 +88,7 @@ def _whole(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"{where}, row {row + 1}: {values[row]:.17g} is no id: an id is text or a whole number, and a "
+            f"{where}, row {row + 1}: {values[row]:.17g} is not an id: an id is text or a whole number, and a "
             "floating-point number above 2^53 has lost digits. Name the column of ids, or write it as text or integers."
         )
     return ids.cast(pa.int64())
@@ -112,7 +112,7 @@ def _text(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         if pc.any(wrong).as_py():
             code = pc.index(wrong, True).as_py()
             row = pc.index(pa.chunked_array([part.indices for part in parts]), code).as_py()
-            raise InputError(f"{where}, row {row + 1}: {raw[code].as_py()[:60]!r} is no id: {why}")
+            raise InputError(f"{where}, row {row + 1}: {raw[code].as_py()[:60]!r} is not an id: {why}")
 
     def match(pattern: str) -> pa.Array:
         return pc.match_substring_regex(trimmed, pattern)

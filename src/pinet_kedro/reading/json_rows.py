@@ -71,10 +71,11 @@ def _parsed(path: Path, lines: list[tuple[int, str]]) -> list[dict[str, Any]]:
             value = _DECODER.decode(line)
         except ValueError as error:
             raise InputError(
-                f"{path}: line {number} is no JSON object ({error}). Write one object per line, or an array of objects."
+                f"{path}: line {number} is not a JSON object ({error}). Write one object per line, or an "
+                "array of objects."
             ) from error
         if not isinstance(value, dict):
-            raise InputError(f"{path}: line {number} is no JSON object but {_short(value)}.")
+            raise InputError(f"{path}: line {number} is not a JSON object but {_short(value)}.")
     raise InputError(f"{path}: lines {lines[0][0]} to {lines[-1][0]} are not one JSON object each.")
 
 
@@ -85,7 +86,7 @@ def _array(path: Path, content: bytes) -> list[dict[str, Any]]:
         raise InputError(f"{path}: begins like a JSON array but is not one ({error}).") from error
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise InputError(f"{path}: entry {number} of the JSON array is no object but {_short(row)}.")
+            raise InputError(f"{path}: entry {number} of the JSON array is not an object but {_short(row)}.")
     return rows
 
 

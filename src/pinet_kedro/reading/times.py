@@ -52,7 +52,7 @@ def check_unit(unit: object) -> str:
     try:
         pd.to_datetime(pd.Series(["?"]), format=text, errors="coerce")
     except (ValueError, re.error) as error:
-        raise InputError(f"timestamp_unit={text}: this is no date format ({error}).") from error
+        raise InputError(f"timestamp_unit={text}: this is not a date format ({error}).") from error
     return text
 
 
@@ -73,7 +73,7 @@ def read_times(values: pa.ChunkedArray, unit: str, where: str) -> Times:
         return read_floats(values, unit, where)
     if not any(is_kind(kind) for is_kind in _TEXT_OR_NUMBER):
         raise InputError(
-            f"{where} holds values of type {kind}, which are no times: a time is a number, a date with or without a "
+            f"{where} holds values of type {kind}, which are not times: a time is a number, a date with or without a "
             "time of day, or a text of either. Name another column, or convert it."
         )
     text = pc.utf8_trim_whitespace(values.cast(pa.string()))
