@@ -1,26 +1,28 @@
 """A small log with planted transitions, one of pure noise, and a backbone trained on the first; all on one thread."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
+from pinet_kedro.dataset import Dataset, build_dataset
 from pinet_kedro.interactions.events import Cleaning, clean_events
-from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.training.backbone import train_backbone
-from pinet_kedro.training.config import BackboneTraining, Schedule
+from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
 from servers import start_tracking_server
@@ -56,34 +58,47 @@ class World:
     """Everything that training and evaluation need of one log."""
 
     events: pd.DataFrame
-    sequences: Sequences
-    split: Split
-    strata: ReportingStrata
-    item_ids: np.ndarray
+    dataset: Dataset
     popularity: Popularity
 
     @property
+    def sequences(self) -> Sequences:
+        return self.dataset.sequences
+
+    @property
+    def split(self) -> Split:
+        return self.dataset.split
+
+    @property
+    def strata(self) -> ReportingStrata:
+        return self.dataset.strata
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self.dataset.item_ids
+
+    @property
     def n_items(self) -> int:
-        return len(self.item_ids)
+        return self.dataset.n_items
 
     @property
     def users(self) -> np.ndarray:
-        return np.arange(self.sequences.n_users)
+        return np.arange(self.dataset.n_users)
+
+    def having(self, **parts: Any) -> "World":
+        """The world with another `split`, `sequences` or `strata`."""
+        return replace(self, dataset=replace(self.dataset, **parts))
 
     def fit_plugins(self, backbone: Backbone, config: PluginTraining) -> Plugins:
         """By stratum."""
-        scorers = build_scorers(self.sequences, self.split, self.popularity, config)
-        return fit_plugins(backbone, self.sequences, self.split, self.strata, scorers, config)[0]
+        return fit_plugins(backbone, self.dataset, build_scorers(self.dataset, self.popularity, config), config)[0]
 
 
 def build_world(planted: float) -> World:
     log = SyntheticLog(users=300, items=60, min_events=6, max_events=60, planted=planted, followers=2)
     events, _ = clean_events(generate_interactions(log), Cleaning())
-    sequences, _, item_ids = build_sequences(events)
-    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
-    strata = fit_strata(split.train_end, Stratification())
-    popularity = count_popularity(sequences, split, len(item_ids))
-    return World(events, sequences, split, strata, item_ids.to_numpy(object), popularity)
+    dataset, _ = build_dataset(events, Splitting(), ExcludeSeen(False), Stratification())
+    return World(events, dataset, count_popularity(dataset))
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +118,7 @@ def small_training() -> BackboneTraining:
     """A backbone and a budget that learn the planted log in half a second."""
     return BackboneTraining(
         backbone=SASRecConfig(width=16, blocks=1, heads=2, max_length=10, dropout=0.1),
-        schedule=Schedule(epochs=8, batch_users=32, learning_rate=1e-2, weight_average=0.9, validate_every=100),
+        schedule=TrainingSchedule(epochs=8, batch_users=32, learning_rate=1e-2, weight_average=0.9, validate_every=100),
         aggregation=DeconfoundedConfig(),
     )
 
@@ -111,8 +126,7 @@ def small_training() -> BackboneTraining:
 @pytest.fixture(scope="session")
 def joint_backbone(planted_world, small_training):
     """The base: joint training on the planted log."""
-    w = planted_world
-    return train_backbone(w.sequences, w.split, w.strata, w.n_items, small_training, None)
+    return train_backbone(planted_world.dataset, small_training.joint())
 
 
 @pytest.fixture(scope="session")

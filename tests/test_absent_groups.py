@@ -6,18 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pinet_kedro.activeness import Stratification
+from pinet_kedro.dataset import build_dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
-from pinet_kedro.evaluation.challenge import hold_trial
+from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.evaluation.comparison import compare
 from pinet_kedro.evaluation.ranks import rank_models
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
-from pinet_kedro.pipelines.activeness_stratification.nodes import stratify
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.registry.decision import Gate
-from pinet_kedro.registry.fresh_process import Answer
+from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.gates import judge
 from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.registry.registration import _tags
@@ -36,19 +37,19 @@ CLEANING = pd.DataFrame({"rule": ["k-core"], "why": ["rare"], "rows": [0], "user
 
 
 def without(world, group, *parts):
-    """The world's split, in which no user of this group has a target of these parts."""
-    mask = world.strata.groups(np.asarray(world.split.train_end))[group]
-    return replace(world.split, **{part: np.where(mask, -1, getattr(world.split, part)) for part in parts})
+    """The world's dataset, in which no user of this group has a target of these parts."""
+    mask = world.strata.groups(world.dataset.activeness)[group]
+    split = replace(world.split, **{part: np.where(mask, -1, getattr(world.split, part)) for part in parts})
+    return replace(world.dataset, split=split)
 
 
 @pytest.mark.parametrize(("absent", "left"), [("head", {"all", "tail"}), ("tail", {"all", "head"}), ("all", set())])
 def test_a_curve_holds_the_groups_that_have_validation_targets(planted_world, small_training, absent, left):
-    w = planted_world
-    split = without(w, absent, "valid_at")
+    dataset = without(planted_world, absent, "valid_at")
     schedule = small_training.schedule.model_copy(update={"epochs": 1})
     config = small_training.model_copy(update={"schedule": schedule})
     with watch_training("base") as watch:
-        train_backbone(w.sequences, split, w.strata, w.n_items, config, None, watch, keep_best=True)
+        train_backbone(dataset, config.joint(), watch, keep_best=True)
     curve = watch.curve()
     measured = {c.removeprefix("valid_ndcg_at_10_") for c in curve.columns if c.startswith("valid_")}
     assert measured == left
@@ -60,10 +61,10 @@ def test_a_curve_holds_the_groups_that_have_validation_targets(planted_world, sm
 def test_with_fewer_targets_than_folds_no_plugin_is_fitted(planted_world, joint_backbone, caplog, kind, targets):
     w = planted_world
     valid_at = np.where(np.arange(w.sequences.n_users) < targets, w.split.valid_at, -1)
-    split = replace(w.split, valid_at=valid_at)
+    dataset = replace(w.dataset, split=replace(w.split, valid_at=valid_at))
     config = PluginTraining(kind=kind, factors=None)
-    scorers = build_scorers(w.sequences, split, w.popularity, config)
-    own, shared = fit_plugins(joint_backbone, w.sequences, split, w.strata, scorers, config)
+    scorers = build_scorers(dataset, w.popularity, config)
+    own, shared = fit_plugins(joint_backbone, dataset, scorers, config)
     assert set(own.choice) == set(shared.choice) == {"none"}
     assert f"validation targets: {targets}, plugin_training.folds: 5" in caplog.text
     plain = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids)
@@ -75,12 +76,12 @@ def test_with_fewer_targets_than_folds_no_plugin_is_fitted(planted_world, joint_
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_world, joint_backbone, absent):
     w = planted_world
-    split = without(w, absent, "test_at")
+    dataset = without(w, absent, "test_at")
     other = "tail" if absent == "head" else "head"
     models = {"base": PopularityScorer(w.popularity), "pin": BackboneScorer(joint_backbone)}
-    ranks = rank_models(models, w.sequences, split)
+    ranks = rank_models(models, dataset)
     data = {"sha256": "0", "dropped_rows": {}}
-    evaluation = compare(ranks, np.asarray(split.train_end), w.strata) | {
+    evaluation = compare(ranks, dataset.activeness, w.strata) | {
         "protocol": {}, "data": data, "versions": {},
     }  # fmt: skip
     said = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])
@@ -98,11 +99,13 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
 @pytest.mark.parametrize("absent", ["head", "tail"])
 def test_the_gate_of_a_group_without_targets_says_so(planted_world, joint_backbone, absent):
     w = planted_world
-    split = without(w, absent, "test_at")
+    dataset = without(w, absent, "test_at")
     popular = PopularityScorer(w.popularity)
-    trial = hold_trial(BackboneScorer(joint_backbone), popular, w.sequences, split, w.strata, w.item_ids)
+    challenge = run_challenge(BackboneScorer(joint_backbone), popular, dataset)
     valid = Gate(name="validation", passed=True, measured="passed", asked="passed")
-    gates = {gate.name: gate for gate in judge(Gates(), trial, Answer(None, 1.0, 1.0), valid, {}, w.strata)}
+    gates = {
+        gate.name: gate for gate in judge(Gates(), challenge, FreshProcessResult(None, 1.0, 1.0), valid, {}, w.strata)
+    }
     assert gates[f"{absent} gain"].measured == "not measured: no users"
     assert not gates[f"{absent} gain"].passed
     assert gates["tail gain" if absent == "head" else "head gain"].passed
@@ -111,10 +114,10 @@ def test_the_gate_of_a_group_without_targets_says_so(planted_world, joint_backbo
 @pytest.mark.parametrize("absent", ["head", "tail"])
 def test_a_benchmark_shows_the_groups_that_have_targets(planted_world, joint_backbone, absent):
     w = planted_world
-    split = without(w, absent, "test_at")
+    dataset = without(w, absent, "test_at")
     models = {"base": PopularityScorer(w.popularity), "other": BackboneScorer(joint_backbone)}
-    ranks = rank_models(models, w.sequences, split).assign(backbone="sasrec", seed=1)
-    table = benchmark_table(ranks, np.asarray(split.train_end), w.strata, "base")
+    ranks = rank_models(models, dataset).assign(backbone="sasrec", seed=1)
+    table = benchmark_table(ranks, dataset.activeness, w.strata, "base")
     assert absent not in set(table["group"])
     assert table["value"].notna().all()
     forest = benchmark_forest_figure(table)
@@ -123,11 +126,15 @@ def test_a_benchmark_shows_the_groups_that_have_targets(planted_world, joint_bac
 
 
 def test_groups_without_targets_are_named_before_any_training(planted_world, caplog):
-    from pinet_kedro.activeness import Stratification
-
-    w = planted_world
-    users, items = pd.Index([f"u{u}" for u in range(w.sequences.n_users)]), pd.Index(w.item_ids)
-    stratify(w.sequences, without(w, "head", "valid_at"), users, items, Stratification())
+    """The users of the head have had their next item before: with `exclude_seen` it is no validation target."""
+    head = set(np.flatnonzero(without(planted_world, "head", "valid_at").split.valid_at < 0))
+    events = planted_world.events.copy()
+    ids = np.unique(events["user_id"])
+    for user, own in events.groupby("user_id"):
+        if np.searchsorted(ids, user) in head:
+            oldest_first = own.sort_values("timestamp", kind="stable")
+            events.loc[oldest_first.index[-2], "item_id"] = oldest_first["item_id"].iloc[0]
+    build_dataset(events, Splitting(), ExcludeSeen(True), Stratification())
     assert "No user of head, q5 has a validation target" in caplog.text
     assert "test target" not in caplog.text
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
-from pinet_kedro.plugins.popularity import Popularity
+from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
 from pinet_kedro.reading.ids import spell_ids
@@ -229,6 +230,29 @@ class Recommender:
             plugins=plugins,
             exclude_seen=description.get("exclude_seen", True),  # versions without the field were served so
         )
+
+
+@dataclass(frozen=True)
+class NoModel:
+    """In the place of a recommender that the configuration does not train; `why` says so."""
+
+    why: str
+
+    def save(self, folder: Path) -> None:
+        """Writes `recommender.json` into an existing folder."""
+        (folder / "recommender.json").write_text(json.dumps({"none": self.why}), encoding="utf-8")
+
+
+def load_model(folder: Path) -> Recommender | NoModel:
+    """What `Recommender.save` or `NoModel.save` wrote."""
+    description = json.loads((folder / "recommender.json").read_text(encoding="utf-8"))
+    return NoModel(description["none"]) if "none" in description else Recommender.load(folder)
+
+
+def new_recommender(backbone: Backbone, dataset: Dataset) -> Recommender:
+    """A trained backbone without plugins, with what the dataset it was trained on says of users and items."""
+    popularity, policy = count_popularity(dataset), dataset.split.exclude_seen
+    return Recommender(backbone, dataset.strata, popularity, dataset.item_ids, exclude_seen=policy)
 
 
 def _spelled(item_ids: list[str]) -> np.ndarray:

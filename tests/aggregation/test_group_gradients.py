@@ -97,11 +97,9 @@ BACKBONES = {
 
 def recorded_step(world, small_training, loss, aggregation, backbone=BACKBONES["sasrec"]):
     """The gradient of one real training step, its loss, the model before it, and what its losses were called with."""
-    config = small_training.model_copy(update={"backbone": backbone, "loss": loss})
+    config = small_training.model_copy(update={"backbone": backbone, "loss": loss, "aggregation": aggregation})
     torch.manual_seed(0)
-    training = _Training(
-        world.sequences, world.split, world.strata, world.n_items, config, aggregation, torch.device("cpu")
-    )
+    training = _Training(world.dataset, config, torch.device("cpu"))
     before, calls, one_loss = copy.deepcopy(training.model), [], training._loss
 
     def recorded(inputs, targets, candidates):
@@ -158,18 +156,20 @@ def test_training_on_the_rows_of_a_step_equals_training_on_all_rows(
 ):
     w, trained, found = planted_world, [], []
     schedule = small_training.schedule.model_copy(update={"batch_users": 6})  # leaves some items out
-    config = small_training.model_copy(update={"backbone": backbone, "loss": LOSSES[loss], "schedule": schedule})
-    search = touched.TouchedRows.rows
+    config = small_training.model_copy(
+        update={"backbone": backbone, "loss": LOSSES[loss], "schedule": schedule, "aggregation": aggregation}
+    )
+    search = touched.SparseRows.rows
 
     def recorded(*arguments):
         found.append(search(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(touched.TouchedRows, "rows", recorded)
+    monkeypatch.setattr(touched.SparseRows, "rows", recorded)
     for most in (0.0, 2.0):  # share of the rows up to which they are narrowed: never, always
         monkeypatch.setattr(touched, "_MOST", most)
         torch.manual_seed(0)
-        training = _Training(w.sequences, w.split, w.strata, w.n_items, config, aggregation, torch.device("cpu"))
+        training = _Training(w.dataset, config, torch.device("cpu"))
         for step in range(4):
             training._step(1, step)
         trained.append(torch.cat([p.detach().flatten() for p in training.model.parameters()]))
@@ -237,7 +237,7 @@ def test_full_strength_is_the_user_balanced_loss_if_each_stratum_has_one_length(
     assert (ends <= w.split.train_end).all()
     split = replace(w.split, train_end=ends)
     strata = w.strata.model_copy(update={"training": Strata(thresholds=(3,))})
-    world = replace(w, split=split, strata=strata)
+    world = w.having(split=split, strata=strata)
     config = small_training.model_copy(
         update={"schedule": small_training.schedule.model_copy(update={"batch_users": len(w.users)})}
     )

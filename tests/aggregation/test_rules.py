@@ -340,14 +340,11 @@ def test_names_are_all_aggregators_without_abstract_bases():
 
 def short_run(world, small_training, aggregation, loss=None):
     schedule = small_training.schedule.model_copy(update={"epochs": 2, "batch_users": 60})
-    changes = {"schedule": schedule, **({"loss": loss} if loss else {})}
+    changes = {"schedule": schedule, "aggregation": aggregation, **({"loss": loss} if loss else {})}
     reports = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = train_backbone(
-            world.sequences, world.split, world.strata, world.n_items,
-            small_training.model_copy(update=changes), aggregation, reports.append,
-        )  # fmt: skip
+        model = train_backbone(world.dataset, small_training.model_copy(update=changes), reports.append)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert reports[1].loss < reports[0].loss
     return reports

@@ -112,7 +112,7 @@ def config(request, small_training):
 
 
 def train(world, config):
-    return train_backbone(world.sequences, world.split, world.strata, world.n_items, config, config.aggregation)
+    return train_backbone(world.dataset, config)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_every_backbone_trains_jointly_with_full_softmax(planted_world, config):
     w = planted_world
     short = config.schedule.model_copy(update={"epochs": 1})
     config = config.model_copy(update={"loss": FullSoftmaxConfig(), "schedule": short})
-    model = train_backbone(w.sequences, w.split, w.strata, w.n_items, config, None)
+    model = train_backbone(w.dataset, config.joint())
     assert np.isfinite(ndcg(w, BackboneScorer(model)))
 
 
@@ -201,7 +201,7 @@ def test_models_that_share_memory_and_factors_are_ranked_as_each_alone(planted_w
         "other_scorers": replace(recommender, plugins=other),
         "model": recommender,
     }
-    ranked = rank_models(models, w.sequences, w.split)
+    ranked = rank_models(models, w.dataset)
     assert ranked["model"].drop_duplicates().tolist() == list(models)
     for name, model in models.items():
         expected = target_ranks(model, w.sequences, w.users, w.split.test_at, w.split.exclude_seen)

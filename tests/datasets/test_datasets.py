@@ -1,3 +1,6 @@
+import pickle
+from dataclasses import fields, replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -6,59 +9,83 @@ import pytest
 from kedro.io import DatasetError
 
 from pinet_kedro.datasets.files import (
-    ArraysDataset,
     EventsDataset,
     JSONDataset,
     ParquetDataset,
     StreamedParquetDataset,
     TextDataset,
 )
+from pinet_kedro.datasets.folders import PreparedDataset, RecommenderDataset
 from pinet_kedro.interactions.events import Interactions, Origin
 from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.recommender import NoModel
 
 
 @pytest.fixture
-def sequences():
-    return Sequences(np.array([1, 2, 3], np.int32), np.array([5, 6, 7]), np.array([0, 2, 3]))
+def stored(planted_world, tmp_path):
+    """The planted log, stored."""
+    store = PreparedDataset(str(tmp_path / "dataset"))
+    store.save(planted_world.dataset)
+    return store
 
 
-def arrays(path):
-    return ArraysDataset(str(path), "pinet_kedro.interactions.sequences.Sequences")
+def same(one, other):
+    for part in ("sequences", "split"):
+        for f in fields(getattr(one, part)):
+            np.testing.assert_array_equal(*(getattr(getattr(d, part), f.name) for d in (one, other)))
+    pd.testing.assert_frame_equal(one.items, other.items)
+    return one.strata == other.strata
 
 
-def test_arrays_come_back_equal_and_memory_mapped(tmp_path, sequences):
-    dataset = arrays(tmp_path / "sequences")
-    dataset.save(sequences)
-    loaded = dataset.load()
-    for name in ("items", "timestamps", "offsets"):
-        assert isinstance(getattr(loaded, name), np.memmap)
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(sequences, name))
+def test_a_dataset_comes_back_equal_and_memory_mapped(stored, planted_world):
+    loaded = stored.load()
+    assert same(loaded, planted_world.dataset)
+    assert (loaded.sha256, loaded.split_sha256) == (planted_world.dataset.sha256, planted_world.dataset.split_sha256)
+    assert isinstance(loaded.split.exclude_seen, bool)
+    for array in (
+        loaded.sequences.items,
+        loaded.sequences.timestamps,
+        loaded.sequences.offsets,
+        loaded.split.train_end,
+    ):
+        assert isinstance(array, np.memmap)
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path, sequences):
-    dataset = arrays(tmp_path / "sequences")
-    dataset.save(sequences)
-    (tmp_path / "sequences" / "stale.npy").write_bytes(b"")
-    dataset.save(sequences)
-    assert {p.name for p in (tmp_path / "sequences").iterdir()} == {"items.npy", "timestamps.npy", "offsets.npy"}
-    assert [p.name for p in tmp_path.iterdir()] == ["sequences"]
+def test_another_process_maps_the_files_of_a_dataset_instead_of_copying_them(stored, planted_world):
+    sent = pickle.dumps(stored.load())
+    got = pickle.loads(sent)
+    assert len(sent) < planted_world.sequences.items.nbytes + planted_world.sequences.timestamps.nbytes
+    assert isinstance(got.sequences, Sequences)
+    assert isinstance(got.sequences.items, np.memmap)
+    assert same(got, planted_world.dataset)
 
 
-def test_a_folder_survives_a_save_that_fails(tmp_path, sequences):
-    dataset = arrays(tmp_path / "sequences")
-    dataset.save(sequences)
-    broken = Sequences(sequences.items, sequences.timestamps, np.array([object()], dtype=object))
+def test_a_folder_is_replaced_as_a_whole(tmp_path, stored, planted_world):
+    (tmp_path / "dataset" / "stale.npy").write_bytes(b"")
+    stored.save(planted_world.dataset)
+    names = {p.name for p in (tmp_path / "dataset").iterdir()}
+    assert names == {"sequences", "split", "strata.json", "items.parquet"}
+    assert [p.name for p in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_a_folder_survives_a_save_that_fails(stored, planted_world):
+    whole = planted_world.dataset
+    broken = replace(whole, sequences=replace(whole.sequences, offsets=np.array([object()], dtype=object)))
     with pytest.raises(DatasetError):
-        dataset.save(broken)
-    np.testing.assert_array_equal(dataset.load().items, sequences.items)
+        stored.save(broken)
+    assert same(stored.load(), whole)
 
 
-def test_a_folder_comes_back_after_a_save_that_was_killed_between_its_renames(tmp_path, sequences):
-    dataset = arrays(tmp_path / "sequences")
-    dataset.save(sequences)
-    (tmp_path / "sequences").rename(tmp_path / "sequences.old")
-    assert dataset.exists()
-    np.testing.assert_array_equal(dataset.load().items, sequences.items)
+def test_a_folder_comes_back_after_a_save_that_was_killed_between_its_renames(tmp_path, stored, planted_world):
+    (tmp_path / "dataset").rename(tmp_path / "dataset.old")
+    assert stored.exists()
+    assert same(stored.load(), planted_world.dataset)
+
+
+def test_a_model_that_the_configuration_does_not_train_is_stored_as_the_reason(tmp_path):
+    store = RecommenderDataset(str(tmp_path / "model"))
+    store.save(NoModel("no aggregation is configured"))
+    assert store.load() == NoModel("no aggregation is configured")
 
 
 @pytest.mark.parametrize(

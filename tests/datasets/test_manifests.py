@@ -5,25 +5,27 @@ import pandas as pd
 import pytest
 
 from pinet_kedro import provenance
-from pinet_kedro.datasets.files import ArraysDataset, JSONDataset, ParquetDataset, PydanticDataset, TextDataset
+from pinet_kedro.datasets.files import JSONDataset, ParquetDataset, PydanticDataset, TextDataset
+from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.datasets.manifests import Entry, MixedError, Recipe, content_hash, merged, read_manifest
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
-
-SEQUENCES = "pinet_kedro.interactions.sequences.Sequences"
+from prepared import as_dataset
 
 
 def recipe(name="data", **parents):
     return Recipe(name, "node", "full", "test", {"seed": 1, "none": {"x": None}}, parents, {"source": "abc"})
 
 
+SPLIT = (np.arange(2), np.arange(2), np.arange(2))
 DATASETS = {
     "table": (ParquetDataset, {}, pd.DataFrame({"x": [1]})),
     "json": (JSONDataset, {}, {"x": 1}),
     "text": (TextDataset, {}, "text"),
     "typed": (PydanticDataset, {"model": "pinet_kedro.plugins.config.PluginTraining"}, PluginTraining()),
-    "arrays": (ArraysDataset, {"dataclass": SEQUENCES}, Sequences(*(np.arange(3) for _ in range(3)))),
+    "folder": (PreparedDataset, {}, as_dataset(Sequences(*(np.arange(3) for _ in range(3))), Split(*SPLIT), 3)),
 }
 
 

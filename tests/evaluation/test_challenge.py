@@ -8,8 +8,8 @@ import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError
-from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer, Translated, translate
-from pinet_kedro.evaluation.challenge import hold_trial
+from pinet_kedro.evaluation.catalogue_alignment import AlignedModel, PopularityScorer, align
+from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.evaluation.coverage import Coverage
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
@@ -18,6 +18,7 @@ from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequenc
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.recommender import Recommender
+from prepared import as_dataset
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +44,23 @@ def ask(scorer, w):
 def test_the_same_items_in_another_order_change_no_rank(planted_world, model):
     """The model itself against its translation to a catalogue that is numbered backwards and back."""
     w = planted_world
-    scorer, known = translate(model, w.item_ids, 100)
+    scorer, known = align(model, w.item_ids, 100)
     assert scorer is model
     assert known.all()
-    translated = Translated(model, w.item_ids, 100)
-    np.testing.assert_array_equal(ask(translated, w).rank, ask(model, w).rank)
+    aligned = AlignedModel(model, w.item_ids, 100)
+    np.testing.assert_array_equal(ask(aligned, w).rank, ask(model, w).rank)
 
 
 def test_recommendations_are_those_of_serving(planted_world, model):
     """Known to the model are half of the data's items and some others: the best ten are what `recommend` says."""
     w = planted_world
     other = with_catalogue(model, [*w.item_ids[::2], "new1", "new2", "new3"])
-    translated = Translated(other, w.item_ids, int(w.sequences.lengths.max()))
+    aligned = AlignedModel(other, w.item_ids, int(w.sequences.lengths.max()))
     users = w.users[:50]
     at = w.split.test_at[users]
     histories = w.sequences.windows(users, at, int(at.max()))
-    scores = translated.scores(torch.from_numpy(histories), at)
-    columns = np.array([*w.item_ids, *other.item_ids[translated._alone]], object)
+    scores = aligned.scores(torch.from_numpy(histories), at)
+    columns = np.array([*w.item_ids, *other.item_ids[aligned._alone]], object)
     raw = [w.item_ids[row[row > 0] - 1].tolist() for row in histories]
     for row, (items, found, _) in zip(scores, other.recommend(raw, k=10, exclude_seen=False), strict=True):
         best = row.topk(10)
@@ -79,17 +80,17 @@ def test_unknown_events_are_skipped_and_do_not_count_for_routing(planted_world, 
     knows_five = with_catalogue(model, w.item_ids[:5])
     recording = Recording(knows_five.backbone, model.strata, knows_five.popularity, knows_five.item_ids)
     histories = torch.tensor([[0, 1, 9, 2, 8, 3], [7, 7, 7, 7, 7, 7]])
-    Translated(recording, w.item_ids, 6).scores(histories, np.array([6, 5]))
+    AlignedModel(recording, w.item_ids, 6).scores(histories, np.array([6, 5]))
     assert asked == [([[0, 0, 0, 1, 2, 3], [0] * 6], [4, 0])]
 
 
 def test_unknown_items_stand_below_all_known_ones(planted_world, model):
     w = planted_world
     other = with_catalogue(model, w.item_ids[:40])
-    translated = Translated(other, w.item_ids, 60)
-    scores = translated.scores(torch.ones(3, 5, dtype=torch.long), np.array([5, 5, 5]))
+    aligned = AlignedModel(other, w.item_ids, 60)
+    scores = aligned.scores(torch.ones(3, 5, dtype=torch.long), np.array([5, 5, 5]))
     assert (scores[:, 40:].max(1).values < scores[:, :40].min(1).values).all()
-    assert translated.known.sum() == 40
+    assert aligned.known.sum() == 40
 
 
 def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(model):
@@ -99,11 +100,11 @@ def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(mod
     split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
     item_ids = ids.to_numpy(object)
     other = with_catalogue(model, item_ids[:5])
-    held = hold_trial(other, model, sequences, split, model.strata, item_ids)
+    held = run_challenge(other, model, as_dataset(sequences, split, item_ids, model.strata))
     known = sequences.items[sequences.offsets[:-1] + split.test_at] <= 5
-    translated = Translated(other, item_ids, 5)
+    aligned = AlignedModel(other, item_ids, 5)
     users = np.arange(sequences.n_users)
-    ndcg = user_metrics(target_ranks(translated, sequences, users, split.test_at, split.exclude_seen))["ndcg_at_10"]
+    ndcg = user_metrics(target_ranks(aligned, sequences, users, split.test_at, split.exclude_seen))["ndcg_at_10"]
     assert (ndcg[~known] > 0).any()
     assert held.unknown_targets[0] == (~known).sum()
     assert held.groups["all"]["users"] == len(users)
@@ -112,17 +113,17 @@ def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(mod
 
 def test_a_model_against_itself_gains_nothing_and_others_lose(planted_world, model):
     w = planted_world
-    same = hold_trial(model, model, w.sequences, w.split, w.strata, w.item_ids).groups["tail"]
+    same = run_challenge(model, model, w.dataset).groups["tail"]
     assert same["gain"] == {"relative": 0.0, "low": 0.0, "high": 0.0}
     noise = with_catalogue(model, w.item_ids)
-    worse = hold_trial(noise, model, w.sequences, w.split, w.strata, w.item_ids).groups["tail"]
+    worse = run_challenge(noise, model, w.dataset).groups["tail"]
     assert worse["gain"]["high"] < -0.2
     assert worse["challenger"] < same["challenger"]
 
 
 def test_the_trained_model_beats_popularity(planted_world, model):
     w = planted_world
-    held = hold_trial(model, PopularityScorer(w.popularity), w.sequences, w.split, w.strata, w.item_ids)
+    held = run_challenge(model, PopularityScorer(w.popularity), w.dataset)
     assert held.groups["tail"]["gain"]["low"] > 0
     assert sum(held.groups[f"q{q}"]["users"] for q in range(1, 6)) == held.groups["all"]["users"]
 
@@ -135,7 +136,7 @@ def test_a_score_that_is_not_finite_is_an_error(planted_world, model):
         for parameter in broken.backbone.parameters():
             parameter.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="not finite"):
-        hold_trial(broken, model, w.sequences, w.split, w.strata, w.item_ids)
+        run_challenge(broken, model, w.dataset)
 
 
 def test_coverage_counts_what_anybody_is_shown():
@@ -152,13 +153,13 @@ def test_coverage_counts_what_anybody_is_shown():
 
 def test_popularity_covers_little_and_a_trained_model_more(planted_world, model):
     w = planted_world
-    held = hold_trial(model, PopularityScorer(w.popularity), w.sequences, w.split, w.strata, w.item_ids)
+    held = run_challenge(model, PopularityScorer(w.popularity), w.dataset)
     assert held.reference_coverage < held.coverage <= 1
 
 
 def test_a_challenger_of_another_policy_on_seen_items_is_not_judged(planted_world, model):
     w, other = planted_world, replace(model, exclude_seen=True)
     with pytest.raises(InputError, match=r"served with exclude_seen = true, but the targets in data/ .* = false"):
-        hold_trial(other, model, w.sequences, w.split, w.strata, w.item_ids)
-    assert not hold_trial(model, other, w.sequences, w.split, w.strata, w.item_ids).as_served
-    assert hold_trial(model, model, w.sequences, w.split, w.strata, w.item_ids).as_served
+        run_challenge(other, model, w.dataset)
+    assert not run_challenge(model, other, w.dataset).as_served
+    assert run_challenge(model, model, w.dataset).as_served

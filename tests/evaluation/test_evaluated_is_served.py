@@ -25,15 +25,16 @@ def evaluated(request, planted_world, joint_backbone, tmp_path_factory):
     """The PIN of a log with repeats under one policy, stored and read again, with the split that it was fitted on."""
     w = planted_world
     split = split_sequences(w.sequences, Splitting(), ExcludeSeen(request.param))
+    dataset = replace(w.dataset, split=split)
     config = PluginTraining(folds=2, ridge=1.0)
-    scorers = build_scorers(w.sequences, split, w.popularity, config)
-    plugins, _ = fit_plugins(joint_backbone, w.sequences, split, w.strata, scorers, config)
+    scorers = build_scorers(dataset, w.popularity, config)
+    plugins, _ = fit_plugins(joint_backbone, dataset, scorers, config)
     assert "own" in plugins.choice  # or routing would not matter
     folder = tmp_path_factory.mktemp("model")
     item_ids = w.item_ids
     Recommender(joint_backbone, w.strata, w.popularity, item_ids, plugins, exclude_seen=request.param).save(folder)
     model = Recommender.load(folder)
-    return w, split, model, rank_models({"pin": model}, w.sequences, split)
+    return w, split, model, rank_models({"pin": model}, dataset)
 
 
 def place(answer, target):
@@ -63,8 +64,8 @@ def test_batch_inference_has_every_target_at_its_rank(evaluated):
     begin, known = w.sequences.offsets[users], split.test_at[users]
     events = np.concatenate([np.arange(first, first + count) for first, count in zip(begin, known, strict=True)])
     before = Sequences(w.sequences.items[events], w.sequences.timestamps[events], np.cumsum([0, *known]))
-    ids = pd.Series(users.astype(str)), pd.Series(w.item_ids.astype(str))
-    stream = Recommendations(model, "1", before, *ids, BatchInference(k=EVERYTHING))
+    asking = replace(w.dataset, sequences=before)
+    stream = Recommendations(model, "1", asking, pd.Series(users.astype(str)), BatchInference(k=EVERYTHING))
     table = pa.Table.from_batches(stream, SCHEMA).to_pandas()
     _, targets = histories_of(w, split, users)
     places = [place(row, target) for row, target in zip(table[["items", "scores"]].to_numpy(), targets, strict=True)]

@@ -31,9 +31,7 @@ def test_a_run_that_failed_says_what_is_stored_and_the_command_that_goes_on(proj
     with caplog.at_level("WARNING"):
         assert run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100").exit_code == 1
         (advice,) = [entry.getMessage() for entry in caplog.records if "kedro run" in entry.getMessage()]
-    assert advice.startswith(
-        "Stored in data/: the results of clean_events, index_events, split_sequences, stratify_users."
-    )
+    assert advice.startswith("Stored in data/: the results of clean_events, build_dataset, describe_users.")
     command = shlex.split(advice.partition(" with: ")[2])
     assert command[:5] == ["kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base"]
     assert "No nodes ran" not in caplog.text

@@ -60,7 +60,7 @@ def test_report_holds_the_figures_and_fetches_nothing(finished):
 
 
 def test_curves_hold_every_epoch_and_the_weights_of_the_strata(finished):
-    curve = pd.read_parquet(finished.folder / "data/06_models/backbone_curve.parquet")
+    curve = pd.read_parquet(finished.folder / "data/06_models/deconfounded_curve.parquet")
     assert curve["epoch"].tolist() == [1, 2, 3]
     weights = curve.filter(like="weight_stratum_")
     assert (weights.sum(axis=1) - 1).abs().max() < 1e-5
@@ -102,7 +102,7 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
 
 def test_the_registered_challenger_answers_raw_ids_in_a_fresh_process(finished, tmp_path):
     """In an empty folder, with the project's package out of reach but for what the version itself carries."""
-    items = pd.read_parquet(finished.folder / "data/04_feature/items.parquet")["item_id"]
+    items = pd.read_parquet(finished.folder / "data/05_model_input/dataset/items.parquet")["item_id"]
     history = items.iloc[:4].tolist()
     script = f"""
 import sys

@@ -23,7 +23,7 @@ def start(project):
 
 def written(project):
     """When each file of the data stages was written."""
-    folders = [project.folder / "data" / name for name in ("02_intermediate", "03_primary", "04_feature")]
+    folders = [project.folder / "data" / name for name in ("02_intermediate", "04_feature", "05_model_input")]
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
 
 

@@ -5,7 +5,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from plotly.graph_objects import Figure
 
-from pinet_kedro.activeness import ReportingStrata, Stratification
+from pinet_kedro.activeness import Stratification
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import FORMAT, Manifest
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
@@ -14,6 +15,7 @@ from pinet_kedro.pipeline_registry import DATA_STAGES, STAGES, register_pipeline
 from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_benchmark
 from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.recommender import NoModel
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
@@ -65,9 +67,10 @@ def outputs():
 def test_without_an_aggregation_the_backbone_is_the_base_and_pin_the_base_with_plugins(outputs):
     joint = PARAMETERS["backbone_training"].model_copy(update={"aggregation": None})
     found = run_stages({**PARAMETERS, "backbone_training": joint})
-    assert found["backbone_model"] is found["base_model"]
-    assert found["pin_model"] is found["base_plugins_model"]
-    assert len(found["backbone_curve"]) == 0
+    assert isinstance(found["deconfounded_model"], NoModel)
+    assert isinstance(found["base_plugins_model"], NoModel)
+    assert found["pin_model"].backbone is found["base_model"].backbone
+    assert len(found["deconfounded_curve"]) == 0
     assert found["evaluation"]["models"].keys() == {"base", "plugins_alone", "base_shared_plugin", "pin"}
     assert "pin_vs_plugins_alone" in found["evaluation"]["comparisons"]
     for group, values in found["evaluation"]["models"]["pin"].items():
@@ -124,21 +127,21 @@ def test_validation_reports_every_rule(outputs):
 
 
 def test_stratification_assigns_every_user(outputs):
-    assert isinstance(outputs["strata"], ReportingStrata)
-    assert len(outputs["users"]) == outputs["sequences"].n_users
+    assert isinstance(outputs["dataset"], Dataset)
+    assert len(outputs["users"]) == outputs["dataset"].n_users
     assert set(outputs["users"]["group"]) == {"head", "tail"}
 
 
 def test_training_gives_two_models_and_their_curves(outputs):
-    for name in ("base", "backbone"):
+    for name in ("base", "deconfounded"):
         assert outputs[f"{name}_model"].plugins is None
         assert len(outputs[f"{name}_curve"]) == 2
 
 
 def test_plugins_leave_the_backbone_as_it_was(outputs):
-    pin, backbone = outputs["pin_model"], outputs["backbone_model"]
-    assert pin.backbone is backbone.backbone
-    assert len(pin.plugins.choice) == len(outputs["strata"].training)
+    pin, deconfounded = outputs["pin_model"], outputs["deconfounded_model"]
+    assert pin.backbone is deconfounded.backbone
+    assert len(pin.plugins.choice) == len(outputs["dataset"].strata.training)
 
 
 def test_evaluation_draws_every_figure_and_writes_the_report(outputs):

@@ -33,7 +33,7 @@ def server(project):
 
 @pytest.fixture(scope="module")
 def items(project):
-    return pd.read_parquet(project.folder / "data/04_feature/items.parquet")["item_id"].tolist()
+    return pd.read_parquet(project.folder / "data/05_model_input/dataset/items.parquet")["item_id"].tolist()
 
 
 def client_of(folder):
@@ -53,8 +53,9 @@ def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, 
     """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads."""
     data = project.folder / "data"
     ids = np.array(["", *items], object)
-    flat, offsets = (np.load(data / f"03_primary/sequences/{name}.npy") for name in ("items", "offsets"))
-    at = np.load(data / "03_primary/split/test_at.npy")
+    prepared = data / "05_model_input/dataset"
+    flat, offsets = (np.load(prepared / f"sequences/{name}.npy") for name in ("items", "offsets"))
+    at = np.load(prepared / "split/test_at.npy")
     ranks = pd.read_parquet(data / "07_model_output/ranks.parquet").query("model == 'pin'")
     assert 0 < len(ranks) < (at > 0).size  # some users' next item is one that is never offered again
     runs = [ids[flat[offsets[user] :][: at[user] + 1]] for user in ranks["user"]]

@@ -52,7 +52,7 @@ def test_a_stage_on_nothing_names_the_first_one_that_it_needs(project, stage):
 @pytest.mark.parametrize(
     ("gone", "pipeline", "words"),
     [
-        ("03_primary/split", "evaluation", ["data/03_primary/split", "--pipeline=activeness_stratification"]),
+        ("05_model_input/dataset", "evaluation", ["05_model_input/dataset", "--pipeline=activeness_stratification"]),
         ("06_models/pin", "registration", ["data/06_models/pin", "--pipeline=plugin_training"]),
         ("08_reporting/report.html", "registration", ["report.html", "--pipeline=evaluation"]),
         ("04_feature/users.parquet", "batch_inference", ["users.parquet", "--pipeline=activeness_stratification"]),
@@ -65,7 +65,7 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(stored, gone, p
 
 
 def test_what_is_only_kept_in_memory_is_named_with_its_node(stored):
-    arguments = ("--pipeline=plugin_training", "--from-nodes=plug_base", TEST)
+    arguments = ("--pipeline=plugin_training", "--from-nodes=fit_plugins", TEST)
     refused(stored, *arguments, words=["'scorers' is not kept", "--from-nodes=build_scorers"])
 
 
@@ -163,8 +163,11 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def edit(path):
-    path.write_text(path.read_text().replace("1", "2", 1))
+def edit(file):
+    def change(path):
+        (path / file).write_text((path / file).read_text().replace("1", "2", 1))
+
+    return change
 
 
 def forget(path):
@@ -182,16 +185,17 @@ def unknown_format(path):
     place.write_text(json.dumps({**json.loads(place.read_text()), "format": 99}))
 
 
+DATASET = "05_model_input/dataset"
 DAMAGE = {
-    "half an array": ("03_primary/split", corrupt_folder("test_at.npy"), "is not what its manifest describes"),
+    "half an array": (DATASET, corrupt_folder("split/test_at.npy"), "is not what its manifest describes"),
     "half of the weights": ("06_models/base", corrupt_folder("weights.safetensors"), "is not what its manifest"),
-    "half a table": ("04_feature/items.parquet", truncate, "is not what its manifest describes"),
-    "an edited value": ("04_feature/strata.json", edit, "is not what its manifest describes"),
+    "half a table": (DATASET, corrupt_folder("items.parquet"), "is not what its manifest describes"),
+    "an edited value": (DATASET, edit("strata.json"), "is not what its manifest describes"),
     "another model in its place": ("06_models/pin", swap, "is not what its manifest describes"),
-    "no manifest": ("03_primary/sequences", forget, "an earlier version of this project"),
+    "no manifest": (DATASET, forget, "an earlier version of this project"),
     "no manifest of a file": ("08_reporting/long_tail.json", forget, "an earlier version of this project"),
     "half a manifest": ("06_models/pin", corrupt_folder("manifest.json"), "cannot be read"),
-    "a manifest to come": ("06_models/backbone", unknown_format, "has format 99"),
+    "a manifest to come": ("06_models/deconfounded", unknown_format, "has format 99"),
 }
 
 
@@ -264,7 +268,7 @@ def test_a_source_that_changed_since_is_refused(own_data):
 
 def test_the_evaluation_names_what_it_is_of(finished):
     lineage = json.loads(data(finished, "08_reporting/evaluation.json").read_text())["lineage"]
-    for name, place in {"base_model": "06_models/base", "split": "03_primary/split"}.items():
+    for name, place in {"base_model": "06_models/base", "dataset": "05_model_input/dataset"}.items():
         assert lineage[name] == json.loads((data(finished, place) / "manifest.json").read_text())["content"]
     assert {"raw_interactions", "clean_events", "ranks"} <= lineage.keys()
 
@@ -277,7 +281,7 @@ def test_the_registered_version_carries_the_manifest_of_its_model(finished, tmp_
     client.download_artifacts(version.run_id, "manifest.json", str(tmp_path))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["content"] == version.tags["model.sha256"]
-    assert manifest["lineage"]["split"]["configuration"]["splitting"]["rule"] == "leave_one_out"
+    assert manifest["lineage"]["dataset"]["configuration"]["splitting"]["rule"] == "leave_one_out"
     assert version.tags["code.version"] == manifest["code"]["version"]
 
 

@@ -59,7 +59,7 @@ def test_what_was_trained_without_a_server_is_registered_later_with_one_command(
     assert "test.pin.tail.ndcg_at_10" in run.data.metrics
     assert {artifact.path for artifact in client.list_artifacts(version.run_id)} >= {"evaluation.json", "report.html"}
     model = mlflow.pyfunc.load_model("models:/pinet@challenger")
-    items = pd.read_parquet(project.folder / "data/04_feature/items.parquet")["item_id"]
+    items = pd.read_parquet(project.folder / "data/05_model_input/dataset/items.parquet")["item_id"]
     answer = model.predict([{"history": items.iloc[:4].tolist()}], params={"k": 5})
     assert len(answer[0]["items"]) == 5
 

@@ -68,7 +68,7 @@ def test_the_tuned_environment_is_used_as_it_is(tuned, caplog):
     result = tuned.run("--pipeline=full", "--env=tuned")
     assert result.exit_code == 0, result.output
     choice = json.loads((tuned.folder / "data/08_reporting/tuning_choice.json").read_text())
-    trained = json.loads((tuned.folder / "data/06_models/backbone/recommender.json").read_text())["backbone"]
+    trained = json.loads((tuned.folder / "data/06_models/deconfounded/recommender.json").read_text())["backbone"]
     assert trained == choice["training"]["backbone"]
     users = pd.read_parquet(tuned.folder / "data/04_feature/users.parquet")
     assert len(users) == 150  # the synthetic log of --env=test

@@ -19,9 +19,10 @@ from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
 from pinet_kedro.recommender import gather_evidence
 from pinet_kedro.training import candidates as collecting
-from pinet_kedro.training.candidates import collect_cases
+from pinet_kedro.training.candidates import collect_examples
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
+from prepared import as_dataset
 
 LOG = [[3, 1, 3, 2, 5, 4], [2, 5, 2, 1], [4, 4, 1], [5]]
 ITEMS = 6  # item 6 is never seen
@@ -35,7 +36,7 @@ def log():
         offsets=np.cumsum([0, *map(len, LOG)]).astype(np.int64),
     )
     none = np.full(4, -1)
-    return sequences, Split(train_end=np.array([5, 4, 2, 0]), valid_at=none, test_at=none)
+    return as_dataset(sequences, Split(train_end=np.array([5, 4, 2, 0]), valid_at=none, test_at=none), ITEMS)
 
 
 TRAINED = [[3, 1, 3, 2, 5], [2, 5, 2, 1], [4, 4], []]
@@ -86,7 +87,7 @@ def test_state_space_scores_the_changed_state(columns):
 
 
 def test_popularity_counts_training_events_and_the_last_two_of_each_user(log):
-    popularity = count_popularity(*log, ITEMS)
+    popularity = count_popularity(log)
     assert popularity.counts.tolist() == [2, 3, 2, 2, 2, 0]
     assert popularity.recent.tolist() == [1, 2, 0, 2, 1, 0]
     np.testing.assert_allclose(popularity.log_popularity, np.log([3, 4, 3, 3, 3, 1]), rtol=1e-6)
@@ -115,14 +116,14 @@ def naive_memory(config):
 
 @pytest.mark.parametrize("config", MEMORIES)
 def test_memory_equals_a_loop_over_training_pairs(log, config):
-    memory = build_memory(*log, ITEMS, config)
+    memory = build_memory(log, config)
     np.testing.assert_allclose(memory.matrix.toarray(), naive_memory(config), rtol=1e-6)
 
 
 @pytest.mark.parametrize("neighbours", [1, 2, 3])
 def test_memory_keeps_the_strongest_neighbours_of_every_item(log, neighbours):
-    kept = build_memory(*log, ITEMS, MemoryConfig(neighbours=neighbours)).matrix.toarray()
-    whole = build_memory(*log, ITEMS, MemoryConfig()).matrix.toarray()
+    kept = build_memory(log, MemoryConfig(neighbours=neighbours)).matrix.toarray()
+    whole = build_memory(log, MemoryConfig()).matrix.toarray()
     strongest = np.argsort(-whole, axis=1, kind="stable")[:, :neighbours]  # of equal ones the lower items
     expected = np.zeros_like(whole)
     np.put_along_axis(expected, strongest, np.take_along_axis(whole, strongest, 1), 1)
@@ -135,9 +136,9 @@ def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
     planted_world, monkeypatch, pairs, neighbours
 ):
     w, config = planted_world, MemoryConfig(neighbours=neighbours)
-    whole = build_memory(w.sequences, w.split, w.n_items, config).matrix
+    whole = build_memory(w.dataset, config).matrix
     monkeypatch.setattr("pinet_kedro.plugins.memory._PAIRS", pairs)
-    parts = build_memory(w.sequences, w.split, w.n_items, config).matrix
+    parts = build_memory(w.dataset, config).matrix
     np.testing.assert_array_equal(parts.indptr, whole.indptr)
     np.testing.assert_array_equal(parts.indices, whole.indices)
     np.testing.assert_allclose(parts.data, whole.data, rtol=1e-6)
@@ -146,7 +147,7 @@ def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
 def test_memory_of_no_events_is_empty():
     nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
     nobody = np.zeros(0, np.int64)
-    memory = build_memory(nothing, Split(nobody, nobody, nobody), ITEMS, MemoryConfig())
+    memory = build_memory(as_dataset(nothing, Split(nobody, nobody, nobody), ITEMS), MemoryConfig())
     assert memory.matrix.shape == (ITEMS, ITEMS)
     assert memory.matrix.nnz == 0
 
@@ -154,7 +155,7 @@ def test_memory_of_no_events_is_empty():
 @pytest.mark.parametrize("window", [1, 3, 10])
 def test_recall_weighs_the_newest_items_by_their_age(log, window):
     config = MemoryConfig(window=window, decay=0.8)
-    memory = build_memory(*log, ITEMS, config)
+    memory = build_memory(log, config)
     histories = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 4, 2], [1, 2, 2, 3, 5]])
     expected = np.zeros((3, ITEMS))
     for u, history in enumerate(histories):
@@ -172,7 +173,7 @@ def test_factors_agree_with_the_library_that_fits_them(log):
     from scipy import sparse
 
     config = FactorsConfig(factors=3, regularization=0.5, confidence=7.0)
-    factors = fit_factors(*log, ITEMS, config)
+    factors = fit_factors(log, config)
     histories = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 4, 2], [1, 2, 2, 3, 5]])
     liked = sparse.csr_matrix((np.ones(6, np.float32), ([1, 1, 2, 2, 2, 2], [3, 1, 0, 1, 2, 4])), shape=(3, ITEMS))
     library = AlternatingLeastSquares(3, regularization=0.5, alpha=7.0, use_cg=False)
@@ -184,8 +185,8 @@ def test_factors_agree_with_the_library_that_fits_them(log):
 
 def test_factors_read_the_newest_events_alone_and_are_the_same_twice(log):
     config = FactorsConfig(factors=3, window=2)
-    factors = fit_factors(*log, ITEMS, config)
-    assert torch.equal(factors.items, fit_factors(*log, ITEMS, config).items)
+    factors = fit_factors(log, config)
+    assert torch.equal(factors.items, fit_factors(log, config).items)
     long, short = np.array([[1, 3, 4, 2]]), np.array([[0, 0, 2, 4]])  # which are newest counts, their order does not
     torch.testing.assert_close(factors.affinity(long), factors.affinity(short))
 
@@ -194,13 +195,13 @@ def test_memory_is_the_best_of_those_tried(planted_world, caplog):
     """In the planted world an item depends on the one before it alone: the shortest memory wins."""
     w = planted_world
     with caplog.at_level("INFO"):
-        chosen = build_scorers(w.sequences, w.split, w.popularity, PluginTraining(factors=None))
+        chosen = build_scorers(w.dataset, w.popularity, PluginTraining(factors=None))
     assert chosen.memory.config.max_lag == 3
     assert "Memory: max_lag 3" in caplog.text
-    expected = build_memory(w.sequences, w.split, w.n_items, chosen.memory.config)
+    expected = build_memory(w.dataset, chosen.memory.config)
     assert (chosen.memory.matrix != expected.matrix).nnz == 0
     given = PluginTraining(memory_search=None, memory=MemoryConfig(max_lag=4))
-    assert build_scorers(w.sequences, w.split, w.popularity, given).memory.config == given.memory
+    assert build_scorers(w.dataset, w.popularity, given).memory.config == given.memory
 
 
 def test_no_backbone_means_that_its_scores_do_not_count(planted_world, untrained, joint_backbone):
@@ -238,8 +239,8 @@ def fit(world, backbone, /, **settings):
 
 
 def fit_on(w, backbone, sequences, config, strata=None):
-    scorers = build_scorers(sequences, w.split, w.popularity, config)
-    return fit_plugins(backbone, sequences, w.split, strata or w.strata, scorers, config)
+    dataset = replace(w.dataset, sequences=sequences, strata=strata or w.strata)
+    return fit_plugins(backbone, dataset, build_scorers(dataset, w.popularity, config), config)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +254,7 @@ def untrained(planted_world, small_training):
 )
 def test_fit_improves_the_validation_loss(planted_world, joint_backbone, kind, exclude_seen):
     split = split_sequences(planted_world.sequences, Splitting(), ExcludeSeen(exclude_seen))
-    w = replace(planted_world, split=split)
+    w = planted_world.having(split=split)
     by_stratum, shared = fit(w, joint_backbone, kind=kind)
     before = loss_without(w, joint_backbone, split.valid_at)
     assert loss_with(w, joint_backbone, shared, split.valid_at) < before - 1e-3
@@ -310,13 +311,13 @@ def test_strata_of_opposite_taste_get_plugins_of_their_own(planted_world, untrai
 def test_heavier_ridge_keeps_strata_nearer_to_what_all_share(planted_world, untrained):
     w = planted_world
     config = PluginTraining(ridge=0)
-    scorers = build_scorers(w.sequences, w.split, w.popularity, config)
-    cases = collect_cases(untrained, w.sequences, w.split, np.flatnonzero(w.split.valid_at > 0), scorers, config)
-    group = np.flatnonzero(w.strata.training.assign(w.split.train_end[cases.users]) == 0)
+    scorers = build_scorers(w.dataset, w.popularity, config)
+    examples = collect_examples(untrained, w.dataset, w.dataset.validation_users, scorers, config)
+    group = np.flatnonzero(w.strata.training.assign(w.split.train_end[examples.users]) == 0)
     space = LogitSpace(4)
     center = space.start()
     distances = [
-        float((collecting.fit(space, cases, group, center, ridge) - center).norm()) for ridge in (0, 20, 2000, 2e6)
+        float((collecting.fit(space, examples, group, center, ridge) - center).norm()) for ridge in (0, 20, 2000, 2e6)
     ]
     assert distances == sorted(distances, reverse=True)
     assert distances[0] > 10 * distances[2]

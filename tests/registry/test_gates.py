@@ -6,7 +6,7 @@ import pytest
 
 from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
-from pinet_kedro.evaluation.challenge import Trial
+from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.registry.decision import Decision, Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.gates import judge, read_validation
@@ -29,7 +29,7 @@ def group(low, mean, high, users=100):
 
 
 def trial(coverage=0.5, **changed):
-    return Trial({name: group(0.01, 0.05, 0.09) for name in GROUPS} | changed, coverage, 0.4, (0, 0))
+    return Challenge({name: group(0.01, 0.05, 0.09) for name in GROUPS} | changed, coverage, 0.4, (0, 0))
 
 
 def failed(held=None, answer=ANSWER, validation=VALID, tags=None, config=None):

@@ -3,17 +3,16 @@
 import contextlib
 import functools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError
-from pinet_kedro.evaluation.comparison import data_hash
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry import promotion
 from pinet_kedro.registry.decision import Gate
@@ -31,10 +30,7 @@ WEAK, STRONG, OTHER_ITEMS, BROKEN = 1, 2, 3, 4
 
 @pytest.fixture(scope="module")
 def newest(planted_world):
-    w = planted_world
-    return Newest(
-        w.sequences, w.split, w.strata, pd.DataFrame({"item_id": pd.Series(w.item_ids, dtype="string")}), VALID
-    )
+    return Newest(planted_world.dataset, VALID)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +54,7 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     gains = {group: {"ndcg_at_10": {"relative": None}} for group in ("head", "tail")}
     evaluation = {
         "models": {"pin": figures}, "comparisons": {"pin_vs_base": gains},
-        "data": {"sha256": data_hash(w.sequences, newest.items)},
+        "data": {"sha256": newest.dataset.sha256},
     }  # fmt: skip
     with contextlib.chdir(folder):
         for model in models:
@@ -228,7 +224,7 @@ def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, new
 
 
 def test_data_that_the_version_was_not_trained_on_are_noted(registry, newest):
-    other = Newest(newest.sequences, newest.split, newest.strata, newest.items.iloc[::-1], VALID)
+    other = Newest(replace(newest.dataset, items=newest.dataset.items.iloc[::-1]), VALID)
     mlflow.set_tracking_uri(registry.uri)
     for data, expected in ((newest, 0), (other, 1)):
         assert len(promotion._notes(data, None, "popularity", tags(STRONG))) == expected

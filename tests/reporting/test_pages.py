@@ -22,7 +22,7 @@ from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_round
 from pinet_kedro.retraining.replay import Replay, render_replay
-from pinet_kedro.retraining.round import Round
+from pinet_kedro.retraining.steps import RetrainingSummary
 from pinet_kedro.studies.tuning.figures import draw
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.page import render_tuning
@@ -155,7 +155,7 @@ def made_round():
         "activeness": {"distance": 0.1, "quantiles": {MARKUP: [1, 2]}, "strata": {MARKUP: [0.1, 0.2]}},
     }  # fmt: skip
     told = {"intake": {"arrivals": arrivals, "partitions": {MARKUP: "1"}}, "drift": drift, "start": MARKUP, "epochs": 3}
-    return Round.model_validate({**told, "events": 3, "promotion": made_decision()})
+    return RetrainingSummary.model_validate({**told, "events": 3, "promotion": made_decision()})
 
 
 def made_periods():

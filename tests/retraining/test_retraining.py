@@ -12,7 +12,7 @@ from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_round
 from pinet_kedro.retraining.partitions import work_key
 from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
-from pinet_kedro.retraining.round import Round, measure, plan, trained_until
+from pinet_kedro.retraining.steps import RetrainingSummary, _trained_until, choose_start, measure
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -21,13 +21,12 @@ BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_o
 def planned(planted_world, joint_backbone, small_training):
     """Where training starts from a champion that has learnt from events until `until`."""
     w = planted_world
-    items = pd.DataFrame({"item_id": pd.Series(w.item_ids, dtype="string")})
 
     def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, **settings):
         model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
         champion = Champion("3", model, {}, until, tags or {}) if crowned else None
         split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
-        return plan(champion, w.sequences, split, items, training, splitting, Retraining(**settings))
+        return choose_start(champion, w.having(split=split).dataset, training, splitting, Retraining(**settings))
 
     return start
 
@@ -77,8 +76,8 @@ def test_a_champion_that_left_out_last_events_goes_on_leaving_out_last_events(pl
 
 def test_a_backbone_learns_until_the_first_cut(planted_world):
     sequences = planted_world.sequences
-    split = split_sequences(sequences, BY_TIME, ExcludeSeen(False))
-    share = (sequences.timestamps <= trained_until(sequences, split)).mean()
+    dataset = planted_world.having(split=split_sequences(sequences, BY_TIME, ExcludeSeen(False))).dataset
+    share = (sequences.timestamps <= _trained_until(dataset)).mean()
     assert share == pytest.approx(0.8, abs=0.01)
 
 
@@ -126,7 +125,7 @@ def test_the_page_of_a_first_round_says_what_is_missing():
         {"id": "b", "accepted": False, "report": "x", "place": "y"},
     ]
     told = render_round(
-        Round.model_validate(
+        RetrainingSummary.model_validate(
             {
                 "intake": {"arrivals": arrivals, "partitions": {"<a>": "1"}}, "drift": drift, "start": "cold: why",
                 "epochs": 3, "events": 3, "promotion": decision,

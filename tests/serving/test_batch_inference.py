@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
 from pinet_kedro.serving.config import BatchInference
+from prepared import as_dataset
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +32,24 @@ def newer(planted_world):
     strangers = np.array([1, 8, 8, 1], np.int32)  # items 1 and 8 are those two
     items = np.concatenate([w.sequences.items, strangers])
     offsets = np.concatenate([w.sequences.offsets, [len(items) - 2, len(items)]])
-    return Sequences(items, np.zeros(len(items), np.int64), offsets), ids
+    return dataset_of(Sequences(items, np.zeros(len(items), np.int64), offsets), ids)
+
+
+def dataset_of(sequences, ids):
+    nobody = np.zeros(sequences.n_users, np.int64)
+    return as_dataset(sequences, Split(nobody, nobody, nobody), ids)
 
 
 def recommend(model, newer, **settings):
-    sequences, ids = newer
-    users = pd.Series([f"u{i}" for i in range(sequences.n_users)])
-    stream = Recommendations(model, "7", sequences, users, ids, BatchInference(**settings))
+    users = pd.Series([f"u{i}" for i in range(newer.n_users)])
+    stream = Recommendations(model, "7", newer, users, BatchInference(**settings))
     return pa.Table.from_batches(stream, SCHEMA).to_pandas(), stream.summary
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen):
     table, _ = recommend(replace(model, exclude_seen=exclude_seen), newer, k=5)
-    sequences, ids = newer
+    sequences, ids = newer.sequences, newer.items["item_id"]
     assert table["user_id"].tolist() == [f"u{i}" for i in range(sequences.n_users)]
     histories = [ids[part - 1].tolist() for part in np.split(sequences.items, sequences.offsets[1:-1])]
     alone = model.recommend(histories, k=5, exclude_seen=exclude_seen)
@@ -55,7 +61,7 @@ def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen)
 
 def test_unknown_items_are_skipped_and_counted(model, newer):
     table, summary = recommend(model, newer)
-    sequences, _ = newer
+    sequences = newer.sequences
     assert summary["unknown_items"] == 2
     assert summary["skipped_events"] == np.isin(sequences.items, [1, 8]).sum()
     assert summary["users"] == sequences.n_users == len(table)
@@ -82,7 +88,7 @@ def test_whoever_has_seen_everything_gets_an_empty_list(model, planted_world):
     everything = Sequences(
         np.arange(1, w.n_items + 1, dtype=np.int32), np.zeros(w.n_items, np.int64), np.array([0, w.n_items])
     )
-    table, _ = recommend(model, (everything, pd.Series(w.item_ids.astype(str))))
+    table, _ = recommend(model, dataset_of(everything, w.item_ids))
     assert table["items"].map(len).tolist() == [0]
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,14 +6,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.activeness import ReportingStrata, Stratification
+from pinet_kedro.dataset import build_dataset
+from pinet_kedro.interactions.events import Cleaning, clean_events
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.benchmark import bench
 from pinet_kedro.studies.benchmark.bench import Bench, cells
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.training.config import BackboneTraining
+from prepared import as_dataset
 
 TRAINING = BackboneTraining.model_validate(
     {
@@ -26,6 +32,18 @@ STRATA = ReportingStrata.model_validate(
         for name, thresholds in (("training", [5, 9]), ("head_tail", [9]), ("quintiles", [5]))
     }
 )
+
+
+def log_of(events):
+    """The dataset of a user with so many events."""
+    times = np.arange(events)
+    one = np.array([events - 2])
+    return as_dataset(
+        Sequences(times.astype(np.int32) + 1, times, np.array([0, events])), Split(one, one, one + 1), events, STRATA
+    )
+
+
+DATA, OTHER = log_of(6), log_of(7)
 METHODS = {"base": {"aggregation": None}, "backbone": {"aggregation": {"rule": "deconfounded"}}}
 TRANSFER = {
     "separate": {"aggregation": None, "transfer": {"kind": "separate"}},
@@ -35,23 +53,14 @@ TRANSFER = {
 
 
 def run(folder, prepared, config, plugins=PluginTraining(folds=2)):  # noqa: B008
-    sequences, split, strata, items = prepared
     todo = cells(config, TRAINING, plugins)
-    return Bench(sequences, split, strata, items, "data", folder).run(todo, config.workers)
+    return Bench(prepared, folder).run(todo, config.workers)
 
 
 @pytest.fixture(scope="module")
 def prepared():
-    from pinet_kedro.activeness import Stratification, fit_strata
-    from pinet_kedro.interactions.events import Cleaning, clean_events
-    from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
-    from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-
     events, _ = clean_events(generate_interactions(SyntheticLog(users=60, items=30)), Cleaning())
-    sequences, _, item_ids = build_sequences(events)
-    split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
-    strata = fit_strata(split.train_end, Stratification())
-    return sequences, split, strata, pd.DataFrame({"item_id": item_ids})
+    return build_dataset(events, Splitting(), ExcludeSeen(False), Stratification())[0]
 
 
 def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
@@ -89,16 +98,16 @@ def test_threads_and_device_do_not_make_another_cell():
     (one,) = cells(Benchmark(seeds=(1,)), TRAINING, PluginTraining())
     (other,) = cells(Benchmark(seeds=(1,)), TRAINING.model_copy(update={"threads": 7}), PluginTraining())
     (longer,) = cells(Benchmark(seeds=(2,)), TRAINING, PluginTraining())
-    assert one.name("d", STRATA) == other.name("d", STRATA)
-    assert len({one.name("d", STRATA), one.name("e", STRATA), longer.name("d", STRATA)}) == 3
+    assert one.name(DATA) == other.name(DATA)
+    assert len({one.name(DATA), one.name(OTHER), longer.name(DATA)}) == 3
 
 
 def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jointly():
     joint, aggregated = cells(Benchmark(seeds=(1,), methods=METHODS), TRAINING, PluginTraining())
-    two = STRATA.model_copy(update={"training": STRATA.head_tail})
-    assert joint.name("d", STRATA) != joint.name("d", two)
-    assert joint.model_name("d", STRATA) == joint.model_name("d", two)
-    assert aggregated.model_name("d", STRATA) != aggregated.model_name("d", two)
+    two = replace(DATA, strata=STRATA.model_copy(update={"training": STRATA.head_tail}))
+    assert joint.name(DATA) != joint.name(two)
+    assert joint.model_name(DATA) == joint.model_name(two)
+    assert aggregated.model_name(DATA) != aggregated.model_name(two)
 
 
 def test_strata_of_a_method_are_those_that_its_gradients_are_aggregated_over(tmp_path, prepared):
@@ -159,7 +168,7 @@ def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
 def names_of(**sections):
     method = {"aggregation": None, **sections}
     (cell,) = cells(Benchmark(seeds=(1,), methods={"m": method}), TRAINING, PluginTraining())
-    return cell.model_name("d", STRATA), cell.name("d", STRATA)
+    return cell.model_name(DATA), cell.name(DATA)
 
 
 def test_transfer_makes_another_cell_of_the_same_model():
@@ -176,7 +185,7 @@ def test_every_shipped_method_can_be_built():
     told = {**yaml.safe_load(shipped.read_text(encoding="utf-8"))["benchmark"], "seeds": [1]}
     built = cells(Benchmark.model_validate(told), BackboneTraining(), PluginTraining())
     assert [cell.method for cell in built] == list(told["methods"])
-    assert len({cell.name("d", STRATA) for cell in built}) == len(built)
+    assert len({cell.name(DATA) for cell in built}) == len(built)
 
 
 def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_names():
@@ -188,7 +197,7 @@ def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_name
 
 
 def test_table_compares_with_the_reference_and_with_the_reference_under_the_same_plugins(prepared):
-    _, split, strata, _ = prepared
+    split, strata = prepared.split, prepared.strata
     users = np.arange(len(split.train_end))
     better = {"base": 4.0, "base+plugins": 3.0, "m": 3.0, "m+plugins": 1.0}
     ranks = pd.concat(

@@ -17,7 +17,7 @@ def weights_of(model):
 
 
 def meter(world, training, noise):
-    return NoiseMeter(world.sequences, world.split, world.strata, training, noise)
+    return NoiseMeter(world.dataset, training, noise)
 
 
 def ignore(report):
@@ -31,11 +31,10 @@ def test_trained_weights_are_the_same_with_and_without_the_measurement(planted_w
     config = small_training.model_copy(
         update={"loss": loss, "schedule": small_training.schedule.model_copy(update={"epochs": 3})}
     )
-    data = (w.sequences, w.split, w.strata, w.n_items, config)
     trained, measured = [], []
-    plain = train_backbone(*data, None, lambda r: trained.append(weights_of(r.model)))
+    plain = train_backbone(w.dataset, config.joint(), lambda r: trained.append(weights_of(r.model)))
     noise = NOISE.model_copy(update={"checkpoints": (0.0, 0.5, 1.0), "dropout": dropout})
-    table, pairs = measure_while_training(*data, noise, lambda r: measured.append(weights_of(r.model)))
+    table, pairs = measure_while_training(w.dataset, config, noise, lambda r: measured.append(weights_of(r.model)))
     assert len(trained) == len(measured) == 3
     for one, other in zip(trained, measured, strict=True):
         assert torch.equal(one, other)

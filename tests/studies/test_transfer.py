@@ -1,12 +1,11 @@
 """Scorers for head and tail users: who learns from whom, where they start, and what validation decides."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
@@ -32,7 +31,7 @@ def head_of(world):
 
 
 def applied(config, world, training, base):
-    return transfer(config, lambda: base, world.sequences, world.split, world.strata, world.n_items, training, None)
+    return transfer(config, lambda: base, world.dataset, training.joint())
 
 
 def scores(world, scorer, users=slice(None)):
@@ -50,7 +49,7 @@ def with_other_items(world, users):
     items = world.sequences.items.copy()
     theirs = np.repeat(users, world.sequences.lengths)
     items[theirs] = items[theirs] % world.n_items + 1
-    return replace(world, sequences=Sequences(items, world.sequences.timestamps, world.sequences.offsets))
+    return world.having(sequences=Sequences(items, world.sequences.timestamps, world.sequences.offsets))
 
 
 class Constant:
@@ -98,9 +97,7 @@ def test_fine_tuning_that_only_harms_is_not_kept(planted_world, small_training, 
 def test_fine_tuning_helps_a_base_that_has_learnt_little(planted_world, small_training):
     w, head = planted_world, head_of(planted_world)
     schedule = small_training.schedule.model_copy(update={"epochs": 1})
-    base = train_backbone(
-        w.sequences, w.split, w.strata, w.n_items, small_training.model_copy(update={"schedule": schedule}), None
-    )
+    base = train_backbone(w.dataset, small_training.joint().model_copy(update={"schedule": schedule}))
     scorer = applied(FineTuningConfig(epochs=5, learning_rate=1e-2), w, small_training, base)
     for group in (head, ~head):
         users = np.flatnonzero(group)
@@ -113,14 +110,14 @@ def test_kept_epoch_is_the_best_of_those_validated(planted_world, small_training
         update={"epochs": 4, "validate_every": 1, "learning_rate": 0.5, "weight_average": 0.0}
     )
     config = small_training.model_copy(update={"schedule": schedule})
-    model = train_backbone(w.sequences, w.split, w.strata, w.n_items, config, None, reports.append, keep_best=True)
+    model = train_backbone(w.dataset, config.joint(), reports.append, keep_best=True)
     curve = [report.valid_ndcg["all"] for report in reports]
     assert max(curve) > curve[-1]
     assert valid_ndcg(w, BackboneScorer(model), w.users) == pytest.approx(max(curve))
 
 
 def branch_of(world, backbone, config=BRANCH, seed=1):
-    return fit_user_branch(backbone, world.sequences, world.split, world.strata, config, seed)
+    return fit_user_branch(backbone, world.dataset, config, seed)
 
 
 SMALL = {"width": 8, "max_length": 10}
@@ -131,7 +128,7 @@ BACKBONES = [SASRecConfig(**SMALL, blocks=1), GRU4RecConfig(**SMALL, hidden=8), 
 def test_user_branch_moves_tail_users_only_and_never_below_the_base_on_validation(planted_world, short, backbone):
     w, head = planted_world, head_of(planted_world)
     training = short.model_copy(update={"backbone": backbone})
-    base = train_backbone(w.sequences, w.split, w.strata, w.n_items, training, None)
+    base = train_backbone(w.dataset, training.joint())
     scorer = applied(BRANCH, w, training, base)
     alone = BackboneScorer(base)
     assert torch.equal(scores(w, scorer, head), scores(w, alone, head))
@@ -154,7 +151,7 @@ def test_user_branch_learns_the_whole_history_from_its_end(planted_world, joint_
     """Of head users, better than their mean state and than an untrained network do."""
     w = planted_world
     users = np.flatnonzero(head_of(w))
-    parts = _histories(w.sequences, w.split, users, 10, w.strata.head_tail.thresholds[0], np.random.default_rng(9))
+    parts = _histories(w.dataset, users, 10, np.random.default_rng(9))
     with torch.no_grad():
         whole, recent = (joint_backbone.states(torch.from_numpy(h))[:, -1] for h in parts)
 
@@ -183,7 +180,8 @@ def test_user_branch_without_other_weights_is_the_base(planted_world, joint_back
 def test_recent_part_is_the_end_of_the_whole_and_as_long_as_a_tail_history(planted_world):
     w = planted_world
     users = np.repeat(np.flatnonzero(head_of(w)), 20)
-    whole, recent = _histories(w.sequences, w.split, users, 10, 7, np.random.default_rng(0))
+    head_from_7 = w.strata.model_copy(update={"head_tail": Strata(thresholds=(7,))})
+    whole, recent = _histories(w.having(strata=head_from_7).dataset, users, 10, np.random.default_rng(0))
     lengths = (recent != 0).sum(1)
     assert sorted(set(lengths)) == [1, 2, 3, 4, 5, 6]
     assert np.array_equal(np.where(recent != 0, whole[:, -recent.shape[1] :], 0), recent)

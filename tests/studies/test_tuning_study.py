@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -18,7 +17,7 @@ from pinet_kedro.studies.tuning import study as studies
 from pinet_kedro.studies.tuning import trial as trials
 from pinet_kedro.studies.tuning.config import Pruning, Tuning
 from pinet_kedro.studies.tuning.finalists import hold_finals
-from pinet_kedro.studies.tuning.plan import Data, Plan
+from pinet_kedro.studies.tuning.plan import Plan
 from pinet_kedro.studies.tuning.pruning import is_hopeless
 from pinet_kedro.studies.tuning.queue import claim, put_back
 from pinet_kedro.studies.tuning.study import run_study
@@ -41,13 +40,11 @@ TRAINING = BackboneTraining.model_validate(
 def plan(planted_world, tmp_path, monkeypatch):
     """A small study in a folder of its own; arguments change its configuration."""
     monkeypatch.chdir(tmp_path)
-    w = planted_world
-    data = Data(w.sequences, w.split, w.strata, pd.DataFrame({"item_id": w.item_ids.astype(str)}), "data")
 
     def make(training=TRAINING, plugins=PluginTraining(folds=2), **changes):  # noqa: B008
         config = {"trials": 4, "workers": 1, "epochs": 2, "validate_every": 1, "startup": 2, "space": SPACE,
                   "finalists": {"count": 1, "seeds": [101]}, "pruning": {"quantile": 0.0}}  # fmt: skip
-        return Plan(Tuning.model_validate(config | changes), training, plugins, data)
+        return Plan(Tuning.model_validate(config | changes), training, plugins, planted_world.dataset)
 
     return make
 
@@ -275,24 +272,6 @@ def test_a_database_that_is_not_there_is_a_sentence_without_its_password(plan):
     with pytest.raises(InputError, match=r"tuning\.storage") as error:
         run_study(told)
     assert "secret" not in str(error.value)
-
-
-def test_a_worker_maps_the_files_of_the_arrays_instead_of_copying_them(planted_world, tmp_path):
-    import pickle
-
-    from pinet_kedro.datasets.files import ArraysDataset
-    from pinet_kedro.interactions.sequences import Sequences
-
-    w = planted_world
-    store = ArraysDataset(str(tmp_path / "sequences"), "pinet_kedro.interactions.sequences.Sequences")
-    store.save(w.sequences)
-    data = Data(store.load(), w.split, w.strata, pd.DataFrame({"item_id": ["x"]}), "data")
-    sent = pickle.dumps(data)
-    got = pickle.loads(sent)
-    assert isinstance(got.sequences, Sequences)
-    assert isinstance(got.sequences.items, np.memmap)
-    np.testing.assert_array_equal(got.sequences.items, w.sequences.items)
-    np.testing.assert_array_equal(got.split.train_end, w.split.train_end)
 
 
 def test_where_no_rule_is_shipped_the_dial_is_tried_all_the_same_and_the_base_may_win(plan):

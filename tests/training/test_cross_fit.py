@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training import cross_fit
@@ -10,13 +9,13 @@ CONFIG = PluginTraining(folds=2, factors=None, memory_search=None)
 def test_nobody_is_ranked_by_plugins_that_saw_the_own_target(planted_world, joint_backbone, monkeypatch):
     w, fitted_on, ranked = planted_world, [], []
 
-    def fit(backbone, sequences, split, *others):
-        fitted_on.append(np.flatnonzero(split.valid_at > 0))
-        return fit_plugins(backbone, sequences, split, *others)
+    def fit(backbone, dataset, *others):
+        fitted_on.append(dataset.validation_users)
+        return fit_plugins(backbone, dataset, *others)
 
-    def build(sequences, split, *others):
-        assert len(np.flatnonzero(split.valid_at > 0)) < len(w.users)
-        return build_scorers(sequences, split, *others)
+    def build(dataset, *others):
+        assert len(dataset.validation_users) < len(w.users)
+        return build_scorers(dataset, *others)
 
     def rank(scorer, sequences, users, target_at, exclude_seen):
         np.testing.assert_array_equal(target_at, w.split.valid_at[users])
@@ -26,8 +25,7 @@ def test_nobody_is_ranked_by_plugins_that_saw_the_own_target(planted_world, join
     fit_plugins, build_scorers, target_ranks = cross_fit.fit_plugins, cross_fit.build_scorers, cross_fit.target_ranks
     for name, spy in (("fit_plugins", fit), ("build_scorers", build), ("target_ranks", rank)):
         monkeypatch.setattr(cross_fit, name, spy)
-    items = pd.DataFrame({"item_id": w.item_ids})
-    ranks = cross_fit.cross_fitted_ranks(joint_backbone, w.sequences, w.split, w.strata, items, CONFIG)
+    ranks = cross_fit.cross_fitted_ranks(joint_backbone, w.dataset, CONFIG)
     for seen, held in zip(fitted_on, ranked, strict=True):
         np.testing.assert_array_equal(np.sort(np.concatenate([seen, held])), w.users)
     np.testing.assert_array_equal(np.sort(np.concatenate(ranked)), w.users)

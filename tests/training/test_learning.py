@@ -26,10 +26,10 @@ in_both_modes = pytest.mark.parametrize("aggregation", MODES.values(), ids=MODES
 def train(world, config, aggregation, **changes):
     """Trains on a world; `schedule` is merged, `split`, `strata` and `on_epoch` replace what is usual."""
     on_epoch = changes.pop("on_epoch", lambda report: None)
-    split, strata = changes.pop("split", world.split), changes.pop("strata", world.strata)
+    parts = {part: changes.pop(part) for part in ("split", "strata") if part in changes}
     schedule = config.schedule.model_copy(update=changes.pop("schedule", {}))
-    config = config.model_copy(update={"schedule": schedule, **changes})
-    return train_backbone(world.sequences, split, strata, world.n_items, config, aggregation, on_epoch)
+    config = config.model_copy(update={"schedule": schedule, "aggregation": aggregation, **changes})
+    return train_backbone(world.having(**parts).dataset, config, on_epoch)
 
 
 def ndcg(world, scorer):
@@ -158,11 +158,7 @@ def test_nothing_after_the_training_part_is_read(planted_world, small_training, 
     items = w.sequences.items.copy()
     held_out = ~w.split.in_training(w.sequences)
     items[held_out] = items[held_out] % w.n_items + 1
-    changed = type(w)(
-        w.events,
-        type(w.sequences)(items, w.sequences.timestamps, w.sequences.offsets),
-        *(w.split, w.strata, w.item_ids, w.popularity),
-    )
+    changed = w.having(sequences=replace(w.sequences, items=items))
     assert torch.equal(weights_of(train(changed, small_training, aggregation, schedule=SHORT)), first)
 
 
@@ -258,7 +254,7 @@ def test_stream_reads_every_user_before_any_twice():
 
 def test_windows_of_a_batch_are_training_events_and_their_next_items(planted_world, small_training):
     w = planted_world
-    training = _Training(w.sequences, w.split, w.strata, w.n_items, small_training, None, torch.device("cpu"))
+    training = _Training(w.dataset, small_training.joint(), torch.device("cpu"))
     histories = {
         tuple(w.sequences.items[w.sequences.offsets[u] : w.sequences.offsets[u] + w.split.train_end[u]].tolist())
         for u in w.users

@@ -16,12 +16,12 @@ from pinet_kedro.studies.gradient_noise.measurement import measure_while_trainin
 from pinet_kedro.studies.transfer.config import UserBranchConfig
 from pinet_kedro.studies.transfer.user_branch import fit_user_branch
 from pinet_kedro.training.backbone import train_backbone
-from pinet_kedro.training.config import BackboneTraining, GradientNoise, Schedule
+from pinet_kedro.training.config import BackboneTraining, GradientNoise, TrainingSchedule
 from pinet_kedro.training.warm_start import carry_over
 
 SHAPE = {"width": 8, "max_length": 10, "dropout": 0.3}
 SASREC = SASRecConfig(blocks=1, **SHAPE)
-SCHEDULE = Schedule(epochs=1, batch_users=32, validate_every=1)
+SCHEDULE = TrainingSchedule(epochs=1, batch_users=32, validate_every=1)
 
 
 @pytest.fixture
@@ -41,8 +41,10 @@ def noisy_process():
 
 
 def weights(world, backbone, loss=None, aggregation=None):
-    config = BackboneTraining(backbone=backbone, loss=loss or FullSoftmaxConfig(), schedule=SCHEDULE)
-    model = train_backbone(world.sequences, world.split, world.strata, world.n_items, config, aggregation)
+    config = BackboneTraining(
+        backbone=backbone, loss=loss or FullSoftmaxConfig(), schedule=SCHEDULE, aggregation=aggregation
+    )
+    model = train_backbone(world.dataset, config)
     return torch.cat([p.flatten() for p in model.parameters()])
 
 
@@ -80,7 +82,7 @@ def test_what_is_carried_over_and_branched_off_is_the_same_too(planted_world, jo
 
     def draw():
         carried = carry_over(joint_backbone, planted_world.item_ids, ids, seed=3)
-        branched = fit_user_branch(joint_backbone, w.sequences, w.split, w.strata, UserBranchConfig(epochs=1), seed=4)
+        branched = fit_user_branch(joint_backbone, w.dataset, UserBranchConfig(epochs=1), seed=4)
         return torch.cat([p.flatten() for model in (carried, branched.branch) for p in model.parameters()])
 
     alone = draw()
@@ -93,7 +95,7 @@ def test_the_noise_of_gradients_is_the_same_too(planted_world, noisy_process):
 
     def measure():
         noise = GradientNoise(blocks=3, rounds=2)
-        return measure_while_training(w.sequences, w.split, w.strata, w.n_items, config, noise, lambda _: None)[0]
+        return measure_while_training(w.dataset, config, noise, lambda _: None)[0]
 
     alone = measure()
     noisy_process()

@@ -16,7 +16,7 @@ from pinet_kedro.losses.config import BCEConfig, GBCEConfig, SampledSoftmaxConfi
 from pinet_kedro.parameters import plain
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.backbone import _Training, train_backbone
-from pinet_kedro.training.config import BackboneTraining, Schedule
+from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 ITEMS = 30
@@ -29,7 +29,7 @@ on_all_backbones = pytest.mark.parametrize("backbone", BACKBONES.values(), ids=B
 def pair(backbone, kind, **schedule):
     torch.manual_seed(0)
     model = build_backbone(backbone, ITEMS)
-    return kind(model, copy.deepcopy(model), Schedule(learning_rate=1e-2, **schedule))
+    return kind(model, copy.deepcopy(model), TrainingSchedule(learning_rate=1e-2, **schedule))
 
 
 def set_gradients(updates, rows, seed):
@@ -86,13 +86,13 @@ def test_settled_average_is_that_of_all_steps(backbone, weight_average):
 
 
 def config_of(backbone, loss, item_updates="lazy", batch_users=4, aggregation=None):
-    schedule = Schedule(epochs=2, batch_users=batch_users, item_updates=item_updates)
+    schedule = TrainingSchedule(epochs=2, batch_users=batch_users, item_updates=item_updates)
     return BackboneTraining(backbone=backbone, loss=loss, schedule=schedule, aggregation=aggregation)
 
 
 def training_of(w, config):
     torch.manual_seed(0)
-    return _Training(w.sequences, w.split, w.strata, w.n_items, config, config.aggregation, torch.device("cpu"))
+    return _Training(w.dataset, config, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("aggregation", [None, DeconfoundedConfig(), TorchJDConfig(name="PCGrad"), ReptileConfig()],
@@ -103,8 +103,8 @@ def test_step_leaves_all_other_rows_alone(planted_world, backbone, loss, aggrega
     """Weights and both moments, to the bit."""
     training = training_of(planted_world, config_of(backbone, LOSSES[loss], aggregation=aggregation))
     of_tables = training.updates._optimisers[1]
-    search, found = training.touched.rows, []
-    training.touched.rows = lambda *told: found.append(search(*told)) or found[-1]
+    search, found = training.sparse_rows.rows, []
+    training.sparse_rows.rows = lambda *told: found.append(search(*told)) or found[-1]
 
     def state():
         moments = [of_tables.state[p][name] for p in training.tables for name in ("exp_avg", "exp_avg_sq")]
@@ -139,17 +139,16 @@ def test_lazy_learns_about_as_much_as_dense(planted_world, small_training, loss,
     w, ndcg = planted_world, {}
     for item_updates in ("dense", "lazy"):
         schedule = small_training.schedule.model_copy(update={"item_updates": item_updates})
-        config = small_training.model_copy(update={"schedule": schedule, "loss": loss})
-        model = train_backbone(w.sequences, w.split, w.strata, w.n_items, config, aggregation)
+        config = small_training.model_copy(update={"schedule": schedule, "loss": loss, "aggregation": aggregation})
+        model = train_backbone(w.dataset, config)
         ranks = target_ranks(BackboneScorer(model), w.sequences, w.users, w.split.test_at, w.split.exclude_seen)
         ndcg[item_updates] = user_metrics(ranks)["ndcg_at_10"].mean()
     assert ndcg["lazy"] > 0.93 * ndcg["dense"]
 
 
 def test_keeping_the_best_epoch_keeps_a_settled_average(planted_world):
-    w = planted_world
     config = config_of(BACKBONES["sasrec"], LOSSES["sampled"])
-    best = train_backbone(w.sequences, w.split, w.strata, w.n_items, config, None, keep_best=True)
+    best = train_backbone(planted_world.dataset, config, keep_best=True)
     assert np.isfinite(flat(best).numpy()).all()
 
 
@@ -163,7 +162,7 @@ def test_auto_is_lazy_in_large_catalogues_where_items_are_drawn():
 
 def test_lazy_with_full_softmax_is_refused():
     with pytest.raises(ValidationError, match="item_updates: lazy needs a loss that draws items"):
-        BackboneTraining(schedule=Schedule(item_updates="lazy"))
+        BackboneTraining(schedule=TrainingSchedule(item_updates="lazy"))
 
 
 def test_what_was_stored_before_the_setting_keeps_its_name():

@@ -1,13 +1,8 @@
 """Kedro datasets: where data come from, and how they are stored whole or not at all."""
 
-import json
-import os
-import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
@@ -18,7 +13,7 @@ from pydantic import BaseModel
 
 from pinet_kedro.checking import checked
 from pinet_kedro.datasets.download import check, fetch_movielens_100k
-from pinet_kedro.datasets.manifests import Signed, Source, content_hash, manifest_path
+from pinet_kedro.datasets.manifests import Signed, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
@@ -203,78 +198,3 @@ class PydanticDataset(Signed, AbstractDataset[BaseModel, BaseModel]):
 
     def _exists(self) -> bool:
         return self._filepath.exists()
-
-
-class _Folder(Signed, AbstractDataset[Any, Any]):
-    """A folder that is replaced as a whole, its manifest included."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self._old = self._filepath.with_name(f"{self._filepath.name}.old")
-        self.metadata = metadata
-
-    def _restore(self) -> None:
-        """Puts back what a save had moved aside when it was killed between its two renames."""
-        if self._old.exists() and not self._filepath.exists():
-            self._old.rename(self._filepath)
-
-    def save(self, data: Any) -> None:
-        self._restore()
-        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
-        for left_over in (part, self._old):
-            shutil.rmtree(left_over, ignore_errors=True)
-        part.mkdir(parents=True)
-        self._write(data, part)
-        if self.recipe:
-            self._sign(self._filepath, manifest_path(part), content_hash(part))
-        if self._filepath.exists():
-            self._filepath.rename(self._old)
-        part.rename(self._filepath)
-        shutil.rmtree(self._old, ignore_errors=True)
-
-    def _write(self, data: Any, folder: Path) -> None:
-        raise NotImplementedError
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
-
-    def _exists(self) -> bool:
-        self._restore()
-        return self._filepath.is_dir()
-
-
-class ArraysDataset(_Folder):
-    """A dataclass of numpy arrays and single numbers, one `.npy` file each, memory-mapped when read."""
-
-    def __init__(self, filepath: str, dataclass: str, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(filepath, metadata)
-        self._dataclass = dataclass
-
-    def load(self) -> Any:
-        self._restore()
-        kind = load_obj(self._dataclass)
-        arrays = {
-            f.name: np.load(self._filepath / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(kind)
-        }
-        return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
-
-    def _write(self, data: Any, folder: Path) -> None:
-        for f in fields(data):
-            np.save(folder / f"{f.name}.npy", getattr(data, f.name), allow_pickle=False)
-
-
-class RecommenderDataset(_Folder):
-    """A trained recommender: safetensors and JSON, nothing that can execute code."""
-
-    def summary(self) -> dict[str, Any]:
-        """Kind and settings of backbone and plugins, without their weights."""
-        return json.loads((self._filepath / "recommender.json").read_text(encoding="utf-8"))
-
-    def load(self) -> Any:
-        from pinet_kedro.recommender import Recommender
-
-        self._restore()
-        return Recommender.load(self._filepath)
-
-    def _write(self, data: Any, folder: Path) -> None:
-        data.save(folder)

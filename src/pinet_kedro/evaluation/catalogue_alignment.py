@@ -29,7 +29,7 @@ class PopularityScorer:
 
 
 @dataclass(frozen=True)
-class Translated:
+class AlignedModel:
     """A recommender over the catalogue `item_ids` (raw ids of items 1..I), answering as it would when served.
 
     Events with items that it does not know are skipped, and neither count for routing; `longest` is the longest
@@ -78,9 +78,9 @@ class Translated:
         return torch.cat([theirs, scores[:, self._alone]], dim=1)
 
 
-def translate(model: Recommender, item_ids: np.ndarray, longest: int) -> tuple[Scorer, Bool[np.ndarray, " I"]]:
+def align(model: Recommender, item_ids: np.ndarray, longest: int) -> tuple[Scorer, Bool[np.ndarray, " I"]]:
     """The model as a scorer of this catalogue, and which of its items it knows."""
     if np.array_equal(model.item_ids, item_ids):
         return model, np.ones(len(item_ids), bool)
-    translated = Translated(model, item_ids, longest)
-    return translated, translated.known
+    aligned = AlignedModel(model, item_ids, longest)
+    return aligned, aligned.known

@@ -1,6 +1,5 @@
 """The evaluation of a run: every model by group of users, and what it gains over the base."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,10 @@ import pandas as pd
 from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.intervals import RESAMPLES, relative_gains
 from pinet_kedro.evaluation.metrics import CUT_OFF, metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import Ranks
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 
 REFERENCE = "base"
 _POLICY = {
@@ -61,27 +59,18 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
     )
 
 
-def data_hash(sequences: Sequences, items: pd.DataFrame, split: Split | None = None) -> str:
-    """sha256 of the indexed log: histories, times, and the raw ids of the items; and of how it is split, if given."""
-    digest = hashlib.sha256()
-    held_out = (split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen)) if split else ()
-    for array in (sequences.items, sequences.timestamps, sequences.offsets, *held_out):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update("\n".join(items["item_id"]).encode())
-    return digest.hexdigest()
-
-
-def describe_data(sequences: Sequences, split: Split, items: pd.DataFrame, cleaning: pd.DataFrame) -> dict[str, Any]:
+def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
     """What was evaluated on: sizes, what cleaning dropped, and a hash of the indexed log."""
+    split = dataset.split
     return {
         "name": str(cleaning["source"].iloc[0]),
-        "sha256": data_hash(sequences, items),
-        "users": sequences.n_users,
-        "items": len(items),
-        "events": len(sequences.items),
+        "sha256": dataset.sha256,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "events": len(dataset.sequences.items),
         "training_events": int(np.sum(split.train_end)),
-        "validation_targets": int(np.sum(split.valid_at > 0)),
-        "test_targets": int(np.sum(split.test_at > 0)),
+        "validation_targets": len(dataset.validation_users),
+        "test_targets": len(dataset.test_users),
         "validation_targets_seen_before": split.repeated_valid,
         "test_targets_seen_before": split.repeated_test,
         "dropped_rows": {str(rule): int(rows) for rule, rows in zip(cleaning["rule"], cleaning["rows"], strict=True)},

@@ -11,8 +11,9 @@ from scipy.stats import ks_2samp, spearmanr
 
 from pinet_kedro.activeness import Strata
 from pinet_kedro.configuration import Stored
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
-from pinet_kedro.evaluation.challenge import hold_trial
+from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.plugins.popularity import count_popularity
@@ -30,7 +31,7 @@ class Size(Stored):
     items: int
 
 
-class Popularity(Stored):
+class PopularityShift(Stored):
     """What became of the items' shares of the events."""
 
     divergence: float = Field(description="Jensen-Shannon, base 2: 0 = the same shares, 1 = no item in common")
@@ -38,7 +39,7 @@ class Popularity(Stored):
     rank_correlation: float | None = Field(description="Spearman's, of the items' events, over items of either side")
 
 
-class Activeness(Stored):
+class ActivenessShift(Stored):
     """Events a user: among the newest training events, as many as there are new ones, and among the new events.
 
     `strata` have the share of users in each stratum of the model: among those of its training data, and among those of
@@ -64,10 +65,10 @@ class Drift(Stored):
     unknown_users_events: float | None = Field(None, description="… and of the new events")
     unknown_items: float | None = Field(None, description="share of the new events' items not in the model's catalogue")
     unknown_items_events: float | None = Field(None, description="… and of the new events")
-    popularity: Popularity | None = None
-    activeness: Activeness | None = None
+    popularity: PopularityShift | None = None
+    activeness: ActivenessShift | None = None
     targets: int | None = None
-    groups: dict[str, dict[str, Any]] = Field({}, description="as in `Trial`: the model against popularity")
+    groups: dict[str, dict[str, Any]] = Field({}, description="as in `Challenge`: the model against popularity")
     then: dict[str, float] = Field({}, description="NDCG@10 by group when the model was registered")
 
 
@@ -110,7 +111,7 @@ def divergence(p: Float[np.ndarray, "... I"], q: Float[np.ndarray, " I"]) -> Flo
     return jensenshannon(p, np.broadcast_to(q, p.shape), base=2, axis=-1) ** 2
 
 
-def _popularity(old: pd.Series, new: pd.Series) -> Popularity | None:
+def _popularity(old: pd.Series, new: pd.Series) -> PopularityShift | None:
     if old.empty or new.empty:
         return None
     table = pd.DataFrame({"old": old.value_counts(), "new": new.value_counts()}).fillna(0.0)
@@ -118,14 +119,14 @@ def _popularity(old: pd.Series, new: pd.Series) -> Popularity | None:
     before_shares = before / before.sum()
     drawn = np.random.default_rng(0).multinomial(int(after.sum()), before_shares, _DRAWS)
     varied = len(np.unique(before)) > 1 and len(np.unique(after)) > 1
-    return Popularity(
+    return PopularityShift(
         divergence=float(divergence(after / after.sum(), before_shares)),
         by_chance=float(divergence(drawn / after.sum(), before_shares).mean()),
         rank_correlation=float(spearmanr(before, after).statistic) if varied else None,
     )
 
 
-def _activeness(model: Recommender, old: pd.DataFrame, new: pd.DataFrame) -> Activeness | None:
+def _activeness(model: Recommender, old: pd.DataFrame, new: pd.DataFrame) -> ActivenessShift | None:
     if old.empty or new.empty:
         return None
     newest = old.nlargest(len(new), "timestamp", keep="first")
@@ -134,7 +135,7 @@ def _activeness(model: Recommender, old: pd.DataFrame, new: pd.DataFrame) -> Act
     routed = known.reindex(pd.Index(new["user_id"].unique()), fill_value=0).to_numpy(np.int64)
     pairs = zip(*(np.quantile(counts, _QUANTILES).tolist() for counts in (before, now)), strict=True)
     trained = known.to_numpy(np.int64)
-    return Activeness(
+    return ActivenessShift(
         distance=float(ks_2samp(before, now).statistic),
         quantiles={f"{q:.0%}": pair for q, pair in zip(_QUANTILES, pairs, strict=True)},
         strata=_strata_shares(model.strata.head_tail, ["tail", "head"], trained, routed)
@@ -150,7 +151,7 @@ def _strata_shares(
 
 
 def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
-    """The groups of the trial of the model against popularity, and the number of targets."""
+    """The groups of the challenge, model against popularity, and the number of targets."""
     if window.empty or reference.empty:
         return {}, 0
     columns = ["user_id", "item_id", "timestamp"]
@@ -167,12 +168,11 @@ def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> 
     )
     if model.exclude_seen:
         split = without_repeats(sequences, split)
-    targets = int((split.test_at > 0).sum())
-    if targets == 0:
+    dataset = Dataset(sequences, split, model.strata, pd.DataFrame({"item_id": item_ids}))
+    if len(dataset.test_users) == 0:
         return {}, 0
-    popular = PopularityScorer(count_popularity(sequences, split, len(item_ids)))
-    trial = hold_trial(model, popular, sequences, split, model.strata, item_ids.to_numpy(object))
-    return trial.groups, targets
+    popular = PopularityScorer(count_popularity(dataset))
+    return run_challenge(model, popular, dataset).groups, len(dataset.test_users)
 
 
 def _share(mask: pd.Series) -> float | None:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.recommender import Recommender, block_users
 
 
@@ -60,13 +60,14 @@ def target_ranks(
     return ranks
 
 
-def rank_models(models: Mapping[str, Scorer], sequences: Sequences, split: Split) -> pd.DataFrame:
+def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
     """Rank of every test target under every model, one row each: `model, user, rank, candidates`."""
-    users = np.flatnonzero(split.test_at > 0)
+    split, users = dataset.split, dataset.test_users
     ranked: dict[str, Ranks] = {}
     for names in _families(models):
         family = [models[name] for name in names]
-        ranked |= zip(names, _rank(family, sequences, users, split.test_at[users], split.exclude_seen), strict=True)
+        ranks = _rank(family, dataset.sequences, users, split.test_at[users], split.exclude_seen)
+        ranked |= zip(names, ranks, strict=True)
     tables = [
         pd.DataFrame({"model": name, "user": users, "rank": ranked[name].rank, "candidates": ranked[name].candidates})
         for name in models

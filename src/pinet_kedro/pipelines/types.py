@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pinet_kedro.datasets.manifests import Manifest
     from pinet_kedro.evaluation.drift import Drift
     from pinet_kedro.plugins.scorers import FrozenScorers
-    from pinet_kedro.recommender import Recommender
-    from pinet_kedro.retraining.champion import Reign
+    from pinet_kedro.recommender import NoModel, Recommender
+    from pinet_kedro.retraining.champion import CurrentChampion
     from pinet_kedro.retraining.intake import Intake
-    from pinet_kedro.retraining.round import Start
+    from pinet_kedro.retraining.steps import TrainingRecord, TrainingStart
     from pinet_kedro.serving.batch_inference import Recommendations
     from pinet_kedro.studies.tuning.finalists import Choice
     from pinet_kedro.studies.tuning.plan import Plan
     from pinet_kedro.studies.tuning.study import Record
 else:
-    Choice = Drift = Figure = FrozenScorers = Intake = Manifest = Plan = Recommendations = Recommender = Record = Any
-    Reign = Start = Any
+    Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Plan = Any
+    Recommendations = Recommender = Record = TrainingRecord = TrainingStart = Any
 
 __all__ = [
-    "Choice", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "Plan", "Recommendations", "Recommender",
-    "Record", "Reign", "Start",
+    "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel", "Plan",
+    "Recommendations", "Recommender", "Record", "TrainingRecord", "TrainingStart",
 ]  # fmt: skip

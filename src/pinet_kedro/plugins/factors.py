@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.plugins.config import FactorsConfig
 
 
@@ -42,13 +41,14 @@ class ImplicitFactors:
         return users @ self.items.T
 
 
-def fit_factors(sequences: Sequences, split: Split, n_items: int, config: FactorsConfig) -> ImplicitFactors:
-    """Factors of the training part, each user's items counted once; `n_items` = I. The same in every run."""
+def fit_factors(dataset: Dataset, config: FactorsConfig) -> ImplicitFactors:
+    """Factors of the training part, each user's items counted once. The same in every run."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    user, item = split.training_pairs(sequences)
-    liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=(sequences.n_users, n_items))
+    user, item = dataset.split.training_pairs(dataset.sequences)
+    shape = (dataset.n_users, dataset.n_items)
+    liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=shape)
     liked.data[:] = 1  # repeats have been summed
     # The library has threads of its own, and is slow where BLAS adds others.
     with threadpool_limits(1, "blas"):

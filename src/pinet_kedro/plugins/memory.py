@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy import sparse
 
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.plugins.config import MemoryConfig
 
 # Pairs of events looked at a time: some 50 bytes each.
@@ -36,8 +35,8 @@ class TransitionMemory:
         return r @ self.matrix
 
 
-def build_memory(sequences: Sequences, split: Split, n_items: int, config: MemoryConfig) -> TransitionMemory:
-    """The memory of the training part; `n_items` = I.
+def build_memory(dataset: Dataset, config: MemoryConfig) -> TransitionMemory:
+    """The memory of the training part.
 
     Rows are finished and cut a range of items at a time, so that beside the result only the events themselves and
     `_PAIRS` pairs of them are in memory, and no more than a row of M can be dense. Entries are summed in float64 and
@@ -47,10 +46,11 @@ def build_memory(sequences: Sequences, split: Split, n_items: int, config: Memor
     2000, which cuts nothing there: MovieLens-100k (.1193) +0.5 % at 500, −1.3 % at 200, +0.8 % at 100, −3.1 % at 50;
     Amazon Beauty (.0555) −0.1 % at 500. One run each, no intervals.
     """
-    _, items = split.training_pairs(sequences)
+    n_items = dataset.n_items
+    _, items = dataset.split.training_pairs(dataset.sequences)
     scale = (np.bincount(items, minlength=n_items) + 1.0) ** -0.5
     done: list[sparse.csr_array] = []
-    for first, rows in _transitions(items.astype(np.int32), split.train_end, n_items, config):
+    for first, rows in _transitions(items.astype(np.int32), dataset.split.train_end, n_items, config):
         rows = rows.tocsc().tocsr()  # sorts the columns in linear time
         row = first + np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         rows.data = (rows.data * scale[row] * scale[rows.indices]).astype(np.float32)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import FrozenScorers
-from pinet_kedro.plugins.spaces import Evidence, LogitSpace, Space, StateSpace
+from pinet_kedro.plugins.spaces import Evidence, LogitSpace, PredictionSpace, StateSpace
 
 
-def build_space(config: PluginTraining, terms: int, width: int) -> Space:
+def build_space(config: PluginTraining, terms: int, width: int) -> PredictionSpace:
     """The configured kind of plugin, for this number of frozen scorers and this width of the backbone's states."""
     if config.kind == "logit_space":
         return LogitSpace(terms, config.backbone)

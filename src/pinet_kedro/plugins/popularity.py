@@ -6,8 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,10 @@ class Popularity:
         return np.log((self.recent + 1.0) / (self.counts + 2.0)).astype(np.float32)
 
 
-def count_popularity(sequences: Sequences, split: Split, n_items: int) -> Popularity:
-    """Popularity of the training part."""
-    position, end = sequences.positions(), np.repeat(split.train_end, sequences.lengths)
+def count_popularity(dataset: Dataset) -> Popularity:
+    """Popularity in the training part."""
+    sequences, n_items = dataset.sequences, dataset.n_items
+    position, end = sequences.positions(), np.repeat(dataset.split.train_end, sequences.lengths)
     newest = (position >= end - 2) & (position < end)
     recent = np.bincount(sequences.items[newest], minlength=n_items + 1)[1:]
-    return Popularity(split.item_counts(sequences, n_items), recent)
+    return Popularity(dataset.split.item_counts(sequences, n_items), recent)

@@ -26,7 +26,7 @@ class Evidence:
         return replace(self, scores=self.scores[users], states=self.states[users], terms=terms, columns=columns)
 
 
-class Space(Protocol):
+class PredictionSpace(Protocol):
     """A kind of plugin with P parameters, the same for all users or of each user's own; `start` leaves the backbone's
     own logits as they are.
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
-from pinet_kedro.evaluation.challenge import Trial
+from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.registry.decision import ROLLED_BACK_TAG, Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.promotion_config import Bound, Gates
@@ -17,15 +17,15 @@ _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high en
 
 
 def judge(
-    config: Gates, trial: Trial | str, answer: FreshProcessResult, validation: Gate, tags: Mapping[str, str],
+    config: Gates, challenge: Challenge | str, answer: FreshProcessResult, validation: Gate, tags: Mapping[str, str],
     strata: ReportingStrata,
 ) -> tuple[Gate, ...]:  # fmt: skip
-    """Every gate; `trial` is what went wrong where there could be none, `tags` are those of the version."""
+    """Every gate; `challenge` is what went wrong where there could be none, `tags` are those of the version."""
     bounds = {"tail": config.tail, "head": config.head}
     bounds |= {f"q{q}": config.quintiles for q in range(1, len(strata.quintiles) + 1)}
     return (
-        *(_gain(group, bound, trial) for group, bound in bounds.items()),
-        _coverage(config.coverage, trial),
+        *(_gain(group, bound, challenge) for group, bound in bounds.items()),
+        _coverage(config.coverage, challenge),
         validation,
         Gate(
             name="fresh process",
@@ -63,16 +63,16 @@ def read_validation(manifest: Manifest) -> Gate:
     return Gate(name="validation", passed=not broken, measured="; ".join(broken) or passed, asked=asked)
 
 
-def _gain(group: str, bound: Bound, trial: Trial | str) -> Gate:
+def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     name = f"{group} gain" if group in ("tail", "head") else f"quintile {group[1:]}"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
-    if isinstance(trial, str):
-        return Gate(name=name, passed=False, measured=trial, asked=asked, bound=bound.above)
-    if group not in trial.groups:  # where a loss must be shown to refuse, a group without users shows none
+    if isinstance(challenge, str):
+        return Gate(name=name, passed=False, measured=challenge, asked=asked, bound=bound.above)
+    if group not in challenge.groups:  # where a loss must be shown to refuse, a group without users shows none
         return Gate(
             name=name, passed=bound.by == "high", measured="not measured: no users", asked=asked, bound=bound.above
         )
-    found = trial.groups[group]
+    found = challenge.groups[group]
     gain = found["gain"]
     if gain["relative"] is None:  # the reference never succeeds: there is nothing to divide by, nor to lose
         text = f"NDCG@10 0 → {found['challenger']:.4f}"
@@ -85,12 +85,12 @@ def _gain(group: str, bound: Bound, trial: Trial | str) -> Gate:
     )  # fmt: skip
 
 
-def _coverage(least: float, trial: Trial | str) -> Gate:
+def _coverage(least: float, challenge: Challenge | str) -> Gate:
     asked = f"at least {share(least, 1)} of the catalogue"
-    if isinstance(trial, str):
-        return Gate(name="coverage", passed=False, measured=trial, asked=asked, bound=least)
-    found = trial.coverage
-    measured = f"{share(found, 1)}, the reference {share(trial.reference_coverage, 1)}"
+    if isinstance(challenge, str):
+        return Gate(name="coverage", passed=False, measured=challenge, asked=asked, bound=least)
+    found = challenge.coverage
+    measured = f"{share(found, 1)}, the reference {share(challenge.reference_coverage, 1)}"
     return Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least)
 
 

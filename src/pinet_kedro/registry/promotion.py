@@ -7,17 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
-from pinet_kedro.evaluation.challenge import Trial, hold_trial
-from pinet_kedro.evaluation.comparison import data_hash
+from pinet_kedro.evaluation.challenge import Challenge, run_challenge
 from pinet_kedro.evaluation.ranks import Scorer
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
@@ -57,10 +51,7 @@ class Newest:
     """The data that a challenger is judged on, as the data stages leave them, whether they passed validation, and what
     else has to be known to read the figures."""
 
-    sequences: Sequences
-    split: Split
-    strata: ReportingStrata
-    items: pd.DataFrame
+    dataset: Dataset
     validation: Gate
     notes: tuple[str, ...] = ()
 
@@ -88,21 +79,21 @@ def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
         already = f"version {version} is the champion already: train and register another one"
         return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **told)
     tags = client.get_model_version(registry.model, version).tags
-    gates, trial = _evaluate(newest, config, registry, version, champion, tags)
+    gates, challenge = _evaluate(newest, config, registry, version, champion, tags)
     reasons = tuple(f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if not gate.passed)
     decision = Decision(
         promoted=not reasons or config.force is not None,
         gates=gates,
         reasons=reasons,
         forced=config.force,
-        notes=(*notes, *_notes(newest, trial, told["against"], tags)),
-        groups={} if trial is None else trial.groups,
+        notes=(*notes, *_notes(newest, challenge, told["against"], tags)),
+        groups={} if challenge is None else challenge.groups,
         data={
-            "sha256": data_hash(newest.sequences, newest.items),
-            "users": newest.sequences.n_users,
-            "items": len(newest.items),
-            "events": len(newest.sequences.items),
-            "test_targets": int((np.asarray(newest.split.test_at) > 0).sum()),
+            "sha256": newest.dataset.sha256,
+            "users": newest.dataset.n_users,
+            "items": newest.dataset.n_items,
+            "events": len(newest.dataset.sequences.items),
+            "test_targets": len(newest.dataset.test_users),
         },
         **told,
     )
@@ -168,9 +159,9 @@ def _version(client: "MlflowClient", model: str, asked: int | None, aliases: dic
 
 def _evaluate(
     newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None, tags: dict[str, str]
-) -> tuple[tuple[Gate, ...], Trial | None]:
+) -> tuple[tuple[Gate, ...], Challenge | None]:
     asked = config.fresh_process
-    trial: Trial | str = "not measured: it does not answer"
+    challenge: Challenge | str = "not measured: it does not answer"
     with TemporaryDirectory() as folder:
         # Files that are not the registered ones are an error, and no matter of gates: not even force promotes them.
         files = fetch_version(version, registry, Path(folder))
@@ -178,38 +169,39 @@ def _evaluate(
         answer = try_version(files, asked.requests, asked.timeout_s)
         if answer.fault is None:
             log.info("Version %s and %s are ranked on the same targets …", version, champion or "popularity")
-            trial = _hold_trial(newest, registry, version, files, champion)
-    gates = judge(config.gates, trial, answer, newest.validation, tags, newest.strata)
-    return gates, None if isinstance(trial, str) else trial
+            challenge = _run_challenge(newest, registry, version, files, champion)
+    gates = judge(config.gates, challenge, answer, newest.validation, tags, newest.dataset.strata)
+    return gates, None if isinstance(challenge, str) else challenge
 
 
-def _hold_trial(newest: Newest, registry: Tracking, version: str, files: Path, champion: str | None) -> Trial | str:
-    """The trial, or why there could be none."""
-    item_ids = newest.items["item_id"].to_numpy(object)
+def _run_challenge(
+    newest: Newest, registry: Tracking, version: str, files: Path, champion: str | None
+) -> Challenge | str:
+    """The challenge, or why it could not be run."""
     reference: Scorer | Recommender
     try:
         challenger = read_version(version, files)
         if champion is None:
-            reference = PopularityScorer(count_popularity(newest.sequences, newest.split, len(item_ids)))
+            reference = PopularityScorer(count_popularity(newest.dataset))
         else:
             reference = load_version(champion, registry)
-        return hold_trial(challenger, reference, newest.sequences, newest.split, newest.strata, item_ids)
+        return run_challenge(challenger, reference, newest.dataset)
     except (InputError, FloatingPointError) as error:
         return f"not measured: {error}"
 
 
-def _notes(newest: Newest, trial: Trial | None, against: str, tags: dict[str, str]) -> list[str]:
+def _notes(newest: Newest, challenge: Challenge | None, against: str, tags: dict[str, str]) -> list[str]:
     notes = list(newest.notes)
     trained_on = tags.get("data.sha256")
-    if trained_on != data_hash(newest.sequences, newest.items):
+    if trained_on != newest.dataset.sha256:
         notes.append(
             "the version was not trained on the data that it is judged on: its figures flatter it if it has seen their "
             "test targets"
         )
-    if trial is not None:
-        if not trial.as_served:
+    if challenge is not None:
+        if not challenge.as_served:
             notes.append(f"{against} is served with another policy on seen items than the one that both are judged by")
-        for name, missed in zip(("the challenger", against), trial.unknown_targets, strict=True):
+        for name, missed in zip(("the challenger", against), challenge.unknown_targets, strict=True):
             if missed:
                 notes.append(f"{missed:,} test targets are items that {name} does not know: misses for it")
     return notes

@@ -40,7 +40,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Reign:
+class CurrentChampion:
     """The champion, or none."""
 
     champion: Champion | None
@@ -51,17 +51,17 @@ def reached(registry: Tracking) -> AbstractContextManager[None]:
     return sentence(registry.uri, "No partition of this round counts as taken: the next run does it again.")
 
 
-def read_champion(registry: Tracking) -> Reign:
+def read_champion(registry: Tracking) -> CurrentChampion:
     """The version with the alias `champion`, read by this project's code."""
     with reached(registry):
         return _read_champion(registry)
 
 
-def _read_champion(registry: Tracking) -> Reign:
+def _read_champion(registry: Tracking) -> CurrentChampion:
     client = tracking.connect(registry)
     version = aliases(client, registry.model).get(CHAMPION)
     if version is None:
-        return Reign(None)
+        return CurrentChampion(None)
     found = client.get_model_version(registry.model, version)
     try:
         recommender = load_version(version, registry)
@@ -72,7 +72,7 @@ def _read_champion(registry: Tracking) -> Reign:
         with tempfile.TemporaryDirectory() as folder:
             partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
     until = found.tags.get(UNTIL)
-    return Reign(
+    return CurrentChampion(
         Champion(
             version, recommender, partitions, None if until is None else in_nanoseconds(int(until)), dict(found.tags)
         )

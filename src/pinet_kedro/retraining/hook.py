@@ -36,7 +36,7 @@ class RetrainingGuard:
         read_suites(Retraining.model_validate(plain(parameters)["retraining"]).suite)
         if any(partition.changed for partition in delivery.new.values()):
             return
-        from pinet_kedro.retraining.round import finished_before
+        from pinet_kedro.retraining.steps import finished_before
 
         # A round that was killed after its last word and before its checkpoint has nothing left to do but that.
         registry = Tracking.model_validate(plain(parameters)["tracking"])

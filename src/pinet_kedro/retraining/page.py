@@ -6,10 +6,10 @@ from typing import Any
 from pinet_kedro.evaluation.drift import Drift
 from pinet_kedro.reporting.page import render
 from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
-from pinet_kedro.retraining.round import Round
+from pinet_kedro.retraining.steps import RetrainingSummary
 
 
-def render_round(done: Round) -> str:
+def render_round(done: RetrainingSummary) -> str:
     """A self-contained HTML page in the style of the report; nothing is loaded from the network."""
     groups = [_group(name, values) for name, values in done.promotion.groups.items()]
     template = Path(__file__).with_name("retraining.html.j2")

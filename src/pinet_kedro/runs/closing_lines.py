@@ -11,7 +11,8 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from pinet_kedro.datasets.files import RecommenderDataset, StreamedParquetDataset
+from pinet_kedro.datasets.files import StreamedParquetDataset
+from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
 from pinet_kedro.validation.data_docs import data_docs_index

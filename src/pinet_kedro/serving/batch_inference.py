@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
@@ -32,15 +33,15 @@ SCHEMA = pa.schema(
 
 
 def prepare_recommendations(
-    sequences: Sequences, user_ids: pd.Series, item_ids: pd.Series, config: BatchInference, registry: Tracking
+    dataset: Dataset, user_ids: pd.Series, config: BatchInference, registry: Tracking
 ) -> "Recommendations":
-    """Recommendations for all users of `sequences`, from the registered version that `config` names."""
+    """Recommendations for all users of the dataset, from the registered version that `config` names."""
     if config.threads:
         torch.set_num_threads(config.threads)
     version = find_version(config.version, registry)
     log.info("Recommending with %s version %s (%s)", registry.model, version, config.version)
     model = load_version(version, registry)
-    return Recommendations(model, version, sequences, user_ids, item_ids, config)
+    return Recommendations(model, version, dataset, user_ids, config)
 
 
 class Recommendations:
@@ -57,15 +58,14 @@ class Recommendations:
         self,
         model: Recommender,
         version: str,
-        sequences: Sequences,
+        dataset: Dataset,
         user_ids: pd.Series,
-        item_ids: pd.Series,
         config: BatchInference,
     ) -> None:
         self._model, self._version, self._config = model, version, config
-        self._sequences, self._user_ids = sequences, user_ids
+        self._sequences, self._user_ids = dataset.sequences, user_ids
         # The model's number of every item in the data; 0 where the model does not know it.
-        known = pd.Index(model.item_ids.astype(str)).get_indexer(item_ids.astype(str))
+        known = pd.Index(model.item_ids.astype(str)).get_indexer(dataset.items["item_id"].astype(str))
         self._number = np.concatenate([[0], known + 1])
         self._raw_ids = pa.array(model.item_ids.astype(str), pa.string())
         self.summary: dict[str, Any] = {

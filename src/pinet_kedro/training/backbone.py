@@ -14,16 +14,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.aggregation.config import AggregationConfig
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.evaluation.ranks import target_ranks
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import BackboneScorer
@@ -31,7 +28,7 @@ from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.devices import find_device
 from pinet_kedro.training.memory import backbone_needs, check_memory
-from pinet_kedro.training.sparse_rows import TouchedRows
+from pinet_kedro.training.sparse_rows import SparseRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 
@@ -85,21 +82,17 @@ class DivergedError(ArithmeticError):
 
 
 def train_backbone(
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    n_items: int,
+    dataset: Dataset,
     config: BackboneTraining,
-    aggregation: AggregationConfig | None,
     on_epoch: OnEpoch | None = None,
     start: Backbone | None = None,
     keep_best: bool = False,
 ) -> Backbone:
     """The trained backbone (averaged weights, evaluation mode).
 
-    `aggregation=None` is joint training: every step draws users at random, and each target counts alike. Otherwise
-    every step draws a sub-batch from every stratum, in proportion to its users, so that an epoch reads every user once
-    and no epoch ends with the smallest stratum.
+    Without `config.aggregation` training is joint: every step draws users at random, and each target counts alike.
+    Otherwise every step draws a sub-batch from every stratum, in proportion to its users, so that an epoch reads every
+    user once and no epoch ends with the smallest stratum.
 
     Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
     but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
@@ -112,42 +105,38 @@ def train_backbone(
         torch.set_num_threads(config.threads)
     device = find_device(config.device)
     if device.type == "cpu":
-        trained = split.train_end[split.train_end >= 2]
+        trained = dataset.activeness[dataset.activeness >= 2]
         events = float(trained.mean()) if len(trained) else 0.0
-        check_memory(backbone_needs(config, n_items, len(strata.training), len(trained), events))
-    training = _Training(sequences, split, strata, n_items, config, aggregation, device, start)
-    return training.run(on_epoch, keep_best)
+        check_memory(backbone_needs(config, dataset.n_items, len(dataset.strata.training), len(trained), events))
+    return _Training(dataset, config, device, start).run(on_epoch, keep_best)
 
 
 class _Training:
     def __init__(
         self,
-        sequences: Sequences,
-        split: Split,
-        strata: ReportingStrata,
-        n_items: int,
+        dataset: Dataset,
         config: BackboneTraining,
-        aggregation: AggregationConfig | None,
         device: torch.device,
         start: Backbone | None = None,
     ) -> None:
-        self.sequences, self.split, self.strata, self.config, self.device = sequences, split, strata, config, device
-        self.batches = Batches(sequences, split, config)
+        self.dataset, self.config, self.device = dataset, config, device
+        split, n_items = dataset.split, dataset.n_items
+        self.batches = Batches(dataset, config)
         self.rng, self.generators = np.random.default_rng(config.seed), Generators(config.seed, device)
         self.model = copy.deepcopy(start) if start else build_backbone(config.backbone, n_items, self.generators)
         self.model.to(device)
         self.average = copy.deepcopy(self.model)
-        self.loss = build_loss(config.loss, split.item_counts(sequences, n_items))
+        self.loss = build_loss(config.loss, split.item_counts(dataset.sequences, n_items))
         self.users = np.flatnonzero(split.train_end >= 2)  # one event has no next item to learn
         if len(self.users) == 0:
             raise InputError("no user has two training events: there is nothing to learn from")
-        stratum = strata.training.assign(split.train_end[self.users])
+        stratum = dataset.strata.training.assign(split.train_end[self.users])
         # A stratum may be left without users here, such as that of the users who have one training event at most.
         self.present = np.unique(stratum)
         groups = [self.users[stratum == a] for a in self.present]
         self.steps = math.ceil(len(self.users) / config.schedule.batch_users)
-        self.aggregation = aggregation
-        if aggregation is None:
+        self.joint = config.aggregation is None
+        if self.joint:
             self.streams = [_Shuffled(self.users, self.rng)]
             self.quotas = [min(config.schedule.batch_users, len(self.users))]
         else:
@@ -155,7 +144,7 @@ class _Training:
             self.quotas = quotas([len(g) for g in groups], config.schedule.batch_users)
         self.body, self.tables = self.model.body_and_items()
         lazy = config.lazy(n_items)
-        self.touched = TouchedRows(self.tables, sparse=lazy)
+        self.sparse_rows = SparseRows(self.tables, sparse=lazy)
         self.updates = (LazyUpdates if lazy else DenseUpdates)(self.model, self.average, config.schedule)
         sizes = [p.numel() for p in (*self.body, *self.tables)]
         # A CPU's kernel gives no memory for it until it is written, as far as a step's rows need it; elsewhere torch
@@ -168,7 +157,7 @@ class _Training:
             embeddings=len(self.tables),
             rows=n_items + 1,
         )
-        self.rule = build_rule(aggregation, rule_inputs, self.generators)
+        self.rule = build_rule(config.aggregation, rule_inputs, self.generators)
         self.best: Checkpoint | None = None
 
     def run(self, on_epoch: OnEpoch | None, keep_best: bool = False) -> Backbone:
@@ -200,8 +189,8 @@ class _Training:
         groups, drawn = self._read()
         targets = np.array([sum(len(targets) for _, targets, _ in group) for group in groups])
         share = torch.from_numpy(targets / targets.sum()).float()
-        rows = self.touched.rows([part[:2] for group in groups for part in group], drawn)
-        with self.touched.narrow(self.model, rows) as tables:
+        rows = self.sparse_rows.rows([part[:2] for group in groups for part in group], drawn)
+        with self.sparse_rows.narrow(self.model, rows) as tables:
             gradients = GroupGradients([*self.body, *tables], len(groups), self.memory)
             losses = (partial(self._group_loss, group) for group in groups)
             values, weights = self._differentiate(gradients, losses, share, rows, f"epoch {epoch}, step {step + 1}")
@@ -213,7 +202,7 @@ class _Training:
         drawn for all of them."""
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         groups = [self._parts(users, ends) for users, ends in draws]
-        if self.aggregation is None:
+        if self.joint:
             groups = [[part] for part in groups[0]]
         batches = [batch for group in groups for batch in group]
         counts = [len(targets) for _, targets in batches]
@@ -236,10 +225,10 @@ class _Training:
             losses_now, share, prior = (t.to(self.device) for t in (torch.tensor(values), share, prior))
             gradient, weights = self.rule.aggregate(Step(matrix, losses_now, share, prior, rows))
             gradients.assign(gradient)
-        if self.aggregation is None or weights is None:
+        if self.joint or weights is None:
             return values, []
         # A stratum without anyone to train on weighs nothing.
-        of_all = np.zeros(len(self.strata.training))
+        of_all = np.zeros(len(self.dataset.strata.training))
         of_all[self.present] = weights.tolist()
         return values, of_all.tolist()
 
@@ -247,7 +236,7 @@ class _Training:
         """Raises where a group's loss is not finite."""
         for group, value in enumerate(values):
             if not math.isfinite(value):
-                whose = f"stratum {self.present[group] + 1}" if self.aggregation else "the batch"
+                whose = f"stratum {self.present[group] + 1}" if not self.joint else "the batch"
                 raise self._diverged(f"the loss of {whose} is {value} at {when}")
 
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +256,7 @@ class _Training:
         return torch.stack([self._loss(*part) * (len(part[1]) / total) for part in group]).sum()
 
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
-        inputs, targets, drawn = self.touched.named(inputs, targets, drawn)
+        inputs, targets, drawn = self.sparse_rows.named(inputs, targets, drawn)
         return self.model.loss(inputs, targets, self.loss, drawn, self.generators.of_device)
 
     def _diverged(self, what: str) -> DivergedError:
@@ -279,14 +268,14 @@ class _Training:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         self.updates.settle()
-        users = validation_users(self.split, self.config.schedule.validation_users)
-        activeness = self.split.train_end[users]
+        users = validation_users(self.dataset, self.config.schedule.validation_users)
+        sequences, split = self.dataset.sequences, self.dataset.split
         scorer = BackboneScorer(self.average.eval())
         try:
-            ranks = target_ranks(scorer, self.sequences, users, self.split.valid_at[users], self.split.exclude_seen)
+            ranks = target_ranks(scorer, sequences, users, split.valid_at[users], split.exclude_seen)
         except FloatingPointError as error:
             raise self._diverged(f"a validation score is not finite after epoch {epoch}") from error
-        groups = self.strata.groups(activeness)
+        groups = self.dataset.strata.groups(split.train_end[users])
         table = metrics_by_group(ranks, {name: groups[name] for name in ("all", "head", "tail")})
         ndcg = {name: values["ndcg_at_10"] for name, values in table.items()}
         if "all" in ndcg and (self.best is None or ndcg["all"] > self.best.valid_ndcg):
@@ -294,9 +283,9 @@ class _Training:
         return ndcg
 
 
-def validation_users(split: Split, limit: int) -> Int[np.ndarray, " U"]:
+def validation_users(dataset: Dataset, limit: int) -> Int[np.ndarray, " U"]:
     """Users with a validation target, of more than `limit` always the same sample: those of the validation curve."""
-    users = np.flatnonzero(split.valid_at > 0)
+    users = dataset.validation_users
     return np.sort(np.random.default_rng(0).choice(users, limit, replace=False)) if len(users) > limit else users
 
 

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.training.config import BackboneTraining
 
 
@@ -16,14 +15,13 @@ from pinet_kedro.training.config import BackboneTraining
 class Batches:
     """Inputs and targets of any users, from the training part of their histories."""
 
-    sequences: Sequences
-    split: Split
+    dataset: Dataset
     config: BackboneTraining
 
     def ends(self, users: Int[np.ndarray, " B"], rng: np.random.Generator) -> Int[np.ndarray, " B"]:
         """The position before which each history is read: its end, or at random a place in a long one."""
         limit = self.config.backbone.max_length + 1
-        ends = self.split.train_end[users].copy()
+        ends = self.dataset.split.train_end[users].copy()
         elsewhere = (ends > limit) & (rng.random(len(users)) < self.config.schedule.random_window)
         ends[elsewhere] = rng.integers(limit, ends[elsewhere] + 1)
         return ends
@@ -33,7 +31,7 @@ class Batches:
     ) -> tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]:
         """Inputs, and the targets of their real positions; L is the longest history of the batch."""
         limit = self.config.backbone.max_length + 1
-        window = self.sequences.windows(users, ends, int(min(ends.max(), limit)))
+        window = self.dataset.sequences.windows(users, ends, int(min(ends.max(), limit)))
         inputs, targets = torch.from_numpy(window[:, :-1]), torch.from_numpy(window[:, 1:])
         return inputs.to(self.config.device), targets[inputs != 0].to(self.config.device)
 

@@ -8,40 +8,41 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.backbones.backbone import Backbone
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import block_users, seen_items
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import FrozenScorers
-from pinet_kedro.plugins.spaces import Evidence, Space
+from pinet_kedro.plugins.spaces import Evidence, PredictionSpace
 from pinet_kedro.recommender import gather_evidence
 
 _CHUNK = 1024  # users whose candidates are in one step of a fit
 
 
 @dataclass(frozen=True)
-class Cases:
+class PluginExamples:
     """Validation targets: each user's candidates, the target first, with the log weight that each stands for."""
 
     users: Int[np.ndarray, " B"]
     evidence: Evidence
     log_weight: Float[Tensor, "B C"]
 
-    def chunks(self, rows: np.ndarray) -> "list[Cases]":
+    def chunks(self, rows: np.ndarray) -> "list[PluginExamples]":
         """These users, in parts."""
         parts = [torch.from_numpy(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
-        return [Cases(self.users[part], self.evidence.rows(part), self.log_weight[part]) for part in parts]
+        return [PluginExamples(self.users[part], self.evidence.rows(part), self.log_weight[part]) for part in parts]
 
-    def losses(self, space: Space, theta: Float[Tensor, " P"]) -> Float[Tensor, " B"]:
+    def losses(self, space: PredictionSpace, theta: Float[Tensor, " P"]) -> Float[Tensor, " B"]:
         """−z_target + log Σ_j weight_j e^{z_j} of each user."""
         z = space.logits(theta, self.evidence)
         return (z + self.log_weight).logsumexp(1) - z[:, 0]
 
 
-def fit(space: Space, cases: Cases, users: np.ndarray, center: Tensor, ridge: float) -> Float[Tensor, " P"]:
+def fit(
+    space: PredictionSpace, examples: PluginExamples, users: np.ndarray, center: Tensor, ridge: float
+) -> Float[Tensor, " P"]:
     """θ with the lowest mean loss of these n users plus (ridge / n) · ‖θ − center‖², by L-BFGS."""
     theta = center.clone().requires_grad_()
-    chunks = cases.chunks(users)
+    chunks = examples.chunks(users)
     optimiser = torch.optim.LBFGS([theta], max_iter=60, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -62,21 +63,22 @@ def fit(space: Space, cases: Cases, users: np.ndarray, center: Tensor, ridge: fl
 
 
 @torch.no_grad()
-def sum_of_losses(space: Space, cases: Cases, theta: Tensor, users: np.ndarray) -> Float[Tensor, ""]:
+def sum_of_losses(
+    space: PredictionSpace, examples: PluginExamples, theta: Tensor, users: np.ndarray
+) -> Float[Tensor, ""]:
     """Sum over these users; 0 for none."""
-    parts = [chunk.losses(space, theta).sum() for chunk in cases.chunks(users)]
+    parts = [chunk.losses(space, theta).sum() for chunk in examples.chunks(users)]
     return torch.stack(parts).sum() if parts else theta.new_zeros(())
 
 
 @torch.no_grad()
-def collect_cases(
+def collect_examples(
     backbone: Backbone | None,
-    sequences: Sequences,
-    split: Split,
+    dataset: Dataset,
     users: Int[np.ndarray, " B"],
     scorers: FrozenScorers,
     config: PluginTraining,
-) -> Cases:
+) -> PluginExamples:
     """Evidence on the candidates of these users' validation targets, the users with short histories first.
 
     Hard candidates are the items on offer (with `split.exclude_seen` none of the history) that the backbone and the
@@ -85,6 +87,7 @@ def collect_cases(
     that begins at a place of its own. Those of the rest (on offer, neither hard nor the target) weigh (rest / drawn),
     which makes the sum over candidates an unbiased estimate of the sum over what is on offer; the others weigh nothing.
     """
+    sequences, split = dataset.sequences, dataset.split
     users = users[np.argsort(split.valid_at[users], kind="stable")]  # a chunk is padded to its longest history
     length = max(backbone.config.max_length if backbone else 0, scorers.history_length)
     parts: list[tuple[Evidence, Tensor]] = []
@@ -106,7 +109,7 @@ def collect_cases(
         terms=tuple(map(torch.cat, zip(*(part.terms for part in some), strict=True))),
         columns=torch.cat([part.columns for part in some if part.columns is not None]),
     )
-    return Cases(users, evidence, torch.cat([weight for _, weight in parts]))
+    return PluginExamples(users, evidence, torch.cat([weight for _, weight in parts]))
 
 
 def _candidates(

@@ -13,15 +13,15 @@ from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
 _LAZY_FROM = 100_000
 
 
-class Schedule(Configuration):
+class TrainingSchedule(Configuration):
     """A fixed budget: short patience has made false differences of 10–20 % between methods."""
 
     epochs: int = Field(48, ge=1, le=100_000)
     batch_users: Count = Field(64, description="users a step, all strata together")
-    learning_rate: float = Field(2e-3, gt=0, le=1e30)  # what diverges says so, with its best model
+    learning_rate: float = Field(2e-3, gt=0, le=1e30)  # a run that diverges says so and keeps its best model
     weight_average: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights, which are the result")
     random_window: float = Field(0.5, ge=0, le=1, description="share of long histories read at a random place")
-    # Not told where it is auto: trained models and studies from before it keep their names.
+    # Omitted when 'auto', so that hashes computed before this field existed stay valid.
     item_updates: Literal["auto", "dense", "lazy"] = Field(
         "auto",
         exclude_if=lambda value: value == "auto",
@@ -43,7 +43,7 @@ class BackboneTraining(Configuration):
     device: Text = Field("cpu", description="torch device, such as cpu or cuda")
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
-    schedule: Schedule = Schedule()
+    schedule: TrainingSchedule = TrainingSchedule()
     aggregation: AggregationConfig | None = None
 
     @model_validator(mode="after")
@@ -51,6 +51,10 @@ class BackboneTraining(Configuration):
         if self.schedule.item_updates == "lazy" and isinstance(self.loss, FullSoftmaxConfig):
             raise ValueError("schedule.item_updates: lazy needs a loss that draws items; full_softmax touches them all")
         return self
+
+    def joint(self) -> "BackboneTraining":
+        """The same training without an aggregation: that of the base."""
+        return self.model_copy(update={"aggregation": None})
 
     def lazy(self, n_items: int) -> bool:
         """Whether a catalogue of this size gets lazy updates."""

@@ -6,27 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins, build_space
 from pinet_kedro.plugins.scorers import FrozenScorers
-from pinet_kedro.plugins.spaces import Space
-from pinet_kedro.training.candidates import Cases, collect_cases, fit, sum_of_losses
+from pinet_kedro.plugins.spaces import PredictionSpace
+from pinet_kedro.training.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, state_space_need
 
 log = logging.getLogger(__name__)
 
 
 def fit_plugins(
-    backbone: Backbone,
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    scorers: FrozenScorers,
-    config: PluginTraining,
+    backbone: Backbone, dataset: Dataset, scorers: FrozenScorers, config: PluginTraining
 ) -> tuple[Plugins, Plugins]:
     """Plugins by stratum, and the same shared plugin for all strata (an ablation).
 
@@ -38,31 +31,30 @@ def fit_plugins(
     """
     check_memory(state_space_need(config, backbone.config.width))
     space = build_space(config, len(scorers.names), backbone.item_vectors().shape[1])
-    users = np.flatnonzero(split.valid_at > 0)
+    strata, users = dataset.strata.training, dataset.validation_users
     if len(users) < config.folds:
         log.warning(
             "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. Hold out more "
             "(splitting.valid_share) or use splitting.rule = leave_one_out.", len(users), config.folds,
         )  # fmt: skip
-        strata_count = len(strata.training)
-        none = Plugins(config, space.start().repeat(strata_count, 1), ("none",) * strata_count, scorers)
+        none = Plugins(config, space.start().repeat(len(strata), 1), ("none",) * len(strata), scorers)
         return none, none
-    cases = collect_cases(backbone, sequences, split, users, scorers, config)
-    stratum = strata.training.assign(split.valid_at[cases.users])  # as `Recommender.scores` routes them
-    groups = [np.flatnonzero(stratum == a) for a in range(len(strata.training))]
-    everyone = np.arange(len(cases.users))
-    shared, own = _fit_all(space, cases, everyone, groups, config.ridge)
+    examples = collect_examples(backbone, dataset, users, scorers, config)
+    stratum = strata.assign(dataset.split.valid_at[examples.users])  # as `Recommender.scores` routes them
+    groups = [np.flatnonzero(stratum == a) for a in range(len(strata))]
+    everyone = np.arange(len(examples.users))
+    shared, own = _fit_all(space, examples, everyone, groups, config.ridge)
     losses = np.zeros((len(groups), 3))
     fold = np.random.default_rng(config.seed).permutation(everyone) % config.folds
     for f in range(config.folds):
         seen = [g[fold[g] != f] for g in groups]
-        fold_shared, fold_own = _fit_all(space, cases, everyone[fold != f], seen, config.ridge)
+        fold_shared, fold_own = _fit_all(space, examples, everyone[fold != f], seen, config.ridge)
         for a, group in enumerate(groups):
             held = group[fold[group] == f]
             thetas = (space.start(), fold_shared, fold_own[a])
-            losses[a] += [float(sum_of_losses(space, cases, theta, held)) for theta in thetas]
+            losses[a] += [float(sum_of_losses(space, examples, theta, held)) for theta in thetas]
     best = losses.argmin(1)
-    best[[len(group) == 0 for group in groups]] = 1  # nothing speaks for or against: what all share
+    best[[len(group) == 0 for group in groups]] = 1  # strata without validation users take the shared plugin
     choices = ("none", "shared", "own")
     theta = torch.stack([(space.start(), shared, own[a])[best[a]] for a in range(len(groups))])
     by_stratum = Plugins(config, theta, tuple(choices[b] for b in best), scorers)
@@ -71,7 +63,7 @@ def fit_plugins(
 
 
 def _fit_all(
-    space: Space, cases: Cases, everyone: np.ndarray, groups: list[np.ndarray], ridge: float
+    space: PredictionSpace, examples: PluginExamples, everyone: np.ndarray, groups: list[np.ndarray], ridge: float
 ) -> tuple[Tensor, list[Tensor]]:
-    shared = fit(space, cases, everyone, space.start(), ridge if space.shrink_shared else 0.0)
-    return shared, [fit(space, cases, group, shared, ridge) if len(group) else shared for group in groups]
+    shared = fit(space, examples, everyone, space.start(), ridge if space.shrink_shared else 0.0)
+    return shared, [fit(space, examples, group, shared, ridge) if len(group) else shared for group in groups]

@@ -17,7 +17,7 @@ _MOST = 0.7
 _SPARSE = 32
 
 
-class TouchedRows:
+class SparseRows:
     """Narrows a model's item tables to a step's rows, and hands their gradients to the whole tables: as tables that are
     0 elsewhere or, if `sparse`, as sparse tensors of these rows alone."""
 

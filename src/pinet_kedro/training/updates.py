@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.backbones.backbone import Backbone
-from pinet_kedro.training.config import Schedule
+from pinet_kedro.training.config import TrainingSchedule
 
 _BETAS = (0.9, 0.98)
 _BLOCK_ROWS = 2**16  # of a table whose average is made right at a time
@@ -17,7 +17,7 @@ _BLOCK_ROWS = 2**16  # of a table whose average is made right at a time
 class Updates(ABC):
     """Adam on a model, and the average of its weights, avg ← d·avg + (1 − d)·w after every step."""
 
-    def __init__(self, model: Backbone, average: Backbone, schedule: Schedule) -> None:
+    def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
         self.model, self.average, self.schedule = model, average, schedule
         self._taken = 0
 
@@ -40,7 +40,7 @@ class Updates(ABC):
 class DenseUpdates(Updates):
     """Every weight moves in every step: those whose gradient is 0 by their momentum."""
 
-    def __init__(self, model: Backbone, average: Backbone, schedule: Schedule) -> None:
+    def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
         super().__init__(model, average, schedule)
         self.optimiser = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=_BETAS, fused=True)
 
@@ -64,7 +64,7 @@ class LazyUpdates(Updates):
     which is made up for when the row is next touched, and for all rows by `settle`.
     """
 
-    def __init__(self, model: Backbone, average: Backbone, schedule: Schedule) -> None:
+    def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
         super().__init__(model, average, schedule)
         body, tables = model.body_and_items()
         average_body, average_tables = average.body_and_items()

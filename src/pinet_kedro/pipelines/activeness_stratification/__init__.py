@@ -1,1 +1,1 @@
-"""Clean events to sequences, their split, and the strata of users by activeness."""
+"""Clean events to the dataset of all later stages: sequences, their split, strata of users by activeness, items."""

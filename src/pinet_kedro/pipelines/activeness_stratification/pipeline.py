@@ -2,26 +2,15 @@
 
 from kedro.pipeline import Pipeline, node
 
-from pinet_kedro.interactions.split import split_sequences
-from pinet_kedro.pipelines.activeness_stratification.nodes import index_events, stratify
+from pinet_kedro.pipelines.activeness_stratification.nodes import build_dataset, describe_users
 
 
 def create_pipeline() -> Pipeline:
-    """Events -> sequences -> split -> strata fitted on the training part alone."""
+    """Clean events -> the dataset that every later stage reads -> its users as a table and a figure."""
+    parameters = ["params:splitting", "params:exclude_seen", "params:stratification"]
     return Pipeline(
         [
-            node(index_events, "clean_events", ["sequences", "user_ids", "item_ids"], name="index_events"),
-            node(
-                split_sequences,
-                ["sequences", "params:splitting", "params:exclude_seen"],
-                "split",
-                name="split_sequences",
-            ),
-            node(
-                stratify,
-                ["sequences", "split", "user_ids", "item_ids", "params:stratification"],
-                ["strata", "users", "items", "long_tail_figure"],
-                name="stratify_users",
-            ),
+            node(build_dataset, ["clean_events", *parameters], ["dataset", "user_ids"], name="build_dataset"),
+            node(describe_users, ["dataset", "user_ids"], ["users", "long_tail_figure"], name="describe_users"),
         ]
     )

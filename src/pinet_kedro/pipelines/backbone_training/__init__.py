@@ -1,1 +1,1 @@
-"""The joint base and the deconfounded backbone, under one budget."""
+"""The joint base and the deconfounded model, under one budget."""

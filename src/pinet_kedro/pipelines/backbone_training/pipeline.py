@@ -6,26 +6,16 @@ from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_bas
 
 
 def create_pipeline(start: str | None = None) -> Pipeline:
-    """Two backbones that differ in nothing but the aggregation of gradients; one where none is configured.
+    """Two models that differ in nothing but the aggregation of gradients; the base alone where none is configured.
 
     `start`: the dataset that says where both start and on which budget; without one, from fresh weights.
     """
-    data = ["sequences", "split", "strata", "items", "params:backbone_training"]
-    begin = [start] if start else []
+    inputs = ["dataset", "params:backbone_training", *([start] if start else [])]
+    curves = ["base_curve", "deconfounded_curve"]
     return Pipeline(
         [
-            node(train_base, [*data, *begin], ["base_model", "base_curve"], name="train_base"),
-            node(
-                train_deconfounded,
-                [*data, "base_model", *begin],
-                ["backbone_model", "backbone_curve"],
-                name="train_backbone",
-            ),
-            node(
-                draw_curves,
-                ["base_curve", "backbone_curve"],
-                ["learning_curves_figure", "stratum_weights_figure"],
-                name="draw_curves",
-            ),
+            node(train_base, inputs, ["base_model", "base_curve"], name="train_base"),
+            node(train_deconfounded, inputs, ["deconfounded_model", "deconfounded_curve"], name="train_deconfounded"),
+            node(draw_curves, curves, ["learning_curves_figure", "stratum_weights_figure"], name="draw_curves"),
         ]
     )

@@ -2,18 +2,16 @@
 
 import pandas as pd
 
-from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Recommendations
 from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
 
-def recommend(
-    sequences: Sequences, users: pd.DataFrame, items: pd.DataFrame, config: BatchInference, registry: Tracking
-) -> Recommendations:
+def recommend(dataset: Dataset, users: pd.DataFrame, config: BatchInference, registry: Tracking) -> Recommendations:
     """Recommendations, to be computed while they are written."""
     from pinet_kedro.serving.batch_inference import prepare_recommendations
     from pinet_kedro.tracking.server import sentence
 
     with sentence(registry.uri, "Nothing has been written."):
-        return prepare_recommendations(sequences, users["user_id"], items["item_id"], config, registry)
+        return prepare_recommendations(dataset, users["user_id"], config, registry)

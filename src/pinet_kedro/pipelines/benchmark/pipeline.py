@@ -10,12 +10,10 @@ def create_pipeline() -> Pipeline:
     parameters = ["params:benchmark", "params:backbone_training", "params:plugin_training"]
     return Pipeline(
         [
-            node(
-                run_cells, ["sequences", "split", "strata", "items", *parameters], "benchmark_ranks", name="run_cells"
-            ),
+            node(run_cells, ["dataset", *parameters], "benchmark_ranks", name="run_cells"),
             node(
                 tabulate,
-                ["benchmark_ranks", "split", "strata", "params:benchmark"],
+                ["benchmark_ranks", "dataset", "params:benchmark"],
                 ["benchmark_table", "benchmark_forest_figure", "benchmark_pareto_figure"],
                 name="tabulate_benchmark",
             ),

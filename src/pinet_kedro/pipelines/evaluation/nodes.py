@@ -2,34 +2,24 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
-from pinet_kedro.pipelines.types import Figure, Manifest, Recommender
+from pinet_kedro.dataset import Dataset
+from pinet_kedro.pipelines.types import Figure, Manifest, NoModel, Recommender
 
 
-def rank_targets(sequences: Sequences, split: Split, **models: Recommender) -> pd.DataFrame:
-    """Rank of every test target under every model, one row each: `model, user, rank, candidates`.
-
-    Where no aggregation is configured, backbone and base are one, and so are PIN and the base with its plugins.
-    """
+def rank_targets(dataset: Dataset, **models: Recommender | NoModel) -> pd.DataFrame:
+    """Rank of every test target under every model that there is, one row each: `model, user, rank, candidates`."""
     from pinet_kedro.evaluation.ranks import rank_models
+    from pinet_kedro.recommender import NoModel
 
-    if models["backbone_model"].shares_evidence(models["base_model"]):
-        models = {name: model for name, model in models.items() if name not in ("backbone_model", "base_plugins_model")}
-    return rank_models({name.removesuffix("_model"): model for name, model in models.items()}, sequences, split)
+    return rank_models({name: model for name, model in models.items() if not isinstance(model, NoModel)}, dataset)
 
 
 def evaluate(
     ranks: pd.DataFrame,
     manifest: Manifest,
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    items: pd.DataFrame,
+    dataset: Dataset,
     cleaning: pd.DataFrame,
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -42,9 +32,9 @@ def evaluate(
     from pinet_kedro.provenance import versions
 
     evaluation = {
-        **compare(ranks, np.asarray(split.train_end), strata),
-        "protocol": describe_protocol(strata, plain(parameters)),
-        "data": describe_data(sequences, split, items, cleaning),
+        **compare(ranks, dataset.activeness, dataset.strata),
+        "protocol": describe_protocol(dataset.strata, plain(parameters)),
+        "data": describe_data(dataset, cleaning),
         "versions": versions(),
         "lineage": manifest.contents(),
     }

@@ -4,10 +4,15 @@ from kedro.pipeline import Pipeline, node
 
 from pinet_kedro.pipelines.evaluation.nodes import draw_results, evaluate, rank_targets, write_report
 
-MODELS = [
-    "base_model", "backbone_model", "plugins_alone_model",
-    "base_shared_plugin_model", "base_plugins_model", "pin_model",
-]  # fmt: skip
+# Names of the models in the results, and their datasets. One that the configuration does not train has no rows.
+MODELS = {
+    "base": "base_model",
+    "backbone": "deconfounded_model",
+    "plugins_alone": "plugins_alone_model",
+    "base_shared_plugin": "base_shared_plugin_model",
+    "base_plugins": "base_plugins_model",
+    "pin": "pin_model",
+}
 FIGURES = [
     "long_tail_figure", "learning_curves_figure", "stratum_weights_figure", "plugin_weights_figure", "gains_figure",
     "quintiles_figure",
@@ -21,15 +26,10 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
     """
     return Pipeline(
         [
-            node(
-                rank_targets,
-                {"sequences": "sequences", "split": "split", **{m: m for m in MODELS}},
-                "ranks",
-                name="rank_targets",
-            ),
+            node(rank_targets, {"dataset": "dataset", **MODELS}, "ranks", name="rank_targets"),
             node(
                 evaluate,
-                ["ranks", "ranks_manifest", "sequences", "split", "strata", "items", "cleaning_report", parameters],
+                ["ranks", "ranks_manifest", "dataset", "cleaning_report", parameters],
                 ["evaluation", "metrics"],
                 name="evaluate",
             ),

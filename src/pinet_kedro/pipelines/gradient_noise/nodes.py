@@ -1,28 +1,19 @@
-"""Adapters of `training.gradient_noise` to the catalog."""
+"""Adapters of `studies.gradient_noise` to the catalog."""
 
 import pandas as pd
 
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Figure
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 
-def measure(
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    items: pd.DataFrame,
-    training: BackboneTraining,
-    noise: GradientNoise,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measure(dataset: Dataset, training: BackboneTraining, noise: GradientNoise) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of the strata and of their pairs, at every checkpoint of the base's training."""
     from pinet_kedro.studies.gradient_noise.measurement import measure_while_training
     from pinet_kedro.tracking.watching import watch_training
 
     with watch_training("base") as watch:
-        return measure_while_training(sequences, split, strata, len(items), training, noise, watch)
+        return measure_while_training(dataset, training, noise, watch)
 
 
 def draw(table: pd.DataFrame) -> Figure:

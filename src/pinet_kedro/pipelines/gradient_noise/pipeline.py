@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 measure,
-                ["sequences", "split", "strata", "items", *parameters],
+                ["dataset", *parameters],
                 ["gradient_noise", "gradient_noise_pairs"],
                 name="measure_gradient_noise",
             ),

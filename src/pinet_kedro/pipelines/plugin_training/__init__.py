@@ -1,1 +1,1 @@
-"""A prediction network for every stratum, on the frozen base and the frozen backbone."""
+"""A prediction network for every stratum, on the frozen base and on the frozen deconfounded model."""

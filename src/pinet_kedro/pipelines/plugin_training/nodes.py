@@ -4,45 +4,51 @@ from dataclasses import replace
 
 import pandas as pd
 
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
-from pinet_kedro.pipelines.types import Figure, FrozenScorers, Recommender
+from pinet_kedro.dataset import Dataset
+from pinet_kedro.pipelines.types import Figure, FrozenScorers, NoModel, Recommender
 from pinet_kedro.plugins.config import PluginTraining
 
 
-def build_scorers(model: Recommender, sequences: Sequences, split: Split, config: PluginTraining) -> FrozenScorers:
+def build_scorers(model: Recommender, dataset: Dataset, config: PluginTraining) -> FrozenScorers:
     """What all plugins weigh beside a backbone."""
     from pinet_kedro.training.scorers import build_scorers
 
-    return build_scorers(sequences, split, model.popularity, config)
+    return build_scorers(dataset, model.popularity, config)
 
 
-def plug(
-    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining
+def fit_plugins(
+    base: Recommender, deconfounded: Recommender | NoModel, scorers: FrozenScorers, dataset: Dataset,
+    config: PluginTraining,
+) -> tuple[Recommender, Recommender | NoModel, Recommender]:  # fmt: skip
+    """PIN, the base with a plugin for every stratum, and the base with one plugin for all.
+
+    Without a deconfounded model PIN is the base with its plugins, and is stored as PIN alone.
+    """
+    from pinet_kedro.recommender import NoModel
+
+    base_plugins, base_shared = _plug(base, scorers, dataset, config)
+    if isinstance(deconfounded, NoModel):
+        return base_plugins, NoModel(f"it is PIN: {deconfounded.why}"), base_shared
+    pin, _ = _plug(deconfounded, scorers, dataset, config)
+    return pin, base_plugins, base_shared
+
+
+def fit_plugins_alone(
+    base: Recommender, scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
+) -> Recommender:
+    """Plugins by stratum that leave the backbone's scores out."""
+    alone = config.model_copy(update={"kind": "logit_space", "backbone": False})
+    return _plug(base, scorers, dataset, alone)[0]
+
+
+def _plug(
+    model: Recommender, scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
 ) -> tuple[Recommender, Recommender]:
     """The model with a plugin for every stratum, and with one plugin for all."""
     from pinet_kedro.training.plugin import fit_plugins
 
-    own, shared = fit_plugins(model.backbone, sequences, split, model.strata, scorers, config)
+    own, shared = fit_plugins(model.backbone, dataset, scorers, config)
     return replace(model, plugins=own), replace(model, plugins=shared)
-
-
-def plug_backbone(
-    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining,
-    base: Recommender, base_plugins: Recommender, base_shared: Recommender,
-) -> tuple[Recommender, Recommender]:  # fmt: skip
-    """As `plug`, for the backbone of the configured aggregation; the base's where that is the base itself."""
-    if model.shares_evidence(base):
-        return base_plugins, base_shared
-    return plug(model, scorers, sequences, split, config)
-
-
-def plug_without_backbone(
-    model: Recommender, scorers: FrozenScorers, sequences: Sequences, split: Split, config: PluginTraining
-) -> Recommender:
-    """Plugins by stratum that leave the backbone's scores out."""
-    alone = config.model_copy(update={"kind": "logit_space", "backbone": False})
-    return plug(model, scorers, sequences, split, alone)[0]
 
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:

@@ -2,22 +2,15 @@
 
 from typing import Any
 
-import pandas as pd
-
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Manifest
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.tracking.config import Tracking
 
 
 def promote(
-    sequences: Sequences,
+    dataset: Dataset,
     manifest: Manifest,
-    split: Split,
-    strata: ReportingStrata,
-    items: pd.DataFrame,
     config: Promotion,
     registry: Tracking,
     notes: tuple[str, ...] = (),
@@ -28,7 +21,7 @@ def promote(
     from pinet_kedro.registry.promotion import Newest, promote
     from pinet_kedro.tracking.server import sentence
 
-    newest = Newest(sequences, split, strata, items, read_validation(manifest), notes)
+    newest = Newest(dataset, read_validation(manifest), notes)
     undecided = (
         "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
         "the aliases that had begun."

@@ -5,11 +5,18 @@ from typing import Any
 
 import pandas as pd
 
-from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions.events import Interactions
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split, Splitting
-from pinet_kedro.pipelines.types import Drift, Intake, Manifest, Recommender, Reign, Start
+from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.pipelines.types import (
+    CurrentChampion,
+    Drift,
+    Intake,
+    Manifest,
+    Recommender,
+    TrainingRecord,
+    TrainingStart,
+)
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
@@ -33,69 +40,75 @@ def gather(accepted: _Partitions, intake: Intake) -> Interactions:
     return gather(accepted, list(intake.partitions))
 
 
-def read_champion(registry: Tracking) -> Reign:
+def read_champion(registry: Tracking) -> CurrentChampion:
     """The champion, or none."""
     from pinet_kedro.retraining.champion import read_champion
 
     return read_champion(registry)
 
 
-def measure_drift(reign: Reign, accepted: _Partitions, intake: Intake) -> Drift:
+def measure_drift(current: CurrentChampion, accepted: _Partitions, intake: Intake) -> Drift:
     """Drift of the new partitions against the training data of the champion."""
-    from pinet_kedro.retraining.round import measure
+    from pinet_kedro.retraining.steps import measure
 
-    return measure(reign.champion, accepted, intake)
+    return measure(current.champion, accepted, intake)
 
 
-def plan(
-    reign: Reign, sequences: Sequences, split: Split, items: pd.DataFrame, training: BackboneTraining,
-    splitting: Splitting, config: Retraining,
-) -> Start:  # fmt: skip
+def choose_start(
+    current: CurrentChampion, dataset: Dataset, training: BackboneTraining, splitting: Splitting, config: Retraining
+) -> TrainingStart:
     """Where training starts, and its budget."""
-    from pinet_kedro.retraining.round import plan
+    from pinet_kedro.retraining.steps import choose_start
 
-    return plan(reign.champion, sequences, split, items, training, splitting, config)
+    return choose_start(current.champion, dataset, training, splitting, config)
 
 
-def effective(parameters: dict[str, Any], start: Start) -> dict[str, Any]:
+def effective(parameters: dict[str, Any], start: TrainingStart) -> dict[str, Any]:
     """The parameters as they hold for this run."""
     return {**parameters, "backbone_training": start.config, "splitting": start.splitting}
 
 
-def register(
-    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], registry: Tracking, sequences: Sequences,
-    split: Split, intake: Intake, start: Start, parameters: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """Name, number, alias and run of the registered version."""
-    from pinet_kedro.retraining.round import register, trained_until
+def record_training(
+    dataset: Dataset, intake: Intake, start: TrainingStart, parameters: dict[str, Any]
+) -> TrainingRecord:
+    """What the registered version records of its training."""
+    from pinet_kedro.retraining.steps import record_training
 
-    key = work_key(intake.partitions, parameters)
-    return register(model, manifest, evaluation, registry, intake, start, trained_until(sequences, split), key)
+    return record_training(dataset, intake, start, work_key(intake.partitions, parameters))
+
+
+def register(
+    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, registry: Tracking
+) -> dict[str, Any]:
+    """Name, number, alias and run of the registered version."""
+    from pinet_kedro.retraining.steps import register
+
+    return register(model, manifest, evaluation, record, registry)
 
 
 def promote(
-    sequences: Sequences, split: Split, strata: ReportingStrata, items: pd.DataFrame, manifest: Manifest,
-    config: Promotion, registry: Tracking, registered: dict[str, Any], start: Start,
+    dataset: Dataset, manifest: Manifest, config: Promotion, registry: Tracking, registered: dict[str, Any],
+    start: TrainingStart,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
     from pinet_kedro.pipelines.promotion.nodes import promote
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(sequences, manifest, split, strata, items, mine, registry, notes)
+    return promote(dataset, manifest, mine, registry, notes)
 
 
 def conclude(
-    intake: Intake, drift: Drift, start: Start, sequences: Sequences, promotion: dict[str, Any],
-    report: str,  # noqa: ARG001  nothing of the round is missing when its partitions count as taken
+    intake: Intake, drift: Drift, start: TrainingStart, dataset: Dataset, promotion: dict[str, Any],
+    report: str,  # noqa: ARG001  nothing of the run is missing when its partitions count as taken
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
-    """The round as `retraining.json` stores it, and its page."""
+    """The run as `retraining.json` stores it, and its page."""
     from pinet_kedro.registry.decision import Decision
     from pinet_kedro.retraining.page import render_round
-    from pinet_kedro.retraining.round import Round
+    from pinet_kedro.retraining.steps import RetrainingSummary
 
-    done = Round(
+    done = RetrainingSummary(
         intake=intake, drift=drift, start=start.why, epochs=start.config.schedule.epochs,
-        events=len(sequences.items), promotion=Decision.model_validate(promotion),
+        events=len(dataset.sequences.items), promotion=Decision.model_validate(promotion),
     )  # fmt: skip
     return done.model_dump(mode="json"), render_round(done)

@@ -8,13 +8,14 @@ from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as cr
 from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
 from pinet_kedro.pipelines.retraining.nodes import (
+    choose_start,
     conclude,
     effective,
     gather,
     measure_drift,
-    plan,
     promote,
     read_champion,
+    record_training,
     register,
     take_in,
 )
@@ -26,46 +27,36 @@ def create_pipeline() -> Pipeline:
     """New partitions -> gate -> drift -> the stages of `full` on all events, cut in time, from the champion's weights
     -> a version -> the decision on it. Only then do the partitions count as taken.
     """
-    data = ["sequences", "split", "strata", "items"]
     before = [
         node(take_in, ["new_interactions", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
         node(gather, ["accepted_partitions", "intake"], "all_interactions", name="gather_partitions"),
-        node(read_champion, "params:tracking", "reign", name="read_champion"),
-        node(measure_drift, ["reign", "accepted_partitions", "intake"], "drift", name="measure_drift"),
+        node(read_champion, "params:tracking", "current_champion", name="read_champion"),
+        node(measure_drift, ["current_champion", "accepted_partitions", "intake"], "drift", name="measure_drift"),
         node(
-            plan,
-            ["reign", "sequences", "split", "items", "params:backbone_training", _SPLITTING, "params:retraining"],
+            choose_start,
+            ["current_champion", "dataset", "params:backbone_training", _SPLITTING, "params:retraining"],
             "start",
-            name="plan_training",
+            name="choose_start",
         ),
-        node(effective, ["parameters", "start"], "retraining_parameters", name="say_what_holds"),
+        node(effective, ["parameters", "start"], "retraining_parameters", name="set_parameters"),
     ]
     after = [
+        node(record_training, ["dataset", "intake", "start", "parameters"], "training_record", name="record_training"),
         node(
             register,
-            [
-                "pin_model",
-                "pin_manifest",
-                "evaluation",
-                "params:tracking",
-                "sequences",
-                "split",
-                "intake",
-                "start",
-                "parameters",
-            ],
+            ["pin_model", "pin_manifest", "evaluation", "training_record", "params:tracking"],
             "registered_version",
             name="register_challenger",
         ),
         node(
             promote,
-            [*data, "sequences_manifest", "params:promotion", "params:tracking", "registered_version", "start"],
+            ["dataset", "dataset_manifest", "params:promotion", "params:tracking", "registered_version", "start"],
             ["promotion", "promotion_page"],
             name="judge_challenger",
         ),
         node(
             conclude,
-            ["intake", "drift", "start", "sequences", "promotion", "report"],
+            ["intake", "drift", "start", "dataset", "promotion", "report"],
             ["retraining", "retraining_page"],
             name="conclude",
             confirms="new_interactions",

@@ -4,9 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Choice, Figure, Plan, Record
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Tuning
@@ -14,20 +12,15 @@ from pinet_kedro.training.config import BackboneTraining
 
 
 def plan_study(
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    items: pd.DataFrame,
+    dataset: Dataset,
     config: Tuning,
     training: BackboneTraining,
     plugins: PluginTraining,
 ) -> Plan:
     """What is tried, on which data; refused where the search space is wrong."""
-    from pinet_kedro.evaluation.comparison import data_hash
-    from pinet_kedro.studies.tuning.plan import Data
     from pinet_kedro.studies.tuning.plan import Plan as Study
 
-    plan = Study(config, training, plugins, Data(sequences, split, strata, items, data_hash(sequences, items, split)))
+    plan = Study(config, training, plugins, dataset)
     plan.space.check()
     return plan
 

@@ -21,7 +21,7 @@ def create_pipeline() -> Pipeline:
     told = {"record": "tuning", "trials": "tuning_trials", "finalists": "tuning_finalists", "choice": "tuning_choice"}
     return Pipeline(
         [
-            node(plan_study, ["sequences", "split", "strata", "items", *parameters], "tuning_plan", name="plan_study"),
+            node(plan_study, ["dataset", *parameters], "tuning_plan", name="plan_study"),
             node(run_trials, "tuning_plan", ["tuning", "tuning_trials"], name="run_trials"),
             node(
                 retrain_finalists,

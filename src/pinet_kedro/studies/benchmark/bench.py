@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.checking import checked
 from pinet_kedro.configuration import Configuration
-from pinet_kedro.datasets.files import ParquetDataset, RecommenderDataset
+from pinet_kedro.dataset import Dataset
+from pinet_kedro.datasets.files import ParquetDataset
+from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.provenance import method_version
@@ -62,28 +62,30 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
 
-    def model_name(self, data: str, strata: ReportingStrata) -> str:
+    def model_name(self, dataset: Dataset) -> str:
         """Name under which the trained model is stored; changes with the data and with all that training depends on,
         the code included."""
-        told = plain(self.training)
-        del told["threads"], told["device"]
+        training = plain(self.training)
+        del training["threads"], training["device"]
         if self.joint:
-            del told["aggregation"]
+            del training["aggregation"]
         else:
-            told["strata"] = plain(self.stratification) if self.stratification else strata.training.thresholds
+            training["strata"] = (
+                plain(self.stratification) if self.stratification else dataset.strata.training.thresholds
+            )
         # Models of its own, and not where others start from: no cell has to wait for it.
         alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
-        return _digest({"data": data, "training": told, **alone})
+        return _digest({"data": dataset.split_sha256, "training": training, **alone})
 
-    def name(self, data: str, strata: ReportingStrata) -> str:
+    def name(self, dataset: Dataset) -> str:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
-        model, _, _ = self.model_name(data, strata).partition("-")  # the version of the code comes in once, at the end
-        told = {"model": model, "method": self.method, "strata": plain(strata)}
-        return _digest({**told, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
+        model, _, _ = self.model_name(dataset).partition("-")  # the version of the code comes in once, at the end
+        ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
+        return _digest({**ranked, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
 
 
-def _digest(told: dict[str, Any]) -> str:
-    return f"{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
+def _digest(content: dict[str, Any]) -> str:
+    return f"{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
 
 
 def check_reference(config: Benchmark) -> None:
@@ -128,29 +130,23 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
 
 @dataclass
 class Bench:
-    """What all cells share: the prepared data, `hash` being that of log and split, and the folder of the results."""
+    """What all cells share: the data, and the folder of the results."""
 
-    sequences: Sequences
-    split: Split
-    strata: ReportingStrata
-    items: pd.DataFrame
-    hash: str
+    dataset: Dataset
     folder: Path
     _scorers: dict[str, Any] = field(default_factory=dict)
 
     def ranks(self, cell: Cell) -> ParquetDataset:
         """Where a cell's ranks are stored."""
-        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.hash, self.strata)}.parquet"))
+        return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.dataset)}.parquet"))
 
     def model(self, cell: Cell) -> RecommenderDataset:
         """Where the model that a cell has trained is stored."""
-        return RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.hash, self.strata)))
+        return RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.dataset)))
 
     def curve(self, cell: Cell) -> ParquetDataset:
         """Where that model's learning curve is stored, one row an epoch."""
-        return ParquetDataset(
-            filepath=str(self.folder / "curves" / f"{cell.model_name(self.hash, self.strata)}.parquet")
-        )
+        return ParquetDataset(filepath=str(self.folder / "curves" / f"{cell.model_name(self.dataset)}.parquet"))
 
     def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
@@ -169,7 +165,7 @@ class Bench:
 
     def _name_others(self, todo: list[Cell]) -> None:
         """Cells that other code has computed are no results of this one; they are left where they are, and named."""
-        wanted = {cell.name(self.hash, self.strata) for cell in todo}
+        wanted = {cell.name(self.dataset) for cell in todo}
         cells = {name.partition("-")[0] for name in wanted}
         others = [
             p.stem for p in self.folder.glob("*.parquet") if p.stem.partition("-")[0] in cells and p.stem not in wanted
@@ -186,7 +182,7 @@ class Bench:
             yield from map(self._run, missing)
             return
         # Cells of one model wait for the first of them, which trains it.
-        named = [(cell.model_name(self.hash, self.strata), cell) for cell in missing]
+        named = [(cell.model_name(self.dataset), cell) for cell in missing]
         first = dict(reversed(named))
         rest = [cell for name, cell in named if first[name] is not cell]
         # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
@@ -205,7 +201,7 @@ class Bench:
         if cell.training.threads:
             torch.set_num_threads(cell.training.threads)
         models = self._models(cell) if cell.transfer is None else {cell.method: self._transferred(cell, cell.transfer)}
-        ranks = rank_models(models, self.sequences, self.split)
+        ranks = rank_models(models, self.dataset)
         training = cell.training
         self.ranks(cell).save(ranks.assign(method=cell.method, backbone=training.backbone.name, seed=training.seed))
         return cell
@@ -217,7 +213,7 @@ class Bench:
         models = {cell.method: alone}
         for variant, config in cell.plugins.items():
             scorers = self._build_scorers(alone.popularity, config)
-            own, shared = fit_plugins(alone.backbone, self.sequences, self.split, self.strata, scorers, config)
+            own, shared = fit_plugins(alone.backbone, self.dataset, scorers, config)
             models.setdefault(f"{cell.method}+shared", replace(alone, plugins=shared))
             models[f"{cell.method}+{variant}"] = replace(alone, plugins=own)
         return models
@@ -225,39 +221,31 @@ class Bench:
     def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
         from pinet_kedro.studies.transfer.transfer import transfer
 
-        return transfer(
-            config, lambda: self._trained(cell).backbone, self.sequences, self.split, self.strata, len(self.items),
-            cell.training, cell.training.aggregation,
-        )  # fmt: skip
+        return transfer(config, lambda: self._trained(cell).backbone, self.dataset, cell.training)
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
         """Built once a process: they depend on the data and on their own configuration, not on the cell."""
         from pinet_kedro.training.scorers import build_scorers
 
-        told = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
-        if told not in self._scorers:
-            self._scorers[told] = build_scorers(self.sequences, self.split, popularity, config)
-        return self._scorers[told]
+        key = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
+        if key not in self._scorers:
+            self._scorers[key] = build_scorers(self.dataset, popularity, config)
+        return self._scorers[key]
 
     def _trained(self, cell: Cell) -> Any:
-        from pinet_kedro.plugins.popularity import count_popularity
-        from pinet_kedro.recommender import Recommender
+        from pinet_kedro.recommender import new_recommender
         from pinet_kedro.tracking.watching import learning_curve
         from pinet_kedro.training.backbone import EpochReport, train_backbone
 
         store = self.model(cell)
         if not store.exists():
             reports: list[EpochReport] = []
-            own = cell.stratification
-            backbone = train_backbone(
-                self.sequences, self.split, fit_strata(self.split.train_end, own) if own else self.strata,
-                len(self.items), cell.training,
-                cell.training.aggregation, reports.append,
-            )  # fmt: skip
+            dataset = self.dataset
+            if (own := cell.stratification) is not None:
+                dataset = replace(dataset, strata=fit_strata(dataset.split.train_end, own))
+            backbone = train_backbone(dataset, cell.training, reports.append)
             self.curve(cell).save(learning_curve(reports))
-            popularity = count_popularity(self.sequences, self.split, len(self.items))
-            item_ids = self.items["item_id"].to_numpy(object)
-            store.save(Recommender(backbone, self.strata, popularity, item_ids, exclude_seen=self.split.exclude_seen))
+            store.save(new_recommender(backbone, self.dataset))
         return store.load()
 
 

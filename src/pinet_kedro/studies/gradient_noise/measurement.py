@@ -7,11 +7,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.group_gradients import GroupGradients
 from pinet_kedro.backbones.backbone import Backbone
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.randomness import Generators
 from pinet_kedro.studies.gradient_noise.estimate import GradientMoments, NoiseEstimate, expected_cosine, users_needed
@@ -21,20 +19,14 @@ from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 
 def measure_while_training(
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    n_items: int,
-    training: BackboneTraining,
-    noise: GradientNoise,
-    on_epoch: OnEpoch,
+    dataset: Dataset, training: BackboneTraining, noise: GradientNoise, on_epoch: OnEpoch
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`NoiseMeter`'s tables of strata and of their pairs, at the checkpoints of the base's joint training.
 
     Of the weights in training, not of their average: it is there that a step takes its gradients. Training itself is
     the same as without the measurement, to the bit.
     """
-    meter = NoiseMeter(sequences, split, strata, training, noise)
+    meter = NoiseMeter(dataset, training, noise)
     due = set(noise.epochs(training.schedule.epochs))
     tables = []
 
@@ -43,7 +35,7 @@ def measure_while_training(
         if report.epoch in due:
             tables.append([table.assign(epoch=report.epoch) for table in meter.measure(report.model)])
 
-    train_backbone(sequences, split, strata, n_items, training, None, watch)
+    train_backbone(dataset, training.joint(), watch)
     of_strata, of_pairs = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
     return of_strata, of_pairs
 
@@ -57,9 +49,7 @@ class NoiseMeter:
     rounds independent, and is the variance of a mean over n users Σ/n.
     """
 
-    sequences: Sequences
-    split: Split
-    strata: ReportingStrata
+    dataset: Dataset
     training: BackboneTraining
     noise: GradientNoise
 
@@ -68,14 +58,14 @@ class NoiseMeter:
 
         `step_*` is of the users that a training step has of the stratum, `stratum_*` of as many as there are.
         """
-        users = np.flatnonzero(self.split.train_end >= 2)
-        stratum = self.strata.training.assign(self.split.train_end[users])
+        users = np.flatnonzero(self.dataset.split.train_end >= 2)
+        stratum = self.dataset.strata.training.assign(self.dataset.split.train_end[users])
         present = np.unique(stratum)
         groups = [users[stratum == a] for a in present]
         sizes = np.array([len(group) for group in groups])
         drawn = np.array(quotas(sizes.tolist(), self.training.schedule.batch_users))
         estimates = self._moments(model, groups, drawn.tolist()).estimate(drawn)
-        labels = np.asarray(self.strata.training.labels())[present]
+        labels = np.asarray(self.dataset.strata.training.labels())[present]
         about = {"stratum": present + 1, "label": labels, "users": sizes, "step_users": drawn}
         named = estimates.items()
         return (
@@ -85,8 +75,8 @@ class NoiseMeter:
 
     def _moments(self, model: Backbone, groups: list[np.ndarray], drawn: list[int]) -> GradientMoments:
         rng = np.random.default_rng(self.noise.seed)
-        batches = Batches(self.sequences, self.split, self.training)
-        loss = build_loss(self.training.loss, self.split.item_counts(self.sequences, model.n_items))
+        batches = Batches(self.dataset, self.training)
+        loss = build_loss(self.training.loss, self.dataset.split.item_counts(self.dataset.sequences, model.n_items))
         body, items = model.body_and_items()
         gradients = GroupGradients([*body, *items], len(groups))
         parts = {"body": sum(p.numel() for p in body), "items": sum(p.numel() for p in items)}

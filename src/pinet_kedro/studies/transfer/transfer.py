@@ -1,19 +1,17 @@
 """Other answers to the long tail, for the benchmark: head and tail users with a scorer each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pinet_kedro.activeness import ReportingStrata, Strata
-from pinet_kedro.aggregation.config import AggregationConfig
+from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import Backbone
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import Scorer
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.studies.transfer.config import FineTuningConfig, TransferConfig, UserBranchConfig
 from pinet_kedro.studies.transfer.user_branch import fit_user_branch
@@ -53,12 +51,8 @@ class HeadTailScorer:
 def transfer(
     config: TransferConfig,
     base: Callable[[], Backbone],
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    n_items: int,
+    dataset: Dataset,
     training: BackboneTraining,
-    aggregation: AggregationConfig | None,
 ) -> HeadTailScorer:
     """The scorer of a method; `base` is asked for the trained backbone only where the method starts from it.
 
@@ -68,23 +62,23 @@ def transfer(
       best by their validation NDCG@10;
     - user_branch: the base, and for tail users what `fit_user_branch` adds to it.
 
-    `aggregation` is that of the training within a group; None is joint.
+    Training within a group aggregates gradients where `training` has an aggregation.
     """
+    strata = dataset.strata
     if isinstance(config, UserBranchConfig):
         backbone = base()
-        branch = fit_user_branch(backbone, sequences, split, strata, config, training.seed)
+        branch = fit_user_branch(backbone, dataset, config, training.seed)
         return HeadTailScorer(strata.head_tail, branch, BackboneScorer(backbone))
     start = None
     if isinstance(config, FineTuningConfig):
-        start, training = base(), _fine_tuning(config, training, sequences.n_users)
-    head = strata.head_tail.assign(split.train_end) == 1
+        start, training = base(), _fine_tuning(config, training, dataset.n_users)
+    head = strata.head_tail.assign(dataset.split.train_end) == 1
     tail_model, head_model = (
         train_backbone(
-            sequences, split.only(users), strata, n_items, training, aggregation,
-            start=start, keep_best=start is not None,
+            replace(dataset, split=dataset.split.only(users)), training, start=start, keep_best=start is not None
         )
         for users in (~head, head)
-    )  # fmt: skip
+    )
     return HeadTailScorer(strata.head_tail, BackboneScorer(tail_model), BackboneScorer(head_model))
 
 

@@ -5,12 +5,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.backbones.backbone import Backbone
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.randomness import DrawsFrom, Generators
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.studies.transfer.config import UserBranchConfig
@@ -32,14 +30,7 @@ class UserBranchScorer:
         return scores + self.weight * self.branch(states) @ self.base.backbone.item_vectors().cpu().T
 
 
-def fit_user_branch(
-    backbone: Backbone,
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    config: UserBranchConfig,
-    seed: int,
-) -> UserBranchScorer:
+def fit_user_branch(backbone: Backbone, dataset: Dataset, config: UserBranchConfig, seed: int) -> UserBranchScorer:
     """The scorer for tail users, its weight w the one of highest validation NDCG@10 among them (the smallest on a tie).
 
     F(h) = W₂ gelu(W₁ h + b₁) + b₂ minimises the mean of ‖F(h_m) − h‖² over head users: h is the state at a random place
@@ -50,39 +41,34 @@ def fit_user_branch(
     alone, and there is no curriculum; w is chosen, 0 included. Any backbone will do: moving a state by δ moves the
     logit of item j by δ · v_j (`Backbone.item_vectors`). DIN's state is only what a candidate without preference sees.
     """
-    branch = _fit(backbone, sequences, split, strata, config, seed)
-    users = np.flatnonzero((strata.head_tail.assign(split.train_end) == 0) & (split.valid_at > 0))
+    branch = _fit(backbone, dataset, config, seed)
+    split = dataset.split
+    users = np.flatnonzero((dataset.strata.head_tail.assign(split.train_end) == 0) & (split.valid_at > 0))
     tried = [UserBranchScorer(backbone, branch, weight) for weight in sorted({0.0, *config.weights})]
     if len(users) == 0:
         return tried[0]
     ndcg = []
     for scorer in tried:
-        ranks = target_ranks(scorer, sequences, users, split.valid_at[users], split.exclude_seen)
+        ranks = target_ranks(scorer, dataset.sequences, users, split.valid_at[users], split.exclude_seen)
         ndcg.append(user_metrics(ranks)["ndcg_at_10"].mean())
     return tried[int(np.argmax(ndcg))]
 
 
-def _fit(
-    backbone: Backbone,
-    sequences: Sequences,
-    split: Split,
-    strata: ReportingStrata,
-    config: UserBranchConfig,
-    seed: int,
-) -> nn.Module:
+def _fit(backbone: Backbone, dataset: Dataset, config: UserBranchConfig, seed: int) -> nn.Module:
     rng = np.random.default_rng(seed)
     width, longest = backbone.config.width, backbone.config.max_length
     with DrawsFrom(Generators(seed)):
         branch = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, width))
     optimiser = torch.optim.Adam(branch.parameters(), lr=config.learning_rate)
-    head = np.flatnonzero(strata.head_tail.assign(split.train_end) == 1)
+    head_tail = dataset.strata.head_tail
+    head = np.flatnonzero(head_tail.assign(dataset.split.train_end) == 1)
     device = backbone.item_vectors().device
     backbone.eval()
     for _ in range(config.epochs):
         order = rng.permutation(head)
         for start in range(0, len(order), config.batch_users):
             users = order[start : start + config.batch_users]
-            whole, recent = _histories(sequences, split, users, longest, strata.head_tail.thresholds[0], rng)
+            whole, recent = _histories(dataset, users, longest, rng)
             with torch.no_grad():
                 states = [backbone.newest_states(torch.from_numpy(h).to(device)).cpu() for h in (whole, recent)]
             optimiser.zero_grad()
@@ -92,12 +78,12 @@ def _fit(
 
 
 def _histories(
-    sequences: Sequences, split: Split, users: np.ndarray, longest: int, fewest: int, rng: np.random.Generator
+    dataset: Dataset, users: np.ndarray, longest: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, "B L"], Int[np.ndarray, "B M"]]:
     """Training histories of these users before a random place, and the newest m of the same events."""
-    train_end = np.asarray(split.train_end[users])
+    train_end, head_from = dataset.activeness[users], dataset.strata.head_tail.thresholds[0]
     ends = rng.integers(np.minimum(train_end, longest), train_end + 1)
-    whole = sequences.windows(users, ends, int(min(ends.max(), longest)))
-    m = rng.integers(1, min(longest, fewest), len(users))
+    whole = dataset.sequences.windows(users, ends, int(min(ends.max(), longest)))
+    m = rng.integers(1, min(longest, head_from), len(users))
     age = np.arange(m.max())[::-1]
     return whole, np.where(age < m[:, None], whole[:, -m.max() :], 0)

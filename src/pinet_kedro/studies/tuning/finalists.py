@@ -66,8 +66,7 @@ def hold_finals(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.Da
     are mean and deviation over the fresh seeds at the same epoch; `valid…` in full, `valid_gain, valid_low, valid_high`
     against the shipped configuration; `test…` of the model alone and with plugins, gains against the base alike.
     """
-    bench = Bench(plan.data.sequences, plan.data.split, plan.data.strata, plan.data.items, plan.data.hash,
-                  plan.results / "finalists")  # fmt: skip
+    bench = Bench(plan.data, plan.results / "finalists")
     candidates = _candidates(plan, record, trials)
     log.info("Training %s in full on seeds %s", ", ".join(c.label for c in candidates), _seeds(plan))
     cells = {candidate.label: _cells(plan, candidate) for candidate in candidates}
@@ -141,7 +140,7 @@ def _on_validation(plan: Plan, bench: Bench, candidates: list[Candidate], cells:
     found = []
     for candidate in candidates:
         for cell in cells[candidate.label]:
-            name = f"{cell.name(bench.hash, bench.strata)}.parquet"
+            name = f"{cell.name(bench.dataset)}.parquet"
             store = ParquetDataset(filepath=str(bench.folder / "validation" / name))
             if not store.exists():
                 store.save(_validated(plan, bench, candidate, cell, users))
@@ -152,9 +151,7 @@ def _on_validation(plan: Plan, bench: Bench, candidates: list[Candidate], cells:
 def _validated(plan: Plan, bench: Bench, candidate: Candidate, cell: Cell, users: np.ndarray) -> pd.DataFrame:
     data, model = plan.data, bench.model(cell).load()
     if plan.space.tunes_plugins:
-        ranks = cross_fitted_ranks(
-            model.backbone, data.sequences, data.split, data.strata, data.items, candidate.plugins
-        )
+        ranks = cross_fitted_ranks(model.backbone, data, candidate.plugins)
     else:
         ranks = target_ranks(model, data.sequences, users, data.split.valid_at[users], data.split.exclude_seen)
     return pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates})

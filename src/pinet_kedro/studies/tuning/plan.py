@@ -5,19 +5,14 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
-
-from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.aggregation.config import AggregationConfig
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.project import project_folder
@@ -38,44 +33,13 @@ _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", 
 
 
 @dataclass(frozen=True)
-class Data:
-    """What every trial is trained and judged on; a worker maps the arrays of the catalog's files into its memory."""
-
-    sequences: Sequences
-    split: Split
-    strata: ReportingStrata
-    items: pd.DataFrame
-    hash: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _mapped, (_files(self.sequences), _files(self.split), self.strata, self.items, self.hash)
-
-
-def _files(arrays: Any) -> tuple[type, dict[str, Any]]:
-    values = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
-    return type(arrays), {name: _file(value) for name, value in values.items()}
-
-
-def _file(array: np.ndarray) -> Path | np.ndarray:
-    return Path(array.filename) if isinstance(array, np.memmap) and array.filename else array
-
-
-def _mapped(sequences: Any, split: Any, *others: Any) -> Data:
-    loaded = []
-    for kind, values in (sequences, split):
-        arrays = {n: np.load(v, mmap_mode="r") if isinstance(v, Path) else v for n, v in values.items()}
-        loaded.append(kind(**arrays))
-    return Data(*loaded, *others)
-
-
-@dataclass(frozen=True)
 class Plan:
     """A study: `name` changes with all that a trial's result depends on, code included, and with nothing else."""
 
     config: Tuning
     training: BackboneTraining
     plugins: PluginTraining
-    data: Data
+    data: Dataset
     folder: Path = field(default_factory=project_folder)
 
     @cached_property
@@ -89,7 +53,7 @@ class Plan:
             del training[machine]
         training["schedule"]["epochs"] = self.epochs
         told = {
-            "data": self.data.hash,
+            "data": self.data.split_sha256,
             "strata": plain(self.data.strata),
             "training": training,
             "plugins": plain(self.plugins) if self.space.tunes_plugins else None,

@@ -89,7 +89,7 @@ def describe(plan: Plan, study: "Study") -> Record:
         objective=plan.config.objective,
         joint=plan.config.joint,
         judged="backbone with cross-fitted plugins" if plan.space.tunes_plugins else "backbone alone",
-        data=plan.data.hash,
+        data=plan.data.split_sha256,
         epochs=plan.epochs,
         full_epochs=plan.training.schedule.epochs,
         states={name: names.count(name) for name in dict.fromkeys(names)},
@@ -146,7 +146,7 @@ def _text(value: Any) -> str | None:
 
 
 def _check(plan: Plan) -> None:
-    users = validation_users(plan.data.split, plan.training.schedule.validation_users)
+    users = validation_users(plan.data, plan.training.schedule.validation_users)
     groups = plan.data.strata.groups(np.asarray(plan.data.split.train_end)[users])
     for group in GROUPS:
         if not groups[group].any():

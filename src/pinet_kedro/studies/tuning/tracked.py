@@ -27,7 +27,7 @@ class TrackedTrial:
             "study.storage": plan.address,
             "trial": str(trial.number),
             "trial.slot": str(trial.user_attrs[SLOT]),
-            "data.sha256": plan.data.hash,
+            "data.sha256": plan.data.split_sha256,
         }
 
     def start(self, values: dict[str, Any]) -> None:

@@ -81,10 +81,9 @@ def run_trial(
     training, plugins = plan.space.configured(values)
     training = plan.short(training, plan.config.seed + trial.user_attrs[SLOT])
     watch = Watched(study, trial, plan, on_report)
-    data = plan.data
     try:
         backbone = train_backbone(
-            data.sequences, data.split, data.strata, len(data.items), training, plan.aggregation(training), watch
+            plan.data, training.model_copy(update={"aggregation": plan.aggregation(training)}), watch
         )
         ndcg = watch.curve[training.schedule.epochs]
         if plan.space.tunes_plugins:
@@ -105,14 +104,14 @@ def train_base(plan: Plan) -> dict[str, Any]:
 
     Judged as the trials are: alone, or with cross-fitted plugins where those are tuned.
     """
-    data, curve = plan.data, {}
+    curve: dict[str, dict[str, float]] = {}
 
     def keep(report: EpochReport) -> None:
         if report.valid_ndcg:
             curve[str(report.epoch)] = {group: report.valid_ndcg[group] for group in GROUPS}
 
     training = plan.short(plan.training, plan.config.seed)
-    backbone = train_backbone(data.sequences, data.split, data.strata, len(data.items), training, None, keep)
+    backbone = train_backbone(plan.data, training.joint(), keep)
     ndcg = curve[str(training.schedule.epochs)]
     if plan.space.tunes_plugins:
         ndcg = _cross_fitted(backbone, plan, plan.plugins)
@@ -121,7 +120,7 @@ def train_base(plan: Plan) -> dict[str, Any]:
 
 def _cross_fitted(backbone: "Backbone", plan: Plan, plugins: "PluginTraining") -> dict[str, float]:
     data = plan.data
-    ranks = cross_fitted_ranks(backbone, data.sequences, data.split, data.strata, data.items, plugins)
+    ranks = cross_fitted_ranks(backbone, data, plugins)
     groups = data.strata.groups(np.asarray(data.split.train_end)[np.flatnonzero(data.split.valid_at > 0)])
     table = metrics_by_group(ranks, {group: groups[group] for group in GROUPS})
     return {group: table[group]["ndcg_at_10"] for group in GROUPS}

@@ -1,0 +1,128 @@
+"""The prepared data of a run in one object that travels whole: histories, their split, strata of users, item table."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.interactions.sequences import Sequences, build_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset:
+    """What training, evaluation and promotion read of U users and I items.
+
+    `items` has one row for each item 1..I in their order, with its raw id in the column `item_id`. The arrays of
+    `sequences` and `split` may be memory-mapped; a pickled dataset then refers to their files, so that processes share
+    them. `dataclasses.replace` gives the same data under another split or other strata.
+    """
+
+    sequences: Sequences
+    split: Split
+    strata: ReportingStrata
+    items: pd.DataFrame
+
+    @property
+    def n_users(self) -> int:
+        """U."""
+        return self.sequences.n_users
+
+    @property
+    def n_items(self) -> int:
+        """I."""
+        return len(self.items)
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Raw ids of items 1..I."""
+        return self.items["item_id"].to_numpy(object)
+
+    @property
+    def activeness(self) -> Int[np.ndarray, " U"]:
+        """Number of training events of every user."""
+        return np.asarray(self.split.train_end)
+
+    @property
+    def validation_users(self) -> Int[np.ndarray, " V"]:
+        """Users with a validation target."""
+        return np.flatnonzero(self.split.valid_at > 0)
+
+    @property
+    def test_users(self) -> Int[np.ndarray, " T"]:
+        """Users with a test target."""
+        return np.flatnonzero(self.split.test_at > 0)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the indexed log: histories, times, and the raw ids of the items."""
+        return self._hash()
+
+    @cached_property
+    def split_sha256(self) -> str:
+        """Hash of the indexed log and of how it is split."""
+        split = self.split
+        return self._hash(split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen))
+
+    def _hash(self, *more: np.ndarray) -> str:
+        digest = hashlib.sha256()
+        for array in (self.sequences.items, self.sequences.timestamps, self.sequences.offsets, *more):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update("\n".join(self.items["item_id"]).encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        policy = "never offered" if self.split.exclude_seen else "offered again"
+        return (
+            f"Dataset({self.n_users:,} users, {self.n_items:,} items, {len(self.sequences.items):,} events; "
+            f"{self.split.train_end.sum():,} events for training, {len(self.validation_users):,} validation and "
+            f"{len(self.test_users):,} test targets; {len(self.strata.training)} strata; seen items are {policy})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read, (_by_file(self.sequences), _by_file(self.split), self.strata, self.items)
+
+
+def build_dataset(
+    events: pd.DataFrame, splitting: Splitting, exclude_seen: ExcludeSeen, stratification: Stratification
+) -> tuple[Dataset, pd.Index]:
+    """The dataset of clean events, and the raw ids of users 0..U-1.
+
+    The strata are fitted on the training part alone. Groups without a validation or a test target are logged.
+    """
+    sequences, user_ids, item_ids = build_sequences(events)
+    split = split_sequences(sequences, splitting, exclude_seen)
+    strata = fit_strata(split.train_end, stratification)
+    for kind, at in (("validation", split.valid_at), ("test", split.test_at)):
+        if absent := strata.absent(split.train_end[at > 0]):
+            log.warning("No user of %s has a %s target: these groups are not measured there.", ", ".join(absent), kind)
+    counts = split.item_counts(sequences, len(item_ids))
+    items = pd.DataFrame({"item_id": item_ids.astype("string"), "training_events": counts})
+    return Dataset(sequences, split, strata, items), user_ids
+
+
+def _by_file(arrays: Sequences | Split) -> tuple[type, dict[str, Any]]:
+    """The class and its values, with the file in place of an array that is memory-mapped."""
+    values = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
+    return type(arrays), {
+        name: Path(value.filename) if isinstance(value, np.memmap) and value.filename else value
+        for name, value in values.items()
+    }
+
+
+def _read(sequences: tuple[type, dict], split: tuple[type, dict], strata: ReportingStrata, items: Any) -> Dataset:
+    """The dataset that `__reduce__` describes."""
+    return Dataset(_mapped(*sequences), _mapped(*split), strata, items)
+
+
+def _mapped(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{name: np.load(v, mmap_mode="r") if isinstance(v, Path) else v for name, v in values.items()})

@@ -1,0 +1,101 @@
+"""Kedro datasets that are folders: the prepared data and trained models, replaced as a whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset
+
+from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.dataset import Dataset
+from pinet_kedro.datasets.manifests import Signed, content_hash, manifest_path
+from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.interactions.split import Split
+
+
+class Folder(Signed, AbstractDataset[Any, Any]):
+    """A folder that is replaced as a whole, its manifest included."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self._old = self._filepath.with_name(f"{self._filepath.name}.old")
+        self.metadata = metadata
+
+    def _restore(self) -> None:
+        """Puts back what a save had moved aside when it was killed between its two renames."""
+        if self._old.exists() and not self._filepath.exists():
+            self._old.rename(self._filepath)
+
+    def save(self, data: Any) -> None:
+        self._restore()
+        part = self._filepath.with_name(f"{self._filepath.name}.{os.getpid()}.part")
+        for left_over in (part, self._old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        part.mkdir(parents=True)
+        self._write(data, part)
+        if self.recipe:
+            self._sign(self._filepath, manifest_path(part), content_hash(part))
+        if self._filepath.exists():
+            self._filepath.rename(self._old)
+        part.rename(self._filepath)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _write(self, data: Any, folder: Path) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        self._restore()
+        return self._filepath.is_dir()
+
+
+class PreparedDataset(Folder):
+    """A `Dataset`: an `.npy` file for each array, memory-mapped when read, the strata as JSON, the items as Parquet."""
+
+    def load(self) -> Dataset:
+        self._restore()
+        strata = (self._filepath / "strata.json").read_text(encoding="utf-8")
+        return Dataset(
+            sequences=self._arrays(Sequences),
+            split=self._arrays(Split),
+            strata=ReportingStrata.model_validate_json(strata),
+            items=pd.read_parquet(self._filepath / "items.parquet"),
+        )
+
+    def _arrays(self, kind: type) -> Any:
+        folder = self._filepath / kind.__name__.lower()
+        arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(kind)}
+        return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
+
+    def _write(self, data: Dataset, folder: Path) -> None:
+        for part in (data.sequences, data.split):
+            place = folder / type(part).__name__.lower()
+            place.mkdir()
+            for f in fields(part):
+                np.save(place / f"{f.name}.npy", getattr(part, f.name), allow_pickle=False)
+        (folder / "strata.json").write_text(data.strata.model_dump_json(indent=2), encoding="utf-8")
+        data.items.to_parquet(folder / "items.parquet")
+
+
+class RecommenderDataset(Folder):
+    """A trained recommender, or why there is none: safetensors and JSON, nothing that can execute code."""
+
+    def summary(self) -> dict[str, Any]:
+        """Kind and settings of backbone and plugins, without their weights."""
+        return json.loads((self._filepath / "recommender.json").read_text(encoding="utf-8"))
+
+    def load(self) -> Any:
+        from pinet_kedro.recommender import load_model
+
+        self._restore()
+        return load_model(self._filepath)
+
+    def _write(self, data: Any, folder: Path) -> None:
+        data.save(folder)

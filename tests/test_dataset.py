@@ -1,0 +1,52 @@
+"""One object holds what training and evaluation read, and says what it is."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from pinet_kedro.activeness import Stratification
+from pinet_kedro.dataset import build_dataset
+from pinet_kedro.interactions.events import Cleaning, clean_events
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+
+
+def test_a_dataset_prints_its_size_targets_and_policy(planted_world):
+    d = planted_world.dataset
+    text = repr(d)
+    for part in (
+        "300 users", f"{d.n_items} items", f"{len(d.sequences.items):,} events", "300 validation and 300 test targets",
+        "5 strata", "offered again",
+    ):  # fmt: skip
+        assert part in text
+    assert "never offered" in repr(replace(d, split=replace(d.split, exclude_seen=True)))
+
+
+def test_the_hash_is_that_of_histories_times_and_item_ids(planted_world):
+    """Registered versions and finished studies carry it: it must not change."""
+    d = planted_world.dataset
+    parts = [d.sequences.items, d.sequences.timestamps, d.sequences.offsets]
+    ids = "\n".join(d.item_ids).encode()
+    assert d.sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
+    parts += [d.split.train_end, d.split.valid_at, d.split.test_at, np.array(d.split.exclude_seen)]
+    assert d.split_sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
+
+
+def test_the_log_has_one_hash_under_every_split(planted_world):
+    d = planted_world.dataset
+    other = replace(d, split=replace(d.split, exclude_seen=True))
+    assert other.sha256 == d.sha256
+    assert other.split_sha256 != d.split_sha256
+
+
+def test_items_have_their_training_events(planted_world):
+    d = planted_world.dataset
+    assert d.items["training_events"].tolist() == planted_world.popularity.counts.tolist()
+
+
+def test_user_ids_are_those_of_the_histories():
+    events, _ = clean_events(generate_interactions(SyntheticLog(users=60, items=30)), Cleaning())
+    d, user_ids = build_dataset(events, Splitting(), ExcludeSeen(False), Stratification())
+    counts = events["user_id"].value_counts()
+    assert d.sequences.lengths.tolist() == counts[user_ids].tolist()
