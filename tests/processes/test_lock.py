@@ -35,7 +35,7 @@ def holder(here):
 
 
 def test_the_error_of_a_second_process_names_the_holder_and_its_start(holder):
-    message = rf"The lock 'work' of this project is held by process {holder.pid} on .*since 20\d\d-.*Wait for it to end"
+    message = rf"The lock 'work' is held by process {holder.pid} on .*since 20\d\d-.*Wait for it to end"
     with pytest.raises(LockedError, match=message), hold("work"):
         pass
     assert issubclass(LockedError, InputError)

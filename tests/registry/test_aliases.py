@@ -9,7 +9,16 @@ import mlflow
 import pytest
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.registry.aliases import ChampionChangedError, Tagged, move, read_aliases, repair
+from pinet_kedro.processes.lock import LockedError, hold
+from pinet_kedro.registry import aliases as registry_aliases
+from pinet_kedro.registry.aliases import (
+    ChampionChangedError,
+    Tagged,
+    move,
+    read_aliases,
+    repair,
+    tag_unless_champion,
+)
 
 BEFORE, AFTER = {"champion": "2", "previous": "1"}, {"champion": "3", "previous": "2"}
 TAGGED = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
@@ -146,6 +155,22 @@ def test_of_rivals_for_one_champion_one_wins(registered, tmp_path, monkeypatch):
     assert read_aliases(client, "m") == {"champion": winner, "previous": "2"}
     decided = [v for v in "345" if client.get_model_version("m", v).tags.get("decision")]
     assert decided == [winner]
+
+
+def test_projects_of_one_database_share_the_lock(client, tmp_path, monkeypatch):
+    with hold("aliases", path=tmp_path / "mlflow.db.aliases.lock"):
+        monkeypatch.chdir(tmp_path.parent)  # another project's folder
+        monkeypatch.setattr(registry_aliases, "_WAIT_S", 0.0)
+        with pytest.raises(LockedError):
+            move(client, "m", "3", "2", "2", TAGGED)
+    assert read_aliases(client, "m") == BEFORE
+
+
+def test_the_tags_of_a_champion_are_kept(client):
+    assert not tag_unless_champion(client, "m", "2", {"decision": "refused"})
+    assert tag_unless_champion(client, "m", "3", {"decision": "refused"})
+    found = [client.get_model_version("m", version).tags.get("decision") for version in "23"]
+    assert found == [None, "refused"]
 
 
 def test_a_model_that_is_not_registered_is_named(client):

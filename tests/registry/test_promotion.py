@@ -198,6 +198,26 @@ def test_a_champion_that_moves_during_the_judging_makes_it_a_refusal(registry, n
     assert tags(STRONG)["decision"] == "refused"
 
 
+@pytest.mark.parametrize("force", [None, "hurry"])
+def test_a_version_that_another_process_promotes_during_the_judging_keeps_that_record(
+    registry, newest, monkeypatch, force
+):
+    make_champion(registry, STRONG)
+    judge = promotion.judge
+
+    def judge_late(*given):
+        make_champion(registry, WEAK)
+        mlflow.MlflowClient(registry.uri).set_model_version_tag("pinet", str(WEAK), "decision", "promoted")
+        return judge(*given)
+
+    monkeypatch.setattr(promotion, "judge", judge_late)
+    decision = promote(newest, asking(WEAK, force=force), registry)
+    assert not decision.promoted
+    assert "another process has promoted version" in decision.notes[-1]
+    assert aliases(registry)["champion"] == WEAK
+    assert tags(WEAK)["decision"] == "promoted"
+
+
 def test_the_champion_is_not_judged_against_itself(registry, newest):
     make_champion(registry, STRONG)
     decision = promote(newest, asking(STRONG), registry)

@@ -42,15 +42,17 @@ os.register_at_fork(after_in_child=_release_in_child)
 
 
 @contextmanager
-def hold(name: str, wait_s: float = 0.0, advice: str = "Wait for it to end, or end it.") -> Iterator[None]:
-    """Holds the project's lock of this name while the block runs; waits at most `wait_s` seconds for it.
+def hold(
+    name: str, wait_s: float = 0.0, advice: str = "Wait for it to end, or end it.", path: Path | None = None
+) -> Iterator[None]:
+    """Holds the lock of this name while the block runs; waits at most `wait_s` seconds for it.
 
-    It is an operating-system lock on `data/locks/<name>.lock`. It ends with its process, even with `kill -9`, so a
+    It is an operating-system lock on a file: by default the project's `data/locks/<name>.lock`. It ends with its process, even with `kill -9`, so a
     stale lock cannot block. The file describes the holder (`pid, host, command, since`). If it still describes a
     process that has ended, this is logged. Any old content is overwritten. Raises `LockedError`, which names the holder
     and ends with `advice`. (The package filelock does not fit: it empties the file.)
     """
-    path = project_folder() / _LOCKS / f"{name}.lock"
+    path = path or project_folder() / _LOCKS / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never deleted: a process that has opened the old file would lock a file that no other process can see.
@@ -83,7 +85,7 @@ def _acquire(file: Any, path: Path, name: str, wait_s: float, advice: str) -> No
             if time.monotonic() >= until:
                 holder = _read(path)
                 who = _who(holder) if holder else "another process"
-                raise LockedError(f"The lock '{name}' of this project is held by {who}. {advice} ({path})") from None
+                raise LockedError(f"The lock '{name}' is held by {who}. {advice} ({path})") from None
             time.sleep(_POLL_S)
         except OSError as error:
             raise InputError(

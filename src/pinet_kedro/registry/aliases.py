@@ -13,8 +13,10 @@ Readers of `champion` get the old or the new version at any time, never none.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinet_kedro.errors import InputError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 _MOVING = "aliases.moving"
+_FILE = "sqlite:///"
 _WAIT_S = 10.0  # for another move, which takes milliseconds
 
 
@@ -64,7 +67,7 @@ def move(
 
     Raises `ChampionChangedError`, and moves nothing, if the champion is no longer `expected`.
     """
-    with hold("aliases", _WAIT_S):
+    with _alone(client):
         _repair(client, model)
         before = read_aliases(client, model)
         if before.get(CHAMPION) != expected:
@@ -84,8 +87,32 @@ def move(
 
 def repair(client: "MlflowClient", model: str) -> str | None:
     """A sentence on how an interrupted move was completed or undone; None if there was none."""
-    with hold("aliases", _WAIT_S):
+    with _alone(client):
         return _repair(client, model)
+
+
+def tag_unless_champion(client: "MlflowClient", model: str, version: str, tags: Mapping[str, str]) -> bool:
+    """Whether the version got these tags; it keeps its own if it is the champion now.
+
+    Two processes may decide on one version at the same time: a refusal must not replace the record of the promotion.
+    """
+    with _alone(client):
+        if read_aliases(client, model).get(CHAMPION) == version:
+            return False
+        _tag(client, model, version, tags)
+        return True
+
+
+@contextmanager
+def _alone(client: "MlflowClient") -> Iterator[None]:
+    """Excludes other moves: of every project that uses this database file, or else of this project's folder.
+
+    A tracking server has no lock that its clients could share.
+    """
+    uri = client.tracking_uri
+    beside = Path(f"{uri.removeprefix(_FILE)}.aliases.lock") if uri.startswith(_FILE) else None
+    with hold("aliases", _WAIT_S, path=beside):
+        yield
 
 
 def _repair(client: "MlflowClient", model: str) -> str | None:

@@ -23,6 +23,7 @@ from pinet_kedro.registry.aliases import (
     move,
     read_aliases,
     repair,
+    tag_unless_champion,
 )  # fmt: skip
 from pinet_kedro.registry.decision import (
     INTERRUPTED,
@@ -208,7 +209,7 @@ def _notes(newest: Newest, challenge: Challenge | None, against: str, tags: dict
 
 
 def _carry_out(client: "MlflowClient", decision: Decision) -> Decision:
-    """The decision as it came out: a promotion becomes a refusal where the champion is no longer the one judged."""
+    """The final decision: a promotion becomes a refusal if the champion is no longer the version that was judged."""
     model, version = decision.model, decision.version
     if decision.promoted:
         try:
@@ -223,6 +224,7 @@ def _carry_out(client: "MlflowClient", decision: Decision) -> Decision:
             return decision
         except ChampionChangedError as error:
             decision = decision.model_copy(update={"promoted": False, "reasons": (*decision.reasons, str(error))})
-    for key, value in decision.tags().items():
-        client.set_model_version_tag(model, version, key, value)
+    if not tag_unless_champion(client, model, version, decision.tags()):
+        note = f"another process has promoted version {version} in the meantime, and its record stays"
+        decision = decision.model_copy(update={"notes": (*decision.notes, note)})
     return decision
