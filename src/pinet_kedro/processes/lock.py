@@ -47,10 +47,11 @@ def hold(
 ) -> Iterator[None]:
     """Holds the lock of this name while the block runs; waits at most `wait_s` seconds for it.
 
-    It is an operating-system lock on a file: by default the project's `data/locks/<name>.lock`. It ends with its process, even with `kill -9`, so a
-    stale lock cannot block. The file describes the holder (`pid, host, command, since`). If it still describes a
-    process that has ended, this is logged. Any old content is overwritten. Raises `LockedError`, which names the holder
-    and ends with `advice`. (The package filelock does not fit: it empties the file.)
+    It is an operating-system lock on a file, by default the project's `data/locks/<name>.lock`. It ends with its
+    process, even with `kill -9`, so a stale lock cannot block. The file describes the holder (`pid, host, command,
+    since`). If it still describes a process that has ended, this is logged. Any old content is overwritten. Raises
+    `LockedError`, which names the holder and ends with `advice`. (The package filelock does not fit: it empties the
+    file.)
     """
     path = path or project_folder() / _LOCKS / f"{name}.lock"
     try:
