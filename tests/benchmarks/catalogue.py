@@ -21,7 +21,6 @@ import torch
 from measuring import Figure, alternately, in_fresh_process, ratios
 from step import log_of, training_of
 
-from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.evaluation.ranks import seen_items, target_ranks
@@ -46,16 +45,16 @@ class Steps:
             "loss": {"name": "sampled_softmax"},
             "schedule": {"batch_users": BATCH, "item_updates": item_updates},
         }
-        self.training = training_of(log_of("tail", USERS, items), items, strata, settings)
+        self.training = training_of(log_of("tail", USERS, items), strata, settings)
         self.rows: list[float] = []
-        search = self.training.touched.rows
+        search = self.training.sparse_rows.rows
 
         def counted(*told: object) -> torch.Tensor | None:
             found = search(*told)
             self.rows.append(float(items if found is None else len(found)))
             return found
 
-        self.training.touched.rows = counted
+        self.training.sparse_rows.rows = counted
 
     def __call__(self) -> None:
         for step in range(STEPS):
@@ -64,7 +63,7 @@ class Steps:
     def kept(self) -> int:
         """Bytes of weights, average, moments and the strata's averages."""
         numbers = sum(p.numel() for p in self.training.model.parameters())
-        return 4 * numbers * (4 + len(self.training.streams) * (self.training.aggregation is not None))
+        return 4 * numbers * (4 + len(self.training.streams) * (not self.training.joint))
 
 
 def memory_of_steps(items: int, backbone: str, strata: int | None) -> tuple[int, int]:
@@ -78,19 +77,19 @@ class Ranking:
     """Users ranked or recommended to, one call all of them."""
 
     def __init__(self, items: int, plugged: bool) -> None:
-        self.sequences, self.split = log_of("tail", RANKED[items], items)
+        dataset = log_of("tail", RANKED[items], items)
+        self.sequences, self.split = dataset.sequences, dataset.split
         self.users = np.arange(RANKED[items])
         model = build_backbone(SASRecConfig(), items).eval()
-        popularity = count_popularity(self.sequences, self.split, items)
-        groups = fit_strata(self.split.train_end, Stratification())
+        popularity = count_popularity(dataset)
         plugins = None
         if plugged:
             config = PluginTraining(memory_search=None)
-            scorers = build_scorers(self.sequences, self.split, popularity, config)
-            strata = len(groups.training)
+            scorers = build_scorers(dataset, popularity, config)
+            strata = len(dataset.strata.training)
             theta = torch.full((strata, 1 + len(scorers.names)), 0.5)
             plugins = Plugins(config, theta, ("own",) * strata, scorers)
-        self.recommender = Recommender(model, groups, popularity, np.arange(items), plugins)
+        self.recommender = Recommender(model, dataset.strata, popularity, np.arange(items), plugins)
 
     def rank(self) -> None:
         target_ranks(self.recommender, self.sequences, self.users, self.split.test_at, self.split.exclude_seen)

@@ -22,12 +22,14 @@ from measuring import alternately, ratios
 from step import Steps, log_of
 from torch.utils.flop_counter import FlopCounterMode
 
+from pinet_kedro.activeness import Stratification
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
+from pinet_kedro.dataset import build_dataset
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.memory import build_memory
@@ -75,18 +77,17 @@ def counts() -> Iterator[tuple[str, float]]:
             steps = Steps("tail", backbone, strata)
             steps()  # the first step allocates what the others keep
             yield from named(f"{'strata' if strata else 'joint'} steps of {backbone}", torch_counts(steps))
-    sequences, split = log_of("tail")
+    log = log_of("tail")
     users = np.arange(500)
     model = BackboneScorer(build_backbone(SASRecConfig(), 5000).eval())
-    rank = lambda: target_ranks(model, sequences, users, split.test_at[:500], exclude_seen=True)  # noqa: E731
+    rank = lambda: target_ranks(model, log.sequences, users, log.split.test_at[:500], exclude_seen=True)  # noqa: E731
     yield from named("ranking 500 users of 5,000 items", torch_counts(rank))
     events = generate_interactions(SyntheticLog(users=2000, items=1000))
     yield from named("cleaning 100,000 events", numpy_peak(lambda: clean_events(events, Cleaning())))
     clean, _ = clean_events(events, Cleaning())
     yield from named("sequences of these", numpy_peak(lambda: build_sequences(clean)))
-    built, _, items = build_sequences(clean)
-    parts = split_sequences(built, Splitting(), ExcludeSeen(True))
-    memory = numpy_peak(lambda: build_memory(built, parts, len(items), MemoryConfig()))
+    dataset, _ = build_dataset(clean, Splitting(), ExcludeSeen(True), Stratification())
+    memory = numpy_peak(lambda: build_memory(dataset, MemoryConfig()))
     yield from named("memory of their transitions", memory)
 
 

@@ -11,26 +11,26 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from measuring import Figure, in_fresh_process
 from preparation import SIZES, synthetic_log
 
-from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.activeness import Stratification
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
-from pinet_kedro.datasets.files import ArraysDataset
+from pinet_kedro.dataset import build_dataset
+from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import block_users, target_ranks
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
-from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
 from pinet_kedro.plugins.memory import build_memory
-from pinet_kedro.plugins.popularity import count_popularity
-from pinet_kedro.recommender import Recommender
+from pinet_kedro.recommender import new_recommender
 from pinet_kedro.training.plugin import fit_plugins
 from pinet_kedro.training.scorers import build_scorers
 
@@ -39,24 +39,20 @@ FEWER = (10_000, 2000, 500, 200, 100, 50)
 MOVIELENS = Columns(user="user_id:token", item="item_id:token", timestamp="timestamp:float")
 
 
-def stored(folder: Path) -> ArraysDataset:
-    """Sequences in this folder, mapped when they are read."""
-    return ArraysDataset(str(folder), "pinet_kedro.interactions.sequences.Sequences")
-
-
 def store_log(events: int, folder: Path) -> tuple[int, int]:
     """Events and items of the log that is stored."""
-    sequences, _, items = build_sequences(generate_interactions(synthetic_log(events)))
-    stored(folder).save(sequences)
-    return len(sequences.items), len(items)
+    log = generate_interactions(synthetic_log(events))
+    dataset, _ = build_dataset(log, Splitting(), ExcludeSeen(True), Stratification())
+    PreparedDataset(str(folder)).save(dataset)
+    return len(dataset.sequences.items), dataset.n_items
 
 
 def build(folder: Path, n_items: int, neighbours: int) -> tuple[float, int, float]:
     """Seconds of the build, entries, and seconds of recall for 1,000 users."""
-    sequences: Sequences = stored(folder).load()
-    split = split_sequences(sequences, Splitting(), ExcludeSeen(True))
+    dataset = PreparedDataset(str(folder)).load()
+    sequences, split = dataset.sequences, dataset.split
     started = time.perf_counter()
-    memory = build_memory(sequences, split, n_items, MemoryConfig(neighbours=neighbours))
+    memory = build_memory(dataset, MemoryConfig(neighbours=neighbours))
     built = time.perf_counter()
     users = np.random.default_rng(1).choice(sequences.n_users, 1000)
     histories = sequences.windows(users, split.test_at[users], memory.config.window)
@@ -69,19 +65,19 @@ def build(folder: Path, n_items: int, neighbours: int) -> tuple[float, int, floa
 def ndcg(log: Path, columns: Columns, unit: str, neighbours: tuple[int, ...]) -> list[tuple[float, int]]:
     """NDCG@10 of all users by neighbours kept, and the memory's entries."""
     events, _ = clean_events(read_interactions(log, columns, unit).events, Cleaning())
-    sequences, _, items = build_sequences(events)
-    split = split_sequences(sequences, Splitting(), ExcludeSeen(True))
-    strata = fit_strata(split.train_end, Stratification())
-    popularity = count_popularity(sequences, split, len(items))
-    backbone = build_backbone(SASRecConfig(width=8, blocks=1, heads=1, max_length=10), len(items)).eval()
+    dataset, _ = build_dataset(events, Splitting(), ExcludeSeen(True), Stratification())
+    sequences, split = dataset.sequences, dataset.split
+    backbone = build_backbone(SASRecConfig(width=8, blocks=1, heads=1, max_length=10), dataset.n_items).eval()
+    alone = new_recommender(backbone, dataset)
     found = []
     for count in neighbours:
         memory = MemoryConfig(neighbours=count)
         config = PluginTraining(backbone=False, factors=None, memory_search=None, memory=memory)
-        scorers = build_scorers(sequences, split, popularity, config)
-        plugins, _ = fit_plugins(backbone, sequences, split, strata, scorers, config)
-        model = Recommender(backbone, strata, popularity, items.to_numpy(object), plugins)
-        ranks = target_ranks(model, sequences, np.arange(sequences.n_users), split.test_at, split.exclude_seen)
+        scorers = build_scorers(dataset, alone.popularity, config)
+        plugins, _ = fit_plugins(backbone, dataset, scorers, config)
+        ranks = target_ranks(
+            replace(alone, plugins=plugins), sequences, np.arange(sequences.n_users), split.test_at, split.exclude_seen
+        )
         found.append((float(user_metrics(ranks)["ndcg_at_10"].mean()), scorers.memory.matrix.nnz))
     return found
 

@@ -27,13 +27,13 @@ import pandas as pd
 from measuring import Figure, Spent, alternately, in_fresh_process, ratios
 from rival_loop import RANKINGS
 
-from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.activeness import Stratification
 from pinet_kedro.backbones.backbone import build_backbone
+from pinet_kedro.dataset import Dataset, build_dataset
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
-from pinet_kedro.interactions.sequences import Sequences, build_sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
@@ -49,23 +49,22 @@ SEEDS = (1, 2, 3)
 ROUNDS = 3  # of rankings in turns
 
 
-def prepare() -> tuple[Sequences, Split, int]:
-    """Sequences and split of the raw file, and the number of items."""
+def prepare() -> Dataset:
+    """The dataset of the raw file."""
     columns = Columns(user="user_id:token", item="item_id:token", timestamp="timestamp:float")
     events, _ = clean_events(read_interactions(RAW, columns, "s").events, Cleaning())
-    sequences, _, items = build_sequences(events)
-    return sequences, split_sequences(sequences, Splitting(), ExcludeSeen(True)), len(items)
+    return build_dataset(events, Splitting(), ExcludeSeen(True), Stratification())[0]
 
 
 def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
     """A backbone trained for these epochs: its test NDCG@10, and CPU seconds of training."""
-    sequences, split, items = prepare()
-    strata = fit_strata(split.train_end, Stratification())
+    dataset = prepare()
+    sequences, split = dataset.sequences, dataset.split
     schedule = {"epochs": epochs, "validate_every": epochs}
     settings = {"seed": seed, "backbone": {"name": "sasrec", "positions": positions}, "schedule": schedule}
     config = BackboneTraining.model_validate(settings)
     started = time.process_time()
-    backbone = train_backbone(sequences, split, strata, items, config, None)
+    backbone = train_backbone(dataset, config.joint())
     spent = time.process_time() - started
     users = np.arange(sequences.n_users)
     ranks = target_ranks(BackboneScorer(backbone), sequences, users, split.test_at, split.exclude_seen)
@@ -79,7 +78,8 @@ def ours(epochs: int, seed: int, positions: str) -> dict[str, float]:
 
 def rankings() -> list[float]:
     """CPU seconds of ranking all users' validation targets, as often as a rival does."""
-    sequences, split, items = prepare()
+    dataset = prepare()
+    sequences, split, items = dataset.sequences, dataset.split, dataset.n_items
     scorer = BackboneScorer(build_backbone(BackboneTraining().backbone, items).eval())
     asked = (np.arange(sequences.n_users), split.valid_at, split.exclude_seen)
     [seconds] = alternately(RANKINGS, lambda: target_ranks(scorer, sequences, *asked))
@@ -88,7 +88,8 @@ def rankings() -> list[float]:
 
 def hand_over(folder: Path) -> None:
     """Writes what a rival reads: the clean log, and who has seen and is asked for what."""
-    sequences, split, items = prepare()
+    dataset = prepare()
+    sequences, split, items = dataset.sequences, dataset.split, dataset.n_items
     user, position = np.repeat(np.arange(sequences.n_users), sequences.lengths), sequences.positions()
     log = pd.DataFrame({"user_id:token": user + 1, "item_id:token": sequences.items, "timestamp:float": position + 1.0})
     seen = np.zeros((sequences.n_users, items), bool)

@@ -11,10 +11,12 @@ operators' own CPU time by torch's profiler.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from measuring import Figure, alternately, ratios
@@ -24,6 +26,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones import din
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.training.backbone import _Training
@@ -33,8 +36,8 @@ REPEATS, STEPS = 7, 3
 PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm")
 
 
-def log_of(shape: str, users: int = 2000, items: int = 5000) -> tuple[Sequences, Split]:
-    """Random histories whose lengths have this shape, and leave-one-out."""
+def log_of(shape: str, users: int = 2000, items: int = 5000) -> Dataset:
+    """Random histories whose lengths have this shape, under leave-one-out, in five strata."""
     rng = np.random.default_rng(1)
     if shape == "long":
         lengths = np.clip(rng.lognormal(np.log(65), 0.9, users), 8, 700)
@@ -48,16 +51,17 @@ def log_of(shape: str, users: int = 2000, items: int = 5000) -> tuple[Sequences,
     drawn = rng.choice(items, offsets[-1], p=weight / weight.sum()) + 1
     length = np.diff(offsets)
     split = Split(train_end=length - 2, valid_at=length - 2, test_at=length - 1)
-    return Sequences(drawn.astype(np.int32), np.arange(len(drawn), dtype=np.int64), offsets), split
+    sequences = Sequences(drawn.astype(np.int32), np.arange(len(drawn), dtype=np.int64), offsets)
+    table = pd.DataFrame({"item_id": np.arange(items).astype(str)})
+    return Dataset(sequences, split, fit_strata(split.train_end, Stratification()), table)
 
 
-def training_of(log: tuple[Sequences, Split], items: int, strata: int | None, settings: dict[str, Any]) -> _Training:
+def training_of(dataset: Dataset, strata: int | None, settings: dict[str, Any]) -> _Training:
     """A training of this log and these settings, ready for steps: joint, or by so many strata."""
-    sequences, split = log
-    config = BackboneTraining.model_validate(settings)
-    groups = fit_strata(split.train_end, Stratification(strata=strata or 5))
     aggregation = DeconfoundedConfig() if strata else None
-    training = _Training(sequences, split, groups, items, config, aggregation, torch.device(config.device))
+    config = BackboneTraining.model_validate({**settings, "aggregation": aggregation})
+    groups = fit_strata(dataset.split.train_end, Stratification(strata=strata or 5))
+    training = _Training(replace(dataset, strata=groups), config, torch.device(config.device))
     training.model.train()
     return training
 
@@ -68,7 +72,7 @@ class Steps:
     def __init__(self, shape: str, backbone: str, strata: int | None, padded: bool = False) -> None:
         sampled = {"loss": {"name": "sampled_softmax"}, "schedule": {"batch_users": 256}}
         settings = {"backbone": {"name": backbone}, **(sampled if shape == "tail" else {})}
-        self.training = training_of(log_of(shape), 5000, strata, settings)
+        self.training = training_of(log_of(shape), strata, settings)
         self.padded = padded
 
     def __call__(self) -> None:
