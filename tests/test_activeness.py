@@ -81,8 +81,8 @@ def test_explicit_thresholds_are_taken_as_they_are():
 
 
 @pytest.mark.parametrize("thresholds", [(), (5, 5), (9, 3)])
-def test_explicit_thresholds_must_be_given_and_rise(thresholds):
-    with pytest.raises(ValidationError, match="must be given and rise"):
+def test_explicit_thresholds_must_be_given_and_increase(thresholds):
+    with pytest.raises(ValidationError, match="must be given and increase"):
         Stratification(rule="thresholds", thresholds=thresholds)
 
 

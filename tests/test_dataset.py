@@ -17,10 +17,10 @@ def test_a_dataset_prints_its_size_targets_and_policy(planted_world):
     text = repr(d)
     for part in (
         "300 users", f"{d.n_items} items", f"{len(d.sequences.items):,} events", "300 validation and 300 test targets",
-        "5 strata", "offered again",
+        "5 strata", "recommended again",
     ):  # fmt: skip
         assert part in text
-    assert "never offered" in repr(replace(d, split=replace(d.split, exclude_seen=True)))
+    assert "never recommended" in repr(replace(d, split=replace(d.split, exclude_seen=True)))
 
 
 def test_the_hash_is_that_of_histories_times_and_item_ids(planted_world):

@@ -1,8 +1,8 @@
 """Strata of users by activeness, the confounder of the paper (arXiv 2208.09130).
 
-Activeness of a user is the number of events in the TRAINING part of the history. A threshold is a number of events
-and a stratum an interval of it, so users who are equally active are never told apart by the order of a file, and a
-user who arrives later is assigned by the stored thresholds alone.
+The activeness of a user is the number of events in the TRAINING part of the history. A stratum is an interval between
+two thresholds, which are numbers of events. So users who are equally active are always in the same stratum, whatever
+the order of the file, and the stored thresholds suffice to assign a later user.
 """
 
 from typing import Literal
@@ -16,22 +16,22 @@ from pinet_kedro.errors import InputError
 
 
 class Stratification(Configuration):
-    """How users are divided for training; reports always use head/tail and quintiles."""
+    """How users are divided into strata for training; reports always use head, tail and quintiles."""
 
     rule: Literal["quantile", "pareto", "thresholds"] = "quantile"
-    strata: int = Field(5, ge=2, le=50, description="quantile: number of strata of about equally many users")
-    head_share: float = Field(0.2, gt=0, lt=1, description="pareto, and every report: share of users in the head")
-    thresholds: tuple[Count, ...] = Field((), description="thresholds: least events of strata 2, 3, …, rising")
+    strata: int = Field(5, ge=2, le=50, description="quantile: number of strata of about the same number of users")
+    head_share: float = Field(0.2, gt=0, lt=1, description="pareto, and all reports: share of users in the head")
+    thresholds: tuple[Count, ...] = Field((), description="thresholds: least number of events of strata 2, 3, …")
 
     @model_validator(mode="after")
     def _rising(self) -> "Stratification":
         if self.rule == "thresholds" and (not self.thresholds or list(self.thresholds) != sorted(set(self.thresholds))):
-            raise ValueError(f"thresholds must be given and rise, got {list(self.thresholds)}")
+            raise ValueError(f"thresholds must be given and increase, got {list(self.thresholds)}")
         return self
 
 
 class Strata(Stored):
-    """K strata: stratum a (0 = least active) holds the users with `thresholds[a-1] <= events < thresholds[a]`."""
+    """K strata: stratum a (0 = least active) has the users with `thresholds[a-1] <= events < thresholds[a]`."""
 
     thresholds: tuple[int, ...]
 
@@ -39,7 +39,7 @@ class Strata(Stored):
         return len(self.thresholds) + 1
 
     def assign(self, activeness: Int[np.ndarray, " U"]) -> Int[np.ndarray, " U"]:
-        """Stratum (0..K-1) of users with these numbers of events; also of users never seen in training."""
+        """Stratum (0..K-1) of users with these numbers of events, including users who are new since training."""
         return np.searchsorted(np.asarray(self.thresholds, np.int64), activeness, side="right")
 
     def labels(self) -> list[str]:
@@ -51,7 +51,7 @@ class Strata(Stored):
 
 
 class ReportingStrata(Stored):
-    """The strata of a run: those the aggregation trains on, and those every report uses."""
+    """The strata of a run: `training` for the aggregation, and those of all reports."""
 
     training: Strata
     head_tail: Strata
@@ -65,21 +65,21 @@ class ReportingStrata(Stored):
         return {"all": np.ones(len(activeness), bool), "head": head, "tail": ~head, **named}
 
     def absent(self, activeness: Int[np.ndarray, " U"]) -> list[str]:
-        """Names of the groups that none of these users is in."""
+        """Names of the groups without any of these users."""
         return [name for name, mask in self.groups(activeness).items() if not mask.any()]
 
 
 def _cuts(activeness: Int[np.ndarray, " U"], shares: list[float]) -> tuple[int, ...]:
-    """Rising numbers of events that leave as near as possible to each share of the users below them.
+    """Increasing numbers of events; the share of users below each is as close as possible to the requested share.
 
-    Where fewer distinct numbers exist than cuts are asked for, there are fewer cuts.
+    If there are fewer distinct numbers of events than requested cuts, there are fewer cuts.
     """
     values, counts = np.unique(activeness, return_counts=True)
     below = np.cumsum(counts)[:-1] / len(activeness)  # share of users strictly below values[1:]
     cuts: list[int] = []
     first = 0
     for done, share in enumerate(shares):
-        # The last values are left to the cuts still to come, where there are enough of them.
+        # Leaves enough values for the remaining cuts, if possible.
         last = max(len(below) - (len(shares) - done - 1), first + 1)
         free = below[first:last]
         if len(free) == 0:
@@ -93,7 +93,7 @@ def _cuts(activeness: Int[np.ndarray, " U"], shares: list[float]) -> tuple[int, 
 def fit_strata(activeness: Int[np.ndarray, " U"], config: Stratification) -> ReportingStrata:
     """Thresholds fitted on the users who have training events.
 
-    Raises `InputError` where all users are equally active, or a stratum that was asked for would be empty.
+    Raises `InputError` if all users are equally active, or if a requested stratum would be empty.
     """
     activeness = activeness[activeness > 0]
     if len(np.unique(activeness)) < 2:
@@ -114,6 +114,6 @@ def fit_strata(activeness: Int[np.ndarray, " U"], config: Stratification) -> Rep
         if (sizes == 0).any():
             raise InputError(
                 f"stratification.thresholds = {list(config.thresholds)} leaves stratum {int(sizes.argmin()) + 1} "
-                f"without users (activeness runs from {activeness.min()} to {activeness.max()} events)."
+                f"without users (activeness is between {activeness.min()} and {activeness.max()} events)."
             )
     return ReportingStrata(training=training, head_tail=head_tail, quintiles=quintiles)

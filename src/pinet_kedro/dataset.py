@@ -1,4 +1,4 @@
-"""The prepared data of a run in one object that travels whole: histories, their split, strata of users, item table."""
+"""The prepared data of a run in one object: histories, their split, strata of users, item table."""
 
 import hashlib
 import logging
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """What training, evaluation and promotion read of U users and I items.
+    """The data of U users and I items that training, evaluation and promotion use.
 
-    `items` has one row for each item 1..I in their order, with its raw id in the column `item_id`. The arrays of
+    `items` has one row for each item 1..I, in this order, with its raw id in the column `item_id`. The arrays of
     `sequences` and `split` may be memory-mapped; a pickled dataset then refers to their files, so that processes share
-    them. `dataclasses.replace` gives the same data under another split or other strata.
+    them. Use `dataclasses.replace` for the same data with another split or other strata.
     """
 
     sequences: Sequences
@@ -81,7 +81,7 @@ class Dataset:
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        policy = "never offered" if self.split.exclude_seen else "offered again"
+        policy = "never recommended" if self.split.exclude_seen else "recommended again"
         return (
             f"Dataset({self.n_users:,} users, {self.n_items:,} items, {len(self.sequences.items):,} events; "
             f"{self.split.train_end.sum():,} events for training, {len(self.validation_users):,} validation and "
@@ -97,21 +97,21 @@ def build_dataset(
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of clean events, and the raw ids of users 0..U-1.
 
-    The strata are fitted on the training part alone. Groups without a validation or a test target are logged.
+    The strata are fitted on the training part. Groups without a validation or a test target are logged.
     """
     sequences, user_ids, item_ids = build_sequences(events)
     split = split_sequences(sequences, splitting, exclude_seen)
     strata = fit_strata(split.train_end, stratification)
     for kind, at in (("validation", split.valid_at), ("test", split.test_at)):
         if absent := strata.absent(split.train_end[at > 0]):
-            log.warning("No user of %s has a %s target: these groups are not measured there.", ", ".join(absent), kind)
+            log.warning("No user of %s has a %s target: these groups have no metrics.", ", ".join(absent), kind)
     counts = split.item_counts(sequences, len(item_ids))
     items = pd.DataFrame({"item_id": item_ids.astype("string"), "training_events": counts})
     return Dataset(sequences, split, strata, items), user_ids
 
 
 def _by_file(arrays: Sequences | Split) -> tuple[type, dict[str, Any]]:
-    """The class and its values, with the file in place of an array that is memory-mapped."""
+    """The class and its values; a memory-mapped array is replaced by its file."""
     values = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
     return type(arrays), {
         name: Path(value.filename) if isinstance(value, np.memmap) and value.filename else value
@@ -120,7 +120,7 @@ def _by_file(arrays: Sequences | Split) -> tuple[type, dict[str, Any]]:
 
 
 def _read(sequences: tuple[type, dict], split: tuple[type, dict], strata: ReportingStrata, items: Any) -> Dataset:
-    """The dataset that `__reduce__` describes."""
+    """The dataset described by `__reduce__`."""
     return Dataset(_mapped(*sequences), _mapped(*split), strata, items)
 
 

@@ -1,4 +1,4 @@
-"""A trained model as it is evaluated, stored, registered and served: raw item ids in, ranked raw item ids out."""
+"""A trained model for evaluation, storage, registration and serving: raw item ids in, ranked raw item ids out."""
 
 import json
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
 from pinet_kedro.reading.ids import spell_ids
 
-# Scores (floats) and users in memory at a time. Larger temporaries come fresh from the kernel at every step, page by
-# page: with 2**24 scores the ranking of Amazon Beauty took twice as long. But of a million items the vectors are read
-# from memory for every block, so that fewer users than some cost more than they save.
+# Scores (floats) and users per block. Larger temporaries are allocated page by page in every step: with 2**24 scores
+# the ranking of Amazon Beauty took twice as long. But every block reads all item vectors, so with a million items
+# blocks of very few users cost more than they save.
 _BLOCK_SCORES = 2**21
 _BLOCK_USERS = 1024
 _LEAST_USERS = 32
@@ -54,11 +54,11 @@ class BackboneScorer:
 
 @dataclass(frozen=True)
 class Recommender:
-    """A frozen backbone, with the plugins of the strata or without, and what routing and fall-back need.
+    """A frozen backbone, optionally with plugins for the strata, and what routing and fallback need.
 
     With plugins it is the paper's PIN; without, a plain sequential recommender. `item_ids[j - 1]` is the raw id of
-    item j. `exclude_seen` is the policy that it was evaluated under and is served with: whether items of a history are
-    left out of what is offered.
+    item j. `exclude_seen` is the policy of its evaluation and serving: whether items of a history are never
+    recommended.
     """
 
     backbone: Backbone
@@ -81,11 +81,11 @@ class Recommender:
         return max(self.backbone.config.max_length, self.plugins.scorers.history_length if self.plugins else 0)
 
     def evidence(self, histories: Int[Tensor, "B L"]) -> Evidence:
-        """What the model looks at, over the whole catalogue."""
+        """The inputs of the plugins, over the whole catalogue."""
         return gather_evidence(self.backbone, self.plugins.scorers if self.plugins else None, histories)
 
     def shares_evidence(self, other: "Recommender") -> bool:
-        """Whether both look at the same: at equal backbones, and at equal frozen scorers where both have plugins."""
+        """Whether both models have equal backbones and, if both have plugins, equal frozen scorers."""
         if self.backbone.config != other.backbone.config or not _equal(
             self.backbone.state_dict(), other.backbone.state_dict()
         ):
@@ -101,11 +101,11 @@ class Recommender:
     ) -> Float[Tensor, "B I"]:
         """Logits of items 1..I after left-padded histories.
 
-        A user is routed to a plugin by `lengths`, the number of known events at the time of the question, also of
-        those before the window that is read: all that is known of a user who asks a server.
+        `lengths` route users to plugins: the number of known events at the time of the request, including events
+        before the window. A server knows nothing else about a user.
 
-        `evidence` is that of a model that shares it, gathered for these histories. An empty history gets popularity
-        with recency, log(pop_j + 1) + log((rec_j + 1)/(pop_j + 2)).
+        `evidence` for these histories may come from a model that shares it (`shares_evidence`). An empty history gets
+        popularity with recency, log(pop_j + 1) + log((rec_j + 1)/(pop_j + 2)).
         """
         found = self.evidence(histories) if evidence is None else evidence
         if self.plugins is None:
@@ -127,8 +127,8 @@ class Recommender:
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
         """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
 
-        Memory holds the scores of `block_users` users at a time. `hidden` names what is not offered, as rows and
-        columns; where fewer than K items are left the score is -inf. Raises `FloatingPointError` on NaN,
+        Scores of `block_users` users are in memory at a time. `hidden` (rows, columns) are items that are not
+        recommended; if fewer than K items remain, the rest have the score -inf. Raises `FloatingPointError` on NaN,
         which `topk` would put first.
         """
         rows, columns = hidden
@@ -140,7 +140,7 @@ class Recommender:
             found.append(scores.topk(min(k, self.n_items), dim=1))
         best, of_columns = map(torch.cat, zip(*found, strict=True))
         if torch.isnan(best).any():
-            raise FloatingPointError("the model gave a score that is not a number")
+            raise FloatingPointError("a score of the model is not a number")
         return best, of_columns
 
     def recommend(
@@ -150,10 +150,12 @@ class Recommender:
         exclude_seen: bool | None = None,
         exclude: list[list[str]] | None = None,
     ) -> list[tuple[list[str], list[float], str]]:
-        """For every history of raw item ids, oldest first: the best k raw item ids, their scores, and the user's
-        stratum ('head' or 'tail'). `exclude_seen` is the model's policy unless it is given. `exclude` has, for every
-        history, items that are not offered; ids that the model does not know are skipped. '7.0' and 7 are the id '7'
-        (`reading/ids.py`)."""
+        """The best k raw item ids, their scores, and the user's stratum ('head' or 'tail') for every history.
+
+        A history has raw item ids, oldest first. `exclude_seen` defaults to the model's policy. `exclude` has, for
+        every history, items that are not recommended. Unknown ids are skipped. '7.0' and 7 are the id '7'
+        (`reading/ids.py`).
+        """
         if not histories:
             return []
         known = [self._numbers(history) for history in histories]
@@ -172,11 +174,11 @@ class Recommender:
             torch.from_numpy(padded), lengths, k, (torch.from_numpy(rows), torch.from_numpy(columns))
         )
         head = self.strata.head_tail.assign(lengths)
-        answers = []
+        recommendations = []
         for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
-            left = np.isfinite(score)
-            answers.append((self.item_ids[item[left]].tolist(), score[left].tolist(), "head" if is_head else "tail"))
-        return answers
+            left, stratum = np.isfinite(score), "head" if is_head else "tail"
+            recommendations.append((self.item_ids[item[left]].tolist(), score[left].tolist(), stratum))
+        return recommendations
 
     def _numbers(self, items: list[str]) -> list[int]:
         return [self._index[item] for item in spell_ids(items) if item in self._index]
@@ -205,7 +207,7 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: Path) -> "Recommender":
-        """The recommender that `save` wrote; nothing in the folder can execute code."""
+        """The recommender that `save` wrote. No file in the folder can execute code."""
         description = json.loads((folder / "recommender.json").read_text(encoding="utf-8"))
         item_ids = _spelled(json.loads((folder / "items.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "weights.safetensors")
@@ -228,13 +230,13 @@ class Recommender:
             popularity=popularity,
             item_ids=item_ids,
             plugins=plugins,
-            exclude_seen=description.get("exclude_seen", True),  # versions without the field were served so
+            exclude_seen=description.get("exclude_seen", True),  # versions without the field were served with True
         )
 
 
 @dataclass(frozen=True)
 class NoModel:
-    """In the place of a recommender that the configuration does not train; `why` says so."""
+    """A placeholder for a recommender that the configuration does not train; `why` gives the reason."""
 
     why: str
 
@@ -244,25 +246,25 @@ class NoModel:
 
 
 def load_model(folder: Path) -> Recommender | NoModel:
-    """What `Recommender.save` or `NoModel.save` wrote."""
+    """The model that `Recommender.save` or `NoModel.save` wrote."""
     description = json.loads((folder / "recommender.json").read_text(encoding="utf-8"))
     return NoModel(description["none"]) if "none" in description else Recommender.load(folder)
 
 
 def new_recommender(backbone: Backbone, dataset: Dataset) -> Recommender:
-    """A trained backbone without plugins, with what the dataset it was trained on says of users and items."""
+    """A recommender without plugins from a trained backbone and the dataset of its training."""
     popularity, policy = count_popularity(dataset), dataset.split.exclude_seen
     return Recommender(backbone, dataset.strata, popularity, dataset.item_ids, exclude_seen=policy)
 
 
 def _spelled(item_ids: list[str]) -> np.ndarray:
-    """The ids in today's spelling, which a model of an earlier version may not have ('7.0' for 7)."""
+    """The ids in the current spelling; models of earlier versions may have another one ('7.0' for 7)."""
     spelled = spell_ids(item_ids)
     return np.array(spelled if len(set(spelled)) == len(item_ids) else item_ids, dtype=object)
 
 
 def block_users(n_items: int) -> int:
-    """Users whose scores of a catalogue of this size are computed together."""
+    """Number of users whose scores are computed together, for a catalogue of this size."""
     return min(_BLOCK_USERS, max(_LEAST_USERS, _BLOCK_SCORES // n_items))
 
 
@@ -274,8 +276,10 @@ def _equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 def gather_evidence(
     backbone: Backbone | None, scorers: FrozenScorers | None, histories: Int[Tensor, "B L"]
 ) -> Evidence:
-    """Evidence over the whole catalogue for left-padded histories; without a backbone its scores are 0, without
-    scorers there are no terms."""
+    """Evidence over the whole catalogue for left-padded histories.
+
+    Without a backbone the scores are 0; without scorers there are no terms.
+    """
     if backbone is None:
         assert scorers is not None
         n_items = len(scorers.popularity.counts)

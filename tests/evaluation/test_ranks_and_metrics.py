@@ -103,7 +103,7 @@ def test_a_repeated_target_is_ranked_among_all_items_where_seen_ones_are_offered
 
 
 def test_a_target_that_would_never_be_offered_has_no_rank():
-    with pytest.raises(ValueError, match="which exclude_seen never offers"):
+    with pytest.raises(ValueError, match="which exclude_seen never recommends"):
         ranks_of(ConstantScorer(), [[1, 2], [3, 4, 5, 3]], [1, 3])
 
 

@@ -44,7 +44,7 @@ def test_split_of_some_users_has_nothing_of_the_others():
 
 
 def test_leave_one_out_of_two_events_is_an_input_error():
-    with pytest.raises(InputError, match="needs 3 events a user"):
+    with pytest.raises(InputError, match="needs 3 events per user"):
         split_sequences(sequences_of([[1, 2, 3], [1, 2]]), Splitting(), EXCLUDE)
 
 

@@ -1,1 +1,1 @@
-"""Full-catalogue ranks, metrics by stratum, paired intervals, figures and the report page."""
+"""Ranks in the whole catalogue, metrics by group of users, paired intervals, comparisons, drift."""

@@ -1,4 +1,4 @@
-"""Models asked about a catalogue that is not their own, and the model that knows nothing but popularity."""
+"""Scorers over a given catalogue: models that were trained on another one, and popularity."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from pinet_kedro.recommender import Recommender
 
 @dataclass(frozen=True)
 class PopularityScorer:
-    """log(pop_j + 1) for everyone."""
+    """log(pop_j + 1) for all users."""
 
     popularity: Popularity
     history_length: int = 1
@@ -30,12 +30,12 @@ class PopularityScorer:
 
 @dataclass(frozen=True)
 class AlignedModel:
-    """A recommender over the catalogue `item_ids` (raw ids of items 1..I), answering as it would when served.
+    """A recommender as a scorer of the catalogue `item_ids` (raw ids of items 1..I); it behaves as in serving.
 
-    Events with items that it does not know are skipped, and neither count for routing; `longest` is the longest
-    history, so that what is read is its newest known events. Its scores have a column for each of the I items, then
-    one for each item that it alone knows, which takes its place in the ranking all the same. Items that it does not
-    know stand below all others, tied.
+    Events with items that the model does not know are skipped and do not count for routing. `longest` is the longest
+    history: the model may need all of it to find enough known events. The scores have a column for each of the I items,
+    then one for each of the J items that only the model knows, since these take places in its ranking too. Items that
+    the model does not know are tied below all others.
     """
 
     model: Recommender
@@ -44,7 +44,7 @@ class AlignedModel:
 
     @cached_property
     def _own(self) -> Int[np.ndarray, " I+1"]:
-        """The model's number of padding and items 1..I; 0 for those that it does not know."""
+        """The model's numbers of padding and items 1..I; 0 for unknown items."""
         numbers = {item: j for j, item in enumerate(self.model.item_ids.tolist(), 1)}
         return np.array([0, *(numbers.get(item, 0) for item in self.item_ids.tolist())], np.int64)
 
@@ -79,7 +79,7 @@ class AlignedModel:
 
 
 def align(model: Recommender, item_ids: np.ndarray, longest: int) -> tuple[Scorer, Bool[np.ndarray, " I"]]:
-    """The model as a scorer of this catalogue, and which of its items it knows."""
+    """The model as a scorer of this catalogue, and which of the items it knows."""
     if np.array_equal(model.item_ids, item_ids):
         return model, np.ones(len(item_ids), bool)
     aligned = AlignedModel(model, item_ids, longest)

@@ -1,4 +1,4 @@
-"""A challenger against a reference on the same users and targets, by group of users."""
+"""Comparison of a challenger with a reference on the same users and targets, by group of users."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +20,9 @@ from pinet_kedro.recommender import Recommender
 class Challenge:
     """`groups`: group of users -> `users, challenger, reference` (NDCG@10) and `gain` (`relative, low, high`).
 
-    `coverage`: share of the catalogue among the first ten that the challenger shows at least one user.
-    `unknown_targets`: of challenger and reference, the targets that are misses because the model does not know them.
-    `as_served`: whether the reference was ranked under the policy on seen items that it is served with.
+    `coverage`: share of the catalogue that is in the challenger's top ten for at least one user.
+    `unknown_targets`: numbers of targets that challenger and reference do not know and therefore miss.
+    `as_served`: whether the reference was ranked with the policy on seen items of its serving.
     """
 
     groups: dict[str, dict[str, Any]]
@@ -33,11 +33,11 @@ class Challenge:
 
 
 def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Scorer, dataset: Dataset) -> Challenge:
-    """Both ranked on every test target of the dataset.
+    """NDCG@10 of both models on every test target of the dataset, and the gains.
 
-    Recommenders answer as `AlignedModel` describes. A target that a model does not know is a miss for it,
-    whatever its rank: NDCG@10 = 0. Groups are those of the data's strata, alike for both, and so is the policy on seen
-    items. Raises `InputError` where the challenger is served with another one.
+    `AlignedModel` describes how recommenders are ranked. A target that a model does not know is a miss (NDCG@10 = 0).
+    Both models have the groups and the policy on seen items of the dataset. Raises `InputError` if the challenger's own
+    policy is another one.
     """
     split, item_ids = dataset.split, dataset.item_ids
     if isinstance(challenger, Recommender) and challenger.exclude_seen != split.exclude_seen:

@@ -1,4 +1,4 @@
-"""The evaluation of a run: every model by group of users, and what it gains over the base."""
+"""The evaluation of a run: metrics of every model by group of users, and gains over the base."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ _POLICY = {
 def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:
     """`models`: metrics of every model and group; `comparisons`: paired relative gains in NDCG@10.
 
-    `ranks` has one row for each model and user (`model, user, rank, candidates`), `activeness` one entry a user.
+    `ranks` has one row per model and user (`model, user, rank, candidates`), `activeness` one entry per user.
     """
     by_model = {
         str(name): Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy())
@@ -32,7 +32,7 @@ def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: Repo
     groups = strata.groups(activeness[users])
     ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
-    # What the aggregation adds under the same plugins, a trained backbone to the plugins, and strata to one for all.
+    # Gains of the aggregation with the same plugins, of a backbone over plugins alone, and of strata over one plugin.
     plugged = "base_plugins" if "base_plugins" in by_model else "pin"
     ablations = [("pin", "base_plugins"), (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
     pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
@@ -49,7 +49,7 @@ def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: Repo
 
 
 def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
-    """The `models` part of an evaluation, one row for each model and group."""
+    """The `models` part of an evaluation as a table, one row per model and group."""
     return pd.DataFrame(
         [
             {"model": model, "group": group, **values}
@@ -60,7 +60,7 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
 
 
 def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
-    """What was evaluated on: sizes, what cleaning dropped, and a hash of the indexed log."""
+    """The data of an evaluation: sizes, rows that cleaning dropped, and a hash of the indexed log."""
     split = dataset.split
     return {
         "name": str(cleaning["source"].iloc[0]),
@@ -78,7 +78,7 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
 
 
 def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> dict[str, Any]:
-    """How the numbers came about, in words and settings."""
+    """The protocol of an evaluation, in words and parameters."""
     return {
         "split": parameters["splitting"]["rule"],
         "ranking": f"whole catalogue, {_POLICY[parameters['exclude_seen']]}, ties count half",

@@ -1,4 +1,4 @@
-"""How much of the catalogue users are shown at all."""
+"""Coverage: the share of the catalogue that users see."""
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,10 @@ from pinet_kedro.evaluation.metrics import CUT_OFF
 
 
 class Coverage:
-    """Coverage@10, a `watch` of `target_ranks`: items among the first ten that some user is offered."""
+    """Coverage@10: share of items in the top ten of at least one user. An instance is a `watch` for `target_ranks`."""
 
     def __init__(self, n_items: int) -> None:
-        """`n_items` = I, the catalogue; a scorer may score more, which take their places and do not count."""
+        """`n_items`: size I of the catalogue. Further items of a scorer take places in the top ten but do not count."""
         self._shown = torch.zeros(n_items, dtype=torch.bool)
 
     def __call__(self, scores: Float[Tensor, "B I+J"]) -> None:
@@ -20,5 +20,5 @@ class Coverage:
         self._shown[items[items < len(self._shown)]] = True
 
     def share(self) -> float:
-        """Share of the catalogue."""
+        """Share of the catalogue so far."""
         return float(self._shown.float().mean())

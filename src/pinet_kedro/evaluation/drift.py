@@ -1,4 +1,4 @@
-"""How far new events are from those that a model was trained on, and what the model is worth on them."""
+"""Drift: how much new events differ from the training data of a model, and how well the model ranks them."""
 
 from typing import Any
 
@@ -32,29 +32,30 @@ class Size(Stored):
 
 
 class PopularityShift(Stored):
-    """What became of the items' shares of the events."""
+    """Change of the items' shares of the events."""
 
-    divergence: float = Field(description="Jensen-Shannon, base 2: 0 = the same shares, 1 = no item in common")
-    by_chance: float = Field(description="its mean, were the new events drawn by the old shares")
-    rank_correlation: float | None = Field(description="Spearman's, of the items' events, over items of either side")
+    divergence: float = Field(description="Jensen-Shannon divergence, base 2: 0 = the same shares, 1 = no common item")
+    by_chance: float = Field(description="its mean if the new events were drawn with the old shares")
+    rank_correlation: float | None = Field(description="Spearman correlation of the items' events, over all items")
 
 
 class ActivenessShift(Stored):
-    """Events a user: among the newest training events, as many as there are new ones, and among the new events.
+    """Change of the number of events per user, as pairs (old, new).
 
-    `strata` have the share of users in each stratum of the model: among those of its training data, and among those of
-    the new events as it routes them, by what it knows of them (an unknown user has no events).
+    Old are the newest training events, as many as there are new events. `strata` has the share of users in each stratum
+    of the model: for its training data, and for the users of the new events, routed by their training events (an
+    unknown user has none).
     """
 
-    distance: float = Field(description="Kolmogorov-Smirnov, between the two distributions: 0 = alike, 1 = disjoint")
+    distance: float = Field(description="Kolmogorov-Smirnov distance of the distributions: 0 = equal, 1 = disjoint")
     quantiles: dict[str, tuple[float, float]]
     strata: dict[str, tuple[float, float]]
 
 
 class Drift(Stored):
-    """The new events against the training data of a model; `model` is its version, None where there is no champion.
+    """New events compared with the training data of a model; `model` is its version, None without a champion.
 
-    Whatever cannot be measured is None, and `missing` says why.
+    A value that cannot be measured is None, and `missing` gives the reasons.
     """
 
     model: str | None = None
@@ -62,24 +63,24 @@ class Drift(Stored):
     reference: Size | None = None
     window: Size
     unknown_users: float | None = Field(None, description="share of the new events' users")
-    unknown_users_events: float | None = Field(None, description="… and of the new events")
+    unknown_users_events: float | None = Field(None, description="share of the new events with such a user or item")
     unknown_items: float | None = Field(None, description="share of the new events' items not in the model's catalogue")
-    unknown_items_events: float | None = Field(None, description="… and of the new events")
+    unknown_items_events: float | None = Field(None, description="share of the new events with such a user or item")
     popularity: PopularityShift | None = None
     activeness: ActivenessShift | None = None
     targets: int | None = None
-    groups: dict[str, dict[str, Any]] = Field({}, description="as in `Challenge`: the model against popularity")
+    groups: dict[str, dict[str, Any]] = Field({}, description="as in `Challenge`: the model compared with popularity")
     then: dict[str, float] = Field({}, description="NDCG@10 by group when the model was registered")
 
 
 def measure_drift(
     model: Recommender, version: str, reference: pd.DataFrame, window: pd.DataFrame, then: dict[str, float]
 ) -> Drift:
-    """Drift of the raw events `window` against the raw events `reference` that the model was trained on.
+    """Drift of the raw events `window`, relative to the raw events `reference` of the model's training.
 
-    The model is ranked on the first new event of every user that is newer than all of `reference` and has a history;
-    popularity in `reference` is what it is compared with. A target that the model does not know is a miss, one that its
-    policy on seen items would never offer is none.
+    Targets are each user's first event after the end of `reference`, for users with a history. The model is compared
+    with popularity in `reference`. A target that the model does not know is a miss; an event that the model's policy on
+    seen items never recommends is not a target.
     """
     groups, targets = _rank(model, reference, window)
     nothing = "no user with a history has an event that is newer than the training data: nothing to rank"
@@ -102,7 +103,7 @@ def measure_drift(
 
 
 def size(events: pd.DataFrame) -> Size:
-    """Of these events."""
+    """Numbers of events, users and items."""
     return Size(events=len(events), users=events["user_id"].nunique(), items=events["item_id"].nunique())
 
 
@@ -151,7 +152,7 @@ def _strata_shares(
 
 
 def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
-    """The groups of the challenge, model against popularity, and the number of targets."""
+    """The groups of the comparison of the model with popularity, and the number of targets."""
     if window.empty or reference.empty:
         return {}, 0
     columns = ["user_id", "item_id", "timestamp"]

@@ -1,4 +1,4 @@
-"""Paired intervals of a model's gain over another on the same users."""
+"""Gains of a model over another on the same users, with paired bootstrap intervals."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ _NOTHING: dict[str, float | None] = {"relative": None, "low": None, "high": None
 def relative_gain(model: Scores, reference: Scores, seed: int = 0) -> dict[str, float | None]:
     """`relative` = mean(model) / mean(reference) − 1, with `low` and `high` of its 95 % interval.
 
-    Percentile bootstrap over users, and over training seeds where there are several rows (Efron, 1979), 2,000
-    resamples; both models are measured on the same resample, so what is hard for both does not widen the interval.
-    All three are None where the reference is 0 on every user.
+    Percentile bootstrap (Efron, 1979) over users, and over training seeds if there are several rows, with 2,000
+    resamples. Both models are measured on the same resamples, so users that are hard for both do not widen the
+    interval. All three are None if the reference is 0 for every user.
     """
     return relative_gains([(model, reference)], seed)[0]
 
 
 def relative_gains(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0) -> list[dict[str, float | None]]:
-    """`relative_gain` of many pairs of equal shape, at little more than the cost of one: all are measured on the same
-    resamples, and an array that stands in several pairs is measured once.
+    """`relative_gain` of many pairs of equal shape, in little more time than one pair.
 
-    A resample of users is their multinomial counts, drawn in blocks of bounded memory.
+    All pairs are measured on the same resamples, and an array in several pairs is measured once. A resample of users is
+    stored as multinomial counts, drawn in blocks of bounded memory.
     """
     distinct = {id(scores): np.atleast_2d(scores) for pair in pairs for scores in pair}
     seeds, n = next((scores.shape for scores in distinct.values()), (0, 0))

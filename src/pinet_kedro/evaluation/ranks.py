@@ -20,7 +20,7 @@ class Scorer(Protocol):
 
     @property
     def history_length(self) -> int:
-        """Newest events of a history that matter."""
+        """Number of newest events of a history that are used."""
         ...
 
     @property
@@ -29,7 +29,7 @@ class Scorer(Protocol):
         ...
 
     def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
-        """Logits of items 1..I after left-padded histories, of which so many events are known in all."""
+        """Logits of items 1..I after left-padded histories; `lengths` also counts events before the window."""
         ...
 
 
@@ -49,19 +49,19 @@ def target_ranks(
     exclude_seen: bool,
     watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
 ) -> Ranks:
-    """Ranks of the events at position `target_at` of these users, the events before it being the history.
+    """Ranks of the events at position `target_at` of these users; the events before it are the history.
 
-    rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue, with `exclude_seen` without the items
-    in the history, as they are served. Raises `ValueError` on a target that would then never be offered
-    (`split_sequences` makes none), `FloatingPointError` on a score that is not finite: NaN compares false and would
-    rank first. `watch` sees the scores of every block of users, those of items that are not offered being -inf.
+    rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue; with `exclude_seen`, as in serving,
+    without items of the history. Raises `ValueError` for a target that is then not a candidate (`split_sequences` makes
+    no such target), and `FloatingPointError` for a score that is not finite: comparisons with NaN are false, so it
+    would rank first. `watch` gets the scores of every block of users, with -inf for excluded items.
     """
     [ranks] = _rank([scorer], sequences, users, target_at, exclude_seen, watch)
     return ranks
 
 
 def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
-    """Rank of every test target under every model, one row each: `model, user, rank, candidates`."""
+    """Rank of every test target for every model, one row each: `model, user, rank, candidates`."""
     split, users = dataset.split, dataset.test_users
     ranked: dict[str, Ranks] = {}
     for names in _families(models):
@@ -76,7 +76,7 @@ def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
 
 
 def _families(models: Mapping[str, Scorer]) -> list[list[str]]:
-    """Names of models that look at the same evidence, which is gathered once for all of them."""
+    """Names of the models, grouped by equal evidence, which is then gathered once per group."""
     families: list[list[str]] = []
     for name, model in models.items():
         for family in families:
@@ -101,11 +101,11 @@ def _rank(
     exclude_seen: bool,
     watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
 ) -> list[Ranks]:
-    """`target_ranks` of one model, or of several that share their evidence."""
+    """`target_ranks` of one model, or of several with the same evidence."""
     ranks, candidates = np.empty((len(family), len(users))), np.empty((len(family), len(users)), np.int64)
     history_length = max(scorer.history_length for scorer in family)
     block = block_users(family[0].n_items)
-    # Users of like length together: a block is padded to its longest history.
+    # Users with histories of similar length share a block, which is padded to its longest history.
     order = np.argsort(np.minimum(target_at, history_length), kind="stable")
     for start in range(0, len(users), block):
         part = order[start : start + block]
@@ -120,10 +120,10 @@ def _rank(
                 scores[seen] = -torch.inf
             score = scores.gather(1, target)
             if torch.isinf(score).any():
-                raise ValueError("a target is among the items of its history, which exclude_seen never offers")
+                raise ValueError("a target is an item of its history, which exclude_seen never recommends")
             if watch is not None:
                 watch(scores)
-            # Counted by numpy: torch makes 64-bit numbers of the truth values first, at seven times the cost.
+            # Counted with numpy: torch first converts booleans to 64-bit integers, which takes seven times as long.
             values, value = scores.numpy(), score.numpy()
             better, equal = _count(values > value), _count(values == value) - 1
             ranks[row, part] = 1 + better + 0.5 * equal
@@ -145,7 +145,7 @@ def _count(true: Bool[np.ndarray, "B I"]) -> Int[np.ndarray, " B"]:
 
 
 def seen_items(sequences: Sequences, users: np.ndarray, ends: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row of these users and column (0..I-1) of every item that stands before position `ends` of its user."""
+    """Rows (of `users`) and columns (0..I-1) of all items before position `ends` of each user's history."""
     row = np.repeat(np.arange(len(users)), ends)
     within = np.arange(len(row)) - np.repeat(np.cumsum(ends) - ends, ends)
     items = sequences.items[np.repeat(sequences.offsets[users], ends) + within].astype(np.int64) - 1

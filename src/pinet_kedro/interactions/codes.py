@@ -1,4 +1,4 @@
-"""Ids as integers, on which everything else is quick: 25 million strings are looked at once, and then never again."""
+"""Ids as integers, so that every later step is fast: 25 million strings are read only once."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,7 +13,7 @@ _INT64 = 2**63 - 1
 def encode(ids: pd.Series) -> tuple[Int[np.ndarray, " N"], pd.api.extensions.ExtensionArray | np.ndarray]:
     """The number of every id (−1: null) and the distinct ids, in the order in which they first appear.
 
-    What `pd.factorize` returns, but that makes three copies of the numbers, which takes longer than the work itself.
+    The same as `pd.factorize`, which makes three copies of the numbers; they take longer than the work itself.
     """
     if not isinstance(ids.dtype, pd.StringDtype) or ids.dtype.storage != "pyarrow" or ids.empty:
         return pd.factorize(ids.array)
@@ -27,9 +27,9 @@ def encode(ids: pd.Series) -> tuple[Int[np.ndarray, " N"], pd.api.extensions.Ext
 
 
 def repeated(columns: Sequence[Int[np.ndarray, " N"]], keep: Literal["first", False] = False) -> Bool[np.ndarray, " N"]:
-    """Mask of the rows that equal another one in all columns; keep='first' spares the first of each group.
+    """Mask of the rows that equal another row in all columns; with keep='first', without the first of each group.
 
-    The columns become the digits of one integer, and the integers are sorted: some ten times as fast as hashing rows.
+    The columns become the digits of one integer, and the integers are sorted: about ten times as fast as hashing rows.
     """
     key, size = np.zeros(len(columns[0]), np.int64), 1
     if len(key) == 0:
@@ -41,7 +41,7 @@ def repeated(columns: Sequence[Int[np.ndarray, " N"]], keep: Literal["first", Fa
         if size * digits > _INT64:
             column, digits = _numbered(column)
             low = 0
-        # In place: memory that is new costs more than arithmetic.
+        # In place: allocating memory costs more than the arithmetic.
         key *= digits
         key += column
         key -= low

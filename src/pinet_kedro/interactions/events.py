@@ -1,7 +1,7 @@
-"""Raw tables of interactions to canonical, clean events.
+"""From raw tables of interactions to canonical, clean events.
 
 A canonical event has `user_id` and `item_id` (strings), `timestamp` (int64, nanoseconds since 1970 in UTC, or the
-position in the user's history where a source publishes only the order) and, where the source has one, `rating` (float).
+position in the user's history if the source publishes only the order) and, if the source has one, `rating` (float).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from pinet_kedro.reading.tables import read_table
 from pinet_kedro.reading.time_values import Times
 from pinet_kedro.reading.times import check_unit, read_times
 
-# A header may consist of numbers, and `--params=user=0` arrives as one.
+# A header may consist of numbers, and `--params=user=0` is parsed as a number.
 _Name = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 
 
@@ -43,22 +43,22 @@ class Columns(Configuration):
 
 
 class Cleaning(Configuration):
-    """Which events count as interactions worth learning from."""
+    """Which events are kept for training and evaluation."""
 
     rating_threshold: float | None = Field(
-        None, description="keep events rated at least this; null keeps all (implicit feedback)"
+        None, description="keep events with at least this rating; null keeps all (implicit feedback)"
     )
-    min_user_events: int = Field(5, ge=3, le=LARGEST, description="k-core; leave-one-out itself needs 3 events a user")
+    min_user_events: int = Field(5, ge=3, le=LARGEST, description="k-core; leave-one-out needs at least 3 per user")
     min_item_events: int = Field(5, ge=1, le=LARGEST, description="k-core")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where events come from, for messages: what the canonical table no longer shows.
+    """Where events come from, for messages: facts about the file that the canonical table does not contain.
 
     `columns`: canonical name -> name in the file; `present`: all columns of the file; `unreadable`: examples of
-    timestamps, each with its row from 0; `unit`: that of timestamps that are numbers. `clock` is False where
-    timestamps only give the order, `log` where the events are a part of a log, which may be small.
+    timestamps that cannot be read, each with its row from 0; `unit`: the unit of numeric timestamps. `clock` is False
+    if timestamps give only the order; `log` is False if the events are only a part of a log, which may be small.
     """
 
     file: str = "the data"
@@ -79,7 +79,7 @@ class Interactions:
 
     @classmethod
     def of(cls, data: "Interactions | pd.DataFrame") -> "Interactions":
-        """The data themselves; a bare table, such as a dataset of the user's own loads, gets an unknown origin."""
+        """The data itself; a plain table, for example from a dataset class of the user, gets an unknown origin."""
         return data if isinstance(data, Interactions) else cls.canonical(data, "the data")
 
     @classmethod
@@ -93,10 +93,10 @@ def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> Inter
     """Canonical events of one file, in the file's order, not yet validated.
 
     A declared column that the file lacks is absent from the events, and a timestamp that cannot be read is null: the
-    validation gate reports both with everything else that is wrong.
+    validation gate reports both, together with all other errors.
 
-    Raises `InputError` when the file is missing, empty, of an unknown format or not what its ending says, when a row
-    has too many or too few fields, when an id is none, and when the times can be read in more than one way.
+    Raises `InputError` if the file is missing, empty, of an unknown format or not of the format that its ending names,
+    if a row has too many or too few fields, if a value is not an id, and if the times are ambiguous.
     """
     unit = check_unit(unit)
     renaming = columns.renaming()
@@ -127,27 +127,27 @@ def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> Inter
 
 
 def spelled(ids: pa.ChunkedArray | pd.Series, where: str) -> Any:
-    """The ids of a column (`where` names it) in their one spelling, as strings of pandas."""
+    """The ids of a column in their canonical spelling, as pandas strings; `where` names the column in messages."""
     if isinstance(ids, pd.Series):
         ids = pa.chunked_array(pa.array(ids))
-    dtype: Any = pd.StringDtype()  # pandas' stubs know nothing of pyarrow's protocol
+    dtype: Any = pd.StringDtype()  # missing in pandas' type stubs
     return dtype.__from_arrow__(spell(ids, where))
 
 
 def _as_number(values: pa.ChunkedArray) -> np.ndarray:
-    """As float64; NaN where a value is missing or no number."""
+    """The values as float64; NaN where a value is missing or not a number."""
     return pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
 def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The events that remain, and a table of what each rule dropped (`source, rule, why, rows, users, items`).
+    """The remaining events, and a table of what each rule dropped (`source, rule, why, rows, users, items`).
 
     Order of the rules: rating threshold, exact duplicates (same user, item and time; the first stays), then the
-    k-core, repeated until every user and item left has its minimum. The order of the events is kept. `file` is where
-    the events come from; its name is the `source` of the table.
+    k-core, repeated until every remaining user and item has the minimum. The order of the events is kept. `source` is
+    the name of `file`.
     """
     steps: list[dict[str, object]] = []
-    # Codes of the events that remain; `left` is their mask among all events.
+    # Codes of the remaining events; `left` is their mask among all events.
     codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
     left = np.ones(len(events), dtype=bool)
 
@@ -177,7 +177,7 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     core = _core(user, item, config.min_user_events, config.min_item_events)
     why = f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing"
     keep(core, "k-core", why)
-    # Column by column: pandas takes rows of a frame by their numbers, which is slow on text in many chunks.
+    # Column by column: selecting rows of a frame is slow on text in many chunks.
     events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     return events, pd.DataFrame(steps)
@@ -188,7 +188,7 @@ def _distinct(codes: np.ndarray) -> int:
 
 
 def _core(user: np.ndarray, item: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
-    """Mask of the events in the largest subset where every user and every item has its minimum of events."""
+    """Mask of the largest subset of events in which every user and every item has the minimum number of events."""
     mask = np.ones(len(user), dtype=bool)
     while True:
         enough = (np.bincount(user) >= min_user)[user] & (np.bincount(item) >= min_item)[item]

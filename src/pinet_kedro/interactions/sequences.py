@@ -12,10 +12,10 @@ from pinet_kedro.interactions.codes import encode
 
 @dataclass(frozen=True)
 class Sequences:
-    """Histories of U users, one contiguous run of N events each; no padding is stored.
+    """Histories of U users with N events in all, one contiguous run per user, without padding.
 
-    `items` (int32, N) and `timestamps` (int64, N) of user u stand at `offsets[u]:offsets[u + 1]` (int64, U + 1),
-    oldest first. The arrays may be memory-mapped.
+    `items` (int32, N) and `timestamps` (int64, N) of user u are at `offsets[u]:offsets[u + 1]` (int64, U + 1), oldest
+    first. The arrays may be memory-mapped.
     """
 
     items: Int[np.ndarray, " N"]
@@ -44,12 +44,12 @@ class Sequences:
 
 
 def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
-    """Sequences of clean events, raw ids of users 0..U-1, raw ids of items 1..I (both sorted as strings)."""
+    """Sequences of clean events, raw ids of users 0..U-1 and raw ids of items 1..I (both sorted as strings)."""
     user, user_ids = _sorted(events["user_id"])
     item, item_ids = _sorted(events["item_id"])
     timestamp = events["timestamp"].to_numpy(np.int64)
     by_time = np.argsort(timestamp, kind="stable")
-    # A stable counting sort by user: rows of a matrix in compressed form keep the order in which they were filled.
+    # A stable counting sort by user: a compressed-row matrix keeps the order in which its rows are filled.
     filled = np.ones(len(user), np.bool_), (user[by_time], np.arange(len(user)))
     runs = sparse.csr_array(filled, shape=(len(user_ids), len(user)))
     order, offsets = by_time[runs.indices], runs.indptr.astype(np.int64)
@@ -58,7 +58,7 @@ def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index
 
 
 def _sorted(ids: pd.Series) -> tuple[Int[np.ndarray, " N"], pd.Index]:
-    """The place of every id among the sorted distinct ids, and these."""
+    """The place of every id among the sorted distinct ids, and the sorted distinct ids."""
     number, distinct = encode(ids)
     order = distinct.argsort()
     place = np.empty(len(order), np.int32)

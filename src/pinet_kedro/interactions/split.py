@@ -1,4 +1,4 @@
-"""Which events of a history train, validate and test."""
+"""The split of histories into training, validation and test."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Splitting(Configuration):
-    """How evaluation targets are held out."""
+    """Which events are held out as evaluation targets."""
 
     rule: Literal["leave_one_out", "global_time"] = "leave_one_out"
     valid_share: float = Field(0.1, gt=0, lt=0.5, description="global_time: share of all events between the two cuts")
@@ -24,19 +24,19 @@ class Splitting(Configuration):
 
 
 class ExcludeSeen(RootModel[StrictBool]):
-    """The parameter `exclude_seen`: whether a user is never offered an item that is in the user's history."""
+    """The parameter `exclude_seen`: whether items in a user's history are never recommended to this user."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Positions in each user's history (int64, U each); -1 where a user has no such target.
+    """Positions in each user's history (int64, U each); -1 if a user has no such target.
 
     Training uses events `[0, train_end)`. The validation target is the event at `valid_at`, with the events before
     it as history; the test target likewise.
 
-    `exclude_seen` is the policy that the targets were chosen for, and that everything which ranks them follows: with
-    True the items of the history are not offered, so a target among them is none (`repeated_valid` and `repeated_test`
-    count those left out); with False they are candidates like all others.
+    `exclude_seen` is the policy under which the targets were chosen and are ranked. With True, items of the history are
+    not candidates, so an event that repeats one is not a target (`repeated_valid` and `repeated_test` count these
+    events). With False, they are candidates like all others.
     """
 
     train_end: Int[np.ndarray, " U"]
@@ -56,7 +56,7 @@ class Split:
         )
 
     def in_training(self, sequences: Sequences) -> Bool[np.ndarray, " N"]:
-        """Mask of the events that may be learnt from."""
+        """Mask of the training events."""
         return sequences.positions() < np.repeat(self.train_end, sequences.lengths)
 
     def training_pairs(self, sequences: Sequences) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " T"]]:
@@ -66,34 +66,36 @@ class Split:
         return user, sequences.items[trained].astype(np.int64) - 1
 
     def item_counts(self, sequences: Sequences, n_items: int) -> Int[np.ndarray, " I"]:
-        """Training events of items 1..I."""
+        """Number of training events of items 1..I."""
         return np.bincount(sequences.items[self.in_training(sequences)], minlength=n_items + 1)[1:]
 
 
 def split_sequences(sequences: Sequences, config: Splitting, exclude_seen: ExcludeSeen) -> Split:
-    """Leave-one-out: last event test, the one before validation. Global in time: a user's first event after each cut.
+    """The split of all histories.
 
-    A target whose history would be empty is no target: nothing personal can be predicted there. Nor is one that the
-    policy `exclude_seen` would never offer. Raises `InputError` where no test target is left.
+    Leave-one-out: a user's last event is the test target, the one before it the validation target. Global time: the
+    targets are a user's first events after each of two cuts. An event without a history before it is not a target,
+    since nothing personal can be predicted; nor is an item that `exclude_seen` never recommends. Raises `InputError` if
+    no test target remains.
     """
     split = _split(sequences, config)
     split = without_repeats(sequences, split) if exclude_seen.root else replace(split, exclude_seen=False)
     if not (split.test_at > 0).any():
         raise InputError(
             f"splitting.rule = {config.rule} leaves no test target: no user has a history before the held-out events, "
-            f"or all of them repeat items that exclude_seen never offers ({split.repeated_test:,} do). Raise "
+            f"or all of them repeat items that exclude_seen never recommends ({split.repeated_test:,} do). Raise "
             "splitting.test_share, use splitting.rule = leave_one_out, or set exclude_seen: false."
         )
     if split.repeated_valid or split.repeated_test:
         log.info(
-            "No targets, since exclude_seen never offers them: %s validation and %s test events with an item that the "
-            "user has had before", f"{split.repeated_valid:,}", f"{split.repeated_test:,}",
+            "Not used as targets: %s validation and %s test events, whose items are in the history of their users "
+            "(exclude_seen)", f"{split.repeated_valid:,}", f"{split.repeated_test:,}",
         )  # fmt: skip
     return split
 
 
 def without_repeats(sequences: Sequences, split: Split) -> Split:
-    """The split without targets whose item is in the history before them, and their numbers."""
+    """The split without targets whose item is in the history before them; the fields `repeated_…` count these."""
     valid, test = (_repeated(sequences, at) for at in (split.valid_at, split.test_at))
     return replace(
         split,
@@ -118,7 +120,7 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
     if config.rule == "leave_one_out":
         if lengths.min(initial=3) < 3:
             raise InputError(
-                f"leave-one-out needs 3 events a user (train, validation, test); the shortest history has "
+                f"leave-one-out needs 3 events per user (train, validation, test); the shortest history has "
                 f"{lengths.min()}. Set cleaning.min_user_events to at least 3."
             )
         return Split(train_end=lengths - 2, valid_at=lengths - 2, test_at=lengths - 1)
@@ -127,8 +129,8 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
     test_cut = ordered[int(len(ordered) * (1 - config.test_share))]
     if ordered[0] == valid_cut or valid_cut == test_cut:
         raise InputError(
-            f"splitting.rule = global_time finds no two distinct cuts (at {valid_cut} and {test_cut}): the timestamps "
-            "do not tell time apart. Use splitting.rule = leave_one_out."
+            f"splitting.rule = global_time finds no two distinct cuts (at {valid_cut} and {test_cut}): too many events "
+            "have the same timestamp. Use splitting.rule = leave_one_out."
         )
 
     def events_before(cut: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A seeded log of long-tailed users in which there is something to learn: for tests, and for a machine off line."""
+"""A seeded synthetic log with long-tailed users and planted transitions, for tests and machines without network."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from pinet_kedro.reading.nanoseconds import SECOND
 
 
 class SyntheticLog(Configuration):
-    """Size and character of the generated log."""
+    """Size and properties of the generated log."""
 
     users: int = Field(600, ge=2, le=10_000_000)
     items: int = Field(200, ge=10, le=10_000_000)
@@ -18,7 +18,7 @@ class SyntheticLog(Configuration):
         1.3, gt=0, le=100, description="activeness is Pareto distributed; smaller = heavier tail"
     )
     max_events: int = Field(400, ge=3, le=1_000_000)
-    followers: int = Field(3, ge=1, le=1000, description="items that may follow an item in the planted chain")
+    followers: int = Field(3, ge=1, le=1000, description="number of items that may follow an item in the planted chain")
     planted: float = Field(0.7, ge=0, le=1, description="share of events that follow the planted chain; 0 = noise")
     seed: Seed = 1
 
@@ -30,10 +30,10 @@ class SyntheticLog(Configuration):
 
 
 def generate_interactions(config: SyntheticLog) -> pd.DataFrame:
-    """Raw events `user_id, item_id, timestamp` (ns), `rating`, in the order of time.
+    """Raw events `user_id, item_id, timestamp` (ns), `rating`, ordered by time.
 
-    Every item has `followers` successors; with probability `planted` the next event is one of them, otherwise an item
-    drawn by popularity (Zipf). All users advance together, so the loop is over positions and not over users.
+    Every item has `followers` successors. With probability `planted` the next event is one of them, otherwise an item
+    drawn by popularity (Zipf). The loop is over positions, not over users: all users advance together.
     """
     rng = np.random.default_rng(config.seed)
     lengths = config.min_events * (1 + rng.pareto(config.tail_exponent, config.users))
@@ -45,7 +45,7 @@ def generate_interactions(config: SyntheticLog) -> pd.DataFrame:
     successors = rng.integers(0, config.items, (config.items, config.followers))
 
     def by_popularity(count: int) -> np.ndarray:
-        # What rng.choice(items, count, p=popularity) draws; that would sum up the catalogue at every position.
+        # The same draws as rng.choice(items, count, p=popularity), which would sum the catalogue at every position.
         return cumulative.searchsorted(rng.random(count), side="right")
 
     item = by_popularity(config.users)

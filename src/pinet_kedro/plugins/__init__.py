@@ -1,1 +1,1 @@
-"""Prediction networks on the frozen backbone, one for every stratum of activeness (arXiv 2208.09130)."""
+"""Prediction networks on the frozen backbone, one per stratum of activeness (arXiv 2208.09130)."""

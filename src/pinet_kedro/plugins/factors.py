@@ -1,4 +1,4 @@
-"""Who likes what together, whatever the order: matrix factorisation of implicit feedback."""
+"""Matrix factorisation of implicit feedback: a score that ignores the order of events."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +15,13 @@ from pinet_kedro.plugins.config import FactorsConfig
 
 @dataclass(frozen=True)
 class ImplicitFactors:
-    """Item factors Y of alternating least squares (Hu, Koren and Volinsky, ICDM 2008), read by folding users in:
+    """Item factors Y of alternating least squares (Hu, Koren and Volinsky, ICDM 2008), with factors of a user computed
+    from the history:
 
         x_u = argmin_x Σ_{j ∈ u} c (1 − x·y_j)² + Σ_{j ∉ u} (x·y_j)² + λ ‖x‖²
             = (YᵀY + (c − 1) Σ_{j ∈ u} y_j y_jᵀ + λ 1)⁻¹ c Σ_{j ∈ u} y_j,
 
-    u being the set of a user's newest items.
+    where u is the set of a user's newest items.
     """
 
     items: Float[Tensor, "I F"]
@@ -28,7 +29,7 @@ class ImplicitFactors:
 
     @cached_property
     def _everyone(self) -> Float[Tensor, "F F"]:
-        """YᵀY + λ 1, most of the work of a single user."""
+        """YᵀY + λ 1: most of the work for a single user, and the same for all."""
         return self.items.T @ self.items + self.config.regularization * torch.eye(self.items.shape[1])
 
     def affinity(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B I"]:
@@ -42,15 +43,15 @@ class ImplicitFactors:
 
 
 def fit_factors(dataset: Dataset, config: FactorsConfig) -> ImplicitFactors:
-    """Factors of the training part, each user's items counted once. The same in every run."""
+    """Factors from the training part; repeated items of a user count once. The result is the same in every run."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
     user, item = dataset.split.training_pairs(dataset.sequences)
     shape = (dataset.n_users, dataset.n_items)
     liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=shape)
-    liked.data[:] = 1  # repeats have been summed
-    # The library has threads of its own, and is slow where BLAS adds others.
+    liked.data[:] = 1  # the matrix has summed repeated items
+    # The library has its own threads and becomes slow if BLAS adds more.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
             config.factors, config.regularization, config.confidence,

@@ -1,4 +1,4 @@
-"""A plugin for every stratum, and the routing of users to them."""
+"""The plugins of all strata, and the routing of users to them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from pinet_kedro.plugins.spaces import Evidence, LogitSpace, PredictionSpace, St
 
 
 def build_space(config: PluginTraining, terms: int, width: int) -> PredictionSpace:
-    """The configured kind of plugin, for this number of frozen scorers and this width of the backbone's states."""
+    """The configured kind of plugin, for `terms` frozen scorers and states of this width."""
     if config.kind == "logit_space":
         return LogitSpace(terms, config.backbone)
     return StateSpace(width, config.rank, config.seed)
@@ -22,8 +22,11 @@ def build_space(config: PluginTraining, terms: int, width: int) -> PredictionSpa
 
 @dataclass(frozen=True)
 class Plugins:
-    """A fitted plugin for every training stratum: row a of `theta` serves stratum a, `choice[a]` says where it comes
-    from ('none': the backbone as it is, 'shared': fitted on all users, 'own': fitted on the stratum)."""
+    """A fitted plugin for every training stratum: row a of `theta` is for stratum a.
+
+    `choice[a]` is its origin: 'none' (the backbone unchanged), 'shared' (fitted on all users) or 'own' (fitted on the
+    stratum).
+    """
 
     config: PluginTraining
     theta: Float[Tensor, "G P"]
@@ -31,12 +34,12 @@ class Plugins:
     scorers: FrozenScorers
 
     def weights(self) -> pd.DataFrame:
-        """What each evidence weighs in every stratum; no columns for the state space: its parameters have no names."""
+        """The weight of each term in every stratum; no columns for the state space, whose parameters have no names."""
         if self.config.kind != "logit_space":
             return pd.DataFrame(index=range(len(self.choice)))
         return pd.DataFrame(self.theta.numpy(), columns=["backbone", *self.scorers.names])
 
     def logits(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
-        """Logits of the whole catalogue, every user by the plugin of its stratum."""
+        """Logits of the whole catalogue; each user gets the plugin of the stratum."""
         space = build_space(self.config, len(evidence.terms), evidence.vectors.shape[1])
         return space.logits(self.theta[torch.from_numpy(stratum)], evidence)

@@ -1,4 +1,4 @@
-"""How popular items are, and how popular they have just become."""
+"""Popularity of items, over all time and recently."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,12 +23,12 @@ class Popularity:
 
     @cached_property
     def log_recency(self) -> Float[np.ndarray, " I"]:
-        """log((rec_j + 1) / (pop_j + 2)): the share of an item's events that are the newest of their users."""
+        """log((rec_j + 1) / (pop_j + 2)): the share of an item's events that are among the last two of their users."""
         return np.log((self.recent + 1.0) / (self.counts + 2.0)).astype(np.float32)
 
 
 def count_popularity(dataset: Dataset) -> Popularity:
-    """Popularity in the training part."""
+    """Popularity in the training part of a dataset."""
     sequences, n_items = dataset.sequences, dataset.n_items
     position, end = sequences.positions(), np.repeat(dataset.split.train_end, sequences.lengths)
     newest = (position >= end - 2) & (position < end)

@@ -1,4 +1,4 @@
-"""What the plugins weigh beside the backbone: frozen scorers of the whole catalogue."""
+"""Frozen scorers of the whole catalogue, whose scores the plugins combine with the backbone's."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,13 @@ from pinet_kedro.plugins.popularity import Popularity
 
 
 def log_scaled(scores: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """log(1 + 20 x), in place: a typical non-zero score x is some hundredths."""
+    """log(1 + 20 x), in place; a typical non-zero score x is a few hundredths."""
     return scores.mul_(20.0).log1p_()
 
 
 @dataclass(frozen=True)
 class FrozenScorers:
-    """Scorers fitted on training events alone; another one is a file, a name here, its term and its tensors."""
+    """Scorers fitted on training events. A new scorer is a file, a name here, its term and its tensors."""
 
     memory: TransitionMemory
     factors: ImplicitFactors | None
@@ -30,19 +30,19 @@ class FrozenScorers:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the terms, in their order."""
+        """Names of the terms, in order."""
         return "memory", *(("factors",) if self.factors else ()), "popularity", "recency"
 
     @property
     def history_length(self) -> int:
-        """Newest events of a history that matter."""
+        """Number of newest events of a history that the scorers use."""
         return max(self.memory.config.window, self.factors.config.window if self.factors else 0)
 
     def terms(self, histories: Int[np.ndarray, "B L"]) -> tuple[Float[Tensor, "*B I"], ...]:
         """log(1 + 20 (r_u M)_j), log(1 + 20 max(x_u · y_j, 0)), log(pop_j + 1) and log((rec_j + 1)/(pop_j + 2)) of
-        items 1..I after left-padded histories; the last two are alike for all users."""
+        items 1..I after left-padded histories. The last two are the same for all users."""
         recalled = self.memory.recall(histories)
-        log_scaled(torch.from_numpy(recalled.data))  # of what is not stored it is 0
+        log_scaled(torch.from_numpy(recalled.data))  # entries that are not stored stay 0
         scores = [torch.from_numpy(recalled.toarray())]
         if self.factors:
             scores.append(log_scaled(self.factors.affinity(histories).clamp_(min=0)))
@@ -50,7 +50,7 @@ class FrozenScorers:
         return *scores, *map(torch.from_numpy, items)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All numbers but the popularity's, by name."""
+        """All tensors by name, without those of popularity."""
         matrix = self.memory.matrix
         found = {
             "memory.data": torch.from_numpy(matrix.data),
@@ -60,7 +60,7 @@ class FrozenScorers:
         return found | ({"factors.items": self.factors.items} if self.factors else {})
 
     def configuration(self) -> dict[str, Any]:
-        """How memory and factors were made, the memory's chosen settings included."""
+        """Configurations of memory and factors, with the values that the search chose."""
         factors = self.factors.config.model_dump(mode="json") if self.factors else None
         return {"memory": self.memory.config.model_dump(mode="json"), "factors": factors}
 
@@ -68,7 +68,7 @@ class FrozenScorers:
     def restore(
         cls, tensors: dict[str, Tensor], configuration: dict[str, Any], popularity: Popularity
     ) -> "FrozenScorers":
-        """What `tensors` and `configuration` were taken from."""
+        """The scorers from their `tensors` and `configuration`."""
         n_items = len(popularity.counts)
         arrays = tuple(tensors[f"memory.{name}"].numpy() for name in ("data", "indices", "indptr"))
         matrix = sparse.csr_array(arrays, shape=(n_items, n_items))

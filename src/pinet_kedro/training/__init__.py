@@ -1,1 +1,1 @@
-"""Training: the backbone, the plugins."""
+"""Training of backbones and plugins."""

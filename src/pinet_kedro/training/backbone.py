@@ -1,4 +1,4 @@
-"""Training of a backbone: jointly (the base) or by aggregation of strata gradients, under one and the same budget."""
+"""Training of a backbone with one budget: jointly (the base), or by aggregation of the strata's gradients."""
 
 import copy
 import math
@@ -34,11 +34,12 @@ from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known after an epoch: mean training loss, validation NDCG@10 of all, head and tail (not every epoch; a
-    group without validation targets is absent), the strata's mean weights in the aggregation (empty for joint training
-    and for a rule that has none) and the seconds it took.
+    """The result of an epoch.
 
-    `model` is the very one in training, with the weights that the next step starts from: to be looked at, not changed.
+    `loss`: mean training loss. `seconds`: duration. `valid_ndcg`: validation NDCG@10 of all, head and tail users (not
+    in every epoch, and without groups that have no validation targets). `stratum_weights`: mean weights of the strata
+    in the aggregation (empty for joint training and for a rule without weights). `model` is the model in training, with
+    the current weights: read it, but do not change it.
     """
 
     epoch: int
@@ -50,23 +51,23 @@ class EpochReport:
     stratum_weights: tuple[float, ...] = ()
 
     def row(self) -> dict[str, float]:
-        """Flat numbers of the report, for a table or a tracking server."""
+        """The numbers of the report under flat names, for a table or a tracking server."""
         weights = {f"weight_stratum_{a + 1}": w for a, w in enumerate(self.stratum_weights)}
         ndcg = {f"valid_ndcg_at_10_{group}": value for group, value in self.valid_ndcg.items()}
         return {"loss": self.loss, **ndcg, **weights}
 
 
 OnEpoch = Callable[[EpochReport], None]
-# Inputs and targets of users that are computed together, and what has been drawn for them.
+# Inputs and targets of users that are computed together, and the items drawn for them.
 Part = tuple[Int[Tensor, "B L"], Int[Tensor, " N"], Any]
 
-# Positions of padding that cost as much as a forward and backward pass more.
+# So many positions of padding cost as much as an additional forward and backward pass.
 _PART_POSITIONS = 200
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Averaged weights as they were after an epoch, with their validation NDCG@10 over all users."""
+    """Averaged weights after an epoch, with their validation NDCG@10 over all users."""
 
     epoch: int
     valid_ndcg: float
@@ -74,7 +75,7 @@ class Checkpoint:
 
 
 class DivergedError(ArithmeticError):
-    """The loss or a validation score is no longer finite; `best` is the best validated epoch until then, if any."""
+    """The loss or a validation score is not finite; `best` is the best validated epoch so far, if any."""
 
     def __init__(self, message: str, best: Checkpoint | None = None) -> None:
         super().__init__(message)
@@ -90,16 +91,16 @@ def train_backbone(
 ) -> Backbone:
     """The trained backbone (averaged weights, evaluation mode).
 
-    Without `config.aggregation` training is joint: every step draws users at random, and each target counts alike.
-    Otherwise every step draws a sub-batch from every stratum, in proportion to its users, so that an epoch reads every
-    user once and no epoch ends with the smallest stratum.
+    Without `config.aggregation` training is joint: every step draws users at random, and all targets have the same
+    weight. Otherwise every step draws a sub-batch from every stratum, in proportion to its users, so that an epoch
+    reads every user about once, and does not end with the smallest stratum.
 
-    Training starts from a copy of `start`, or from fresh weights. With `keep_best` the result is not the last epoch's
-    but the one of highest validation NDCG@10 among those validated, the start included (the earliest on a tie).
+    Training starts from a copy of `start`, or from new weights. With `keep_best` the result is the validated epoch with
+    the highest validation NDCG@10, including the start (the earliest on a tie), instead of the last epoch.
 
-    Raises `DivergedError` when a loss or a validation score is NaN or infinite, and `InputError` where torch does not
-    have the device, or the machine the memory. All random numbers come from generators of this training's own: what
-    other threads draw meanwhile makes no difference.
+    Raises `DivergedError` if a loss or a validation score is NaN or infinite, and `InputError` if torch does not have
+    the device or there is not enough memory. All random numbers come from generators of this training, so other
+    threads do not change the result.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -127,11 +128,11 @@ class _Training:
         self.model.to(device)
         self.average = copy.deepcopy(self.model)
         self.loss = build_loss(config.loss, split.item_counts(dataset.sequences, n_items))
-        self.users = np.flatnonzero(split.train_end >= 2)  # one event has no next item to learn
+        self.users = np.flatnonzero(split.train_end >= 2)  # a single event has no next item to predict
         if len(self.users) == 0:
-            raise InputError("no user has two training events: there is nothing to learn from")
+            raise InputError("no user has two training events: there is nothing to train on")
         stratum = dataset.strata.training.assign(split.train_end[self.users])
-        # A stratum may be left without users here, such as that of the users who have one training event at most.
+        # A stratum may have no users here, for example if all its users have at most one training event.
         self.present = np.unique(stratum)
         groups = [self.users[stratum == a] for a in self.present]
         self.steps = math.ceil(len(self.users) / config.schedule.batch_users)
@@ -147,8 +148,8 @@ class _Training:
         self.sparse_rows = SparseRows(self.tables, sparse=lazy)
         self.updates = (LazyUpdates if lazy else DenseUpdates)(self.model, self.average, config.schedule)
         sizes = [p.numel() for p in (*self.body, *self.tables)]
-        # A CPU's kernel gives no memory for it until it is written, as far as a step's rows need it; elsewhere torch
-        # keeps what a step has freed for the next one.
+        # On a CPU the kernel provides memory only when it is written, as far as a step needs it. On other devices torch
+        # reuses the memory of the previous step.
         self.memory = torch.empty(len(self.streams) * sum(sizes)) if device.type == "cpu" else None
         rule_inputs = RuleInputs(
             users=torch.tensor([float(len(group)) for group in groups]),
@@ -185,7 +186,7 @@ class _Training:
         return self.best.backbone if keep_best and self.best else self.average.eval()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
-        """The mean loss, and the weights of the strata; none where nothing is aggregated."""
+        """The mean loss, and the weights of the strata; empty without aggregation."""
         groups, drawn = self._read()
         targets = np.array([sum(len(targets) for _, targets, _ in group) for group in groups])
         share = torch.from_numpy(targets / targets.sum()).float()
@@ -198,8 +199,7 @@ class _Training:
         return float(np.average(values, weights=targets)), weights
 
     def _read(self) -> tuple[list[list[Part]], Any]:
-        """A step's groups of users, each of which gets a gradient of its own, the sum over its parts; and what has been
-        drawn for all of them."""
+        """The groups of users of a step, each with its own gradient (the sum over its parts), and the items drawn."""
         draws = [self._draw(stream, quota) for stream, quota in zip(self.streams, self.quotas, strict=True)]
         groups = [self._parts(users, ends) for users, ends in draws]
         if self.joint:
@@ -213,7 +213,7 @@ class _Training:
     def _differentiate(
         self, gradients: GroupGradients, losses: Losses, share: Float[Tensor, " G"], rows: Tensor | None, when: str
     ) -> tuple[list[float], list[float]]:
-        """The groups' losses and the strata's weights; the aggregated gradient becomes that of the parameters."""
+        """The losses of the groups and the weights of the strata; sets the aggregated gradient of the parameters."""
         prior = self.rule.prior(share)
         weights: Tensor | None = prior
         if self.rule.aggregate is None:
@@ -227,31 +227,31 @@ class _Training:
             gradients.assign(gradient)
         if self.joint or weights is None:
             return values, []
-        # A stratum without anyone to train on weighs nothing.
+        # A stratum without training users has the weight 0.
         of_all = np.zeros(len(self.dataset.strata.training))
         of_all[self.present] = weights.tolist()
         return values, of_all.tolist()
 
     def _check(self, values: list[float], when: str) -> None:
-        """Raises where a group's loss is not finite."""
+        """Raises `DivergedError` if the loss of a group is not finite."""
         for group, value in enumerate(values):
             if not math.isfinite(value):
                 whose = f"stratum {self.present[group] + 1}" if not self.joint else "the batch"
                 raise self._diverged(f"the loss of {whose} is {value} at {when}")
 
     def _draw(self, stream: "_Shuffled", quota: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next users of a stream, and the position before which each one's history is read."""
+        """The next users of a stream, and the position at which each user's window ends."""
         users = stream.take(quota)
         return users, self.batches.ends(users, self.rng)
 
     def _parts(self, users: np.ndarray, ends: np.ndarray) -> list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]]:
-        """Inputs and targets of these users, in parts of like length where padding costs time."""
+        """Inputs and targets of these users, in parts of similar length if padding costs time."""
         limit = self.config.backbone.max_length + 1
         parts = _length_buckets(users, ends, limit) if self.model.pads else [(users, ends)]
         return [self.batches.gather(*part) for part in parts]
 
     def _group_loss(self, group: list[Part]) -> Float[Tensor, ""]:
-        """Mean over all targets of a group's parts."""
+        """Mean loss over all targets of a group."""
         total = sum(len(targets) for _, targets, _ in group)
         return torch.stack([self._loss(*part) * (len(part[1]) / total) for part in group]).sum()
 
@@ -261,7 +261,7 @@ class _Training:
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
-            f"{what}. The usual cause is a learning rate too high for this backbone: lower "
+            f"{what}. The usual cause is a learning rate that is too high for this backbone: lower "
             f"backbone_training.schedule.learning_rate (now {self.config.schedule.learning_rate}).",
             self.best,
         )
@@ -284,19 +284,19 @@ class _Training:
 
 
 def validation_users(dataset: Dataset, limit: int) -> Int[np.ndarray, " U"]:
-    """Users with a validation target, of more than `limit` always the same sample: those of the validation curve."""
+    """Users with a validation target, or a fixed sample of `limit` of them: those of the validation curve."""
     users = dataset.validation_users
     return np.sort(np.random.default_rng(0).choice(users, limit, replace=False)) if len(users) > limit else users
 
 
 class _Shuffled:
-    """Endless stream of users: pass after pass over all of them, each in a fresh order."""
+    """An endless stream of users: pass after pass over all users, each in a new random order."""
 
     def __init__(self, users: np.ndarray, rng: np.random.Generator) -> None:
         self.users, self.rng, self.queue = users, rng, np.empty(0, np.int64)
 
     def take(self, count: int) -> np.ndarray:
-        """The next users of the stream; more than one pass when `count` exceeds the users there are."""
+        """The next `count` users; more than one pass if there are fewer users."""
         while len(self.queue) < count:
             self.queue = np.concatenate([self.queue, self.rng.permutation(self.users)])
         taken, self.queue = np.split(self.queue, [count])
@@ -304,11 +304,11 @@ class _Shuffled:
 
 
 def _length_buckets(users: np.ndarray, ends: np.ndarray, limit: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The same users in parts whose lengths differ by less than a factor of two, unless the padding saved by a part of
-    its own is less than it costs.
+    """The users in parts whose lengths differ by less than a factor of two, unless a separate part costs more time than
+    its padding.
 
-    The gradient is the sum over the parts, to rounding, and little padding is computed: a joint step of 256 users on
-    Amazon Beauty (mean length 7, longest 50) takes less than half the time of one padded batch.
+    The gradient is the sum over the parts, up to rounding. A joint step with 256 users on Amazon Beauty (mean length 7,
+    maximum 50) takes less than half the time of one padded batch.
     """
     lengths = np.minimum(ends, limit)
     bucket = np.frexp(lengths)[1]

@@ -1,4 +1,4 @@
-"""Validation targets as a plugin sees them, and the fit of its parameters on them."""
+"""Validation targets with candidates as examples for plugins, and the fit of a plugin on them."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,24 @@ from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence, PredictionSpace
 from pinet_kedro.recommender import gather_evidence
 
-_CHUNK = 1024  # users whose candidates are in one step of a fit
+_CHUNK = 1024  # users per chunk of a fit
 
 
 @dataclass(frozen=True)
 class PluginExamples:
-    """Validation targets: each user's candidates, the target first, with the log weight that each stands for."""
+    """Candidates of each user's validation target (the target first), their evidence, and the log of their weights."""
 
     users: Int[np.ndarray, " B"]
     evidence: Evidence
     log_weight: Float[Tensor, "B C"]
 
     def chunks(self, rows: np.ndarray) -> "list[PluginExamples]":
-        """These users, in parts."""
+        """The examples of these rows, in parts."""
         parts = [torch.from_numpy(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
         return [PluginExamples(self.users[part], self.evidence.rows(part), self.log_weight[part]) for part in parts]
 
     def losses(self, space: PredictionSpace, theta: Float[Tensor, " P"]) -> Float[Tensor, " B"]:
-        """−z_target + log Σ_j weight_j e^{z_j} of each user."""
+        """−z_target + log Σ_j weight_j e^{z_j} for each user."""
         z = space.logits(theta, self.evidence)
         return (z + self.log_weight).logsumexp(1) - z[:, 0]
 
@@ -58,7 +58,7 @@ def fit(
 
     optimiser.step(closure)
     if not torch.isfinite(theta).all():
-        raise ArithmeticError("a plugin's fit is not finite; the backbone's scores are likely to be at fault")
+        raise ArithmeticError("the fit of a plugin is not finite; the scores of the backbone are the likely cause")
     return theta.detach()
 
 
@@ -66,7 +66,7 @@ def fit(
 def sum_of_losses(
     space: PredictionSpace, examples: PluginExamples, theta: Tensor, users: np.ndarray
 ) -> Float[Tensor, ""]:
-    """Sum over these users; 0 for none."""
+    """Sum of the losses of these users; 0 without users."""
     parts = [chunk.losses(space, theta).sum() for chunk in examples.chunks(users)]
     return torch.stack(parts).sum() if parts else theta.new_zeros(())
 
@@ -79,13 +79,14 @@ def collect_examples(
     scorers: FrozenScorers,
     config: PluginTraining,
 ) -> PluginExamples:
-    """Evidence on the candidates of these users' validation targets, the users with short histories first.
+    """Examples from these users' validation targets, ordered by the length of the history.
 
-    Hard candidates are the items on offer (with `split.exclude_seen` none of the history) that the backbone and the
-    scorers' terms together rate highest (their sum, each divided by its deviation over the user's catalogue); they and
-    the target weigh 1. Random ones are drawn from the catalogue: each user gets a stretch of one shuffled catalogue
-    that begins at a place of its own. Those of the rest (on offer, neither hard nor the target) weigh (rest / drawn),
-    which makes the sum over candidates an unbiased estimate of the sum over what is on offer; the others weigh nothing.
+    With `split.exclude_seen`, items of the history cannot be candidates. Hard candidates are the items with the highest
+    sum of the backbone's score and the scorers' terms, each divided by its standard deviation over the user's
+    catalogue. They and the target have the weight 1. Random candidates are a section of a shuffled catalogue, from a
+    random place for each user. Those that are neither hard nor the target have the weight (number of all such items /
+    number drawn), which makes the weighted sum over candidates an unbiased estimate of the sum over all items. All
+    other candidates have the weight 0.
     """
     sequences, split = dataset.sequences, dataset.split
     users = users[np.argsort(split.valid_at[users], kind="stable")]  # a chunk is padded to its longest history
@@ -148,5 +149,5 @@ def _candidates(
 
 
 def _deviation(x: Float[Tensor, "B I"]) -> Float[Tensor, "B 1"]:
-    """Standard deviation of every row; `Tensor.std` takes three times as long."""
+    """Standard deviation of every row; `Tensor.std` is three times slower."""
     return torch.linalg.vector_norm(x - x.mean(1, keepdim=True), dim=1, keepdim=True) / (x.shape[1] - 1) ** 0.5

@@ -1,4 +1,4 @@
-"""Plugins judged on validation targets that they were not fitted on."""
+"""Cross-fitting: plugins evaluated on validation targets on which they were not fitted."""
 
 from dataclasses import replace
 
@@ -16,11 +16,11 @@ _FOLDS = 2
 
 
 def cross_fitted_ranks(backbone: Backbone, dataset: Dataset, config: PluginTraining) -> Ranks:
-    """Rank of every user's validation target, users in their order, under plugins by stratum of the other half's.
+    """Rank of the validation target of every validation user, in order, with plugins fitted on the other half of users.
 
-    Each half of the users is ranked by plugins whose every choice (the memory's settings, none, shared or own, and the
-    parameters) was made on the targets of the other half alone. What a fit on all users would gain is left out, so the
-    figures are a little low, and alike for all that are compared.
+    For each half, all choices (the values of the memory, none, shared or own plugins, and their parameters) use only
+    the targets of the other half. Metrics are a little lower than with plugins fitted on all users, equally for all
+    compared models.
     """
     split, users = dataset.split, dataset.validation_users
     fold = np.random.default_rng(config.seed).permutation(len(users)) % _FOLDS

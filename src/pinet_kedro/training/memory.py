@@ -1,7 +1,7 @@
-"""Memory that a configuration needs, against what the machine has: refused before it fails, or is killed, on the way.
+"""Estimates of the memory that a configuration needs: a run that cannot fit is refused before it starts.
 
-The figures are the large terms alone, and rather too low than too high: what is refused would certainly fail. Torch is
-not imported.
+An estimate includes only the large terms and is too low rather than too high, so a refused run would certainly fail.
+This file does not import torch.
 """
 
 import os
@@ -18,17 +18,17 @@ _GIB = 2**30
 _FLOAT = 4
 # Copies of the weights: the model, its average, the gradient, Adam's two moments, and the best validated average.
 _COPIES = 6
-# Numbers kept for the backward pass, in states a layer.
+# Numbers kept for the backward pass per layer, in states.
 _KEPT = 3
-# Of torch's L-BFGS: 60 iterations with a step and a change of gradient each, and what it works with.
+# Copies in torch's L-BFGS: a step and a gradient change for each of 60 iterations, and temporaries.
 _LBFGS_COPIES = 126
-# Users whose plugins' parameters are gathered at a time; `recommender.block_users` has no fewer.
+# Users whose plugin parameters are gathered together; the minimum of `recommender.block_users`.
 _LEAST_BLOCK = 32
 
 
 @dataclass(frozen=True)
 class Need:
-    """So many bytes for `what`, which grow with `settings`."""
+    """A number of bytes for `what`, which grows with `settings`."""
 
     bytes: float
     what: str
@@ -38,9 +38,9 @@ class Need:
 def backbone_needs(
     config: BackboneTraining, n_items: int = 1, strata: int = 0, users: int = 0, events: float = 0.0
 ) -> list[Need]:
-    """What training needs: at least, as long as the data are not known.
+    """The needs of training; a minimum if the data are not known yet.
 
-    `strata` have a gradient each, where gradients are aggregated; `users` have `events` training events on average.
+    With an aggregation, each of the `strata` has a gradient. `events`: mean number of training events of the `users`.
     """
     backbone, name = config.backbone, "backbone_training.backbone"
     weights = _parameters(backbone, n_items)
@@ -52,12 +52,12 @@ def backbone_needs(
     widest = backbone.hidden if isinstance(backbone, GRU4RecConfig) else backbone.width
     kept = _FLOAT * positions * (backbone.width + _KEPT * layers * widest)
     batch = f"backbone_training.schedule.batch_users = {config.schedule.batch_users:,}, {settings}"
-    needs.append(Need(kept, f"the states of {positions:,.0f} positions a step", batch))
+    needs.append(Need(kept, f"the states of {positions:,.0f} positions per step", batch))
     return needs
 
 
 def state_space_need(config: PluginTraining, width: int) -> list[Need]:
-    """What fitting plugins on the states of a backbone of this width needs; nothing for the logit space."""
+    """The need of fitting plugins on states of this width; empty for the logit space."""
     if config.kind != "state_space":
         return []
     theta = 2 * config.rank * width
@@ -66,7 +66,7 @@ def state_space_need(config: PluginTraining, width: int) -> list[Need]:
 
 
 def plugin_needs(config: PluginTraining, n_items: int = 1, users: int = 0, block: int = 1) -> list[Need]:
-    """What the plugins' scorers and candidates need; `users` have a validation target, `block` are scored at a time."""
+    """The needs of scorers and candidates, for `users` with a validation target and `block` users scored together."""
     needs = []
     if config.factors is not None:
         size = config.factors.factors
@@ -87,7 +87,7 @@ def plugin_needs(config: PluginTraining, n_items: int = 1, users: int = 0, block
 
 
 def check_memory(needs: Iterable[Need], processes: int = 1) -> None:
-    """Raises `InputError` where these needs are more than is free."""
+    """Raises `InputError` if the needs of all `processes` exceed the free memory."""
     needs = list(needs)
     total, free = processes * sum(need.bytes for need in needs), free_bytes()
     if total <= free:
@@ -101,7 +101,7 @@ def check_memory(needs: Iterable[Need], processes: int = 1) -> None:
 
 
 def free_bytes() -> float:
-    """Memory that may still be taken: of the machine, and of the control group that this process is in."""
+    """Free memory of the machine, or of this process's control group if that has less."""
     free = [_machine()]
     for limit, used in (
         ("memory.max", "memory.current"),
@@ -121,7 +121,7 @@ def _machine() -> float:
 
 
 def _read(path: Path, name: str | None = None) -> float | None:
-    """The number in a file, or in its line `name`; None where there is none, such as 'max'."""
+    """The number in a file, or in its line `name`; None if there is no number, such as 'max'."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return float(lines[0] if name is None else next(line.split()[1] for line in lines if line.startswith(name)))
@@ -130,7 +130,7 @@ def _read(path: Path, name: str | None = None) -> float | None:
 
 
 def _parameters(config: BackboneConfig, n_items: int) -> int:
-    """Weights of a backbone, without biases and norms."""
+    """Number of weights of a backbone, without biases and norms."""
     items = (n_items + 1) * config.width
     if isinstance(config, GRU4RecConfig):
         deeper = 6 * (config.layers - 1) * config.hidden**2
@@ -145,7 +145,7 @@ def _absolute(config: BackboneConfig) -> bool:
 
 
 def _size(config: BackboneConfig) -> str:
-    """The settings beside the width that a backbone's size depends on most."""
+    """The parameters, besides the width, that determine a backbone's size most."""
     names = ("hidden", "layers") if isinstance(config, GRU4RecConfig) else ("max_length", "blocks", "heads")
     return ", ".join(f"{name} = {getattr(config, name):,}" for name in names if hasattr(config, name))
 

@@ -1,4 +1,4 @@
-"""Fitting the plugins: what all users share first, then each stratum shrunk towards it."""
+"""Fitting the plugins: first one for all users, then one per stratum, shrunk towards the first."""
 
 import logging
 
@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 def fit_plugins(
     backbone: Backbone, dataset: Dataset, scorers: FrozenScorers, config: PluginTraining
 ) -> tuple[Plugins, Plugins]:
-    """Plugins by stratum, and the same shared plugin for all strata (an ablation).
+    """Plugins by stratum, and the shared plugin for all strata (an ablation).
 
-    θ minimises the mean over users of the cross-entropy of the validation target among candidates, plus
-    (ridge / n) · ‖θ − θ₀‖², by L-BFGS. First one fit shared by all n users (θ₀ leaves the backbone as it is; the
-    logit space, with a few parameters, needs no ridge there), then one for the n users of each stratum with the shared
-    θ as θ₀. Every stratum takes the one of none, shared and own with the lowest cross-validated loss (the simpler one
-    on a tie). With fewer validation targets than folds nothing can be fitted: every stratum takes none.
+    L-BFGS minimises over θ the mean cross-entropy of the n users' validation targets among candidates, plus
+    (ridge / n) · ‖θ − θ₀‖². The first fit is shared by all users; its θ₀ gives the logits of the backbone (the logit
+    space has few parameters and needs no ridge here). Then each stratum is fitted on its own users, with the shared θ
+    as θ₀. Every stratum gets the option with the lowest cross-validated loss: none, shared or own (the simpler one on a
+    tie). With fewer validation targets than folds nothing is fitted, and every stratum gets none.
     """
     check_memory(state_space_need(config, backbone.config.width))
     space = build_space(config, len(scorers.names), backbone.item_vectors().shape[1])
     strata, users = dataset.strata.training, dataset.validation_users
     if len(users) < config.folds:
         log.warning(
-            "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. Hold out more "
+            "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. Hold out more events "
             "(splitting.valid_share) or use splitting.rule = leave_one_out.", len(users), config.folds,
         )  # fmt: skip
         none = Plugins(config, space.start().repeat(len(strata), 1), ("none",) * len(strata), scorers)

@@ -1,4 +1,4 @@
-"""Building the frozen scorers: fitted on training events, the memory's settings chosen on validation targets."""
+"""Building the frozen scorers: fitted on training events, with the memory's parameters chosen on validation targets."""
 
 import logging
 from dataclasses import replace
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraining) -> FrozenScorers:
     """The scorers that all plugins of a run share.
 
-    The memory takes, one parameter after the other, the value with which a plugin without a backbone (`LogitSpace`
-    with τ = 0, one fit for all users) has the lowest loss on validation targets. No backbone is asked, so that the
-    models that are compared have one memory.
+    The search sets one parameter of the memory after the other to the value with the lowest loss on validation targets,
+    for a plugin without a backbone (`LogitSpace` with τ = 0, one fit for all users). It uses no backbone, so that all
+    compared models have the same memory.
     """
     n_items, users = dataset.n_items, dataset.validation_users
     check_memory(plugin_needs(config, n_items, len(users), min(len(users), block_users(n_items))))
@@ -47,23 +47,23 @@ def _choose(
 ) -> TransitionMemory:
     first = lowest = _loss(memory, examples, dataset)
     for name in ("max_lag", "window", "decay"):
-        tried = memory.config
+        current = memory.config
         for value in getattr(search, name):
-            if value == getattr(tried, name):
+            if value == getattr(current, name):
                 continue
-            config = MemoryConfig.model_validate(tried.model_dump() | {name: value})
+            config = MemoryConfig.model_validate(current.model_dump() | {name: value})
             other = build_memory(dataset, config) if name == "max_lag" else replace(memory, config=config)
             loss = _loss(other, examples, dataset)
             if loss < lowest:
                 memory, lowest = other, loss
     chosen = ", ".join(f"{name} {getattr(memory.config, name)}" for name in ("max_lag", "window", "decay"))
-    log.info("Memory: %s (loss on validation targets %.4f, as given %.4f)", chosen, lowest, first)
+    log.info("Memory: %s (loss on validation targets %.4f, before the search %.4f)", chosen, lowest, first)
     return memory
 
 
 @torch.no_grad()
 def _recalled(memory: TransitionMemory, examples: PluginExamples, dataset: Dataset) -> Float[Tensor, "B C"]:
-    """The memory's term at the examples' candidates."""
+    """The term of the memory for the candidates of the examples."""
     columns, found = examples.evidence.columns, []
     assert columns is not None
     block = block_users(memory.matrix.shape[0])
@@ -76,7 +76,7 @@ def _recalled(memory: TransitionMemory, examples: PluginExamples, dataset: Datas
 
 
 def _loss(memory: TransitionMemory, examples: PluginExamples, dataset: Dataset) -> float:
-    """Mean loss of a plugin without a backbone, fitted with this memory on the examples' candidates."""
+    """Mean loss of a plugin without a backbone, fitted with this memory on the examples."""
     terms = (_recalled(memory, examples, dataset), *examples.evidence.terms[1:])
     examples = replace(examples, evidence=replace(examples.evidence, terms=terms))
     space, everyone = LogitSpace(len(terms), backbone=False), np.arange(len(examples.users))

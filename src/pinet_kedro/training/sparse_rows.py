@@ -1,5 +1,4 @@
-"""The rows of the item tables that a step touches: what is computed and stored of gradients follows them, not the
-catalogue."""
+"""Gradients of item tables for the items of a step only, so that a step's cost does not grow with the catalogue."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +10,22 @@ from torch import Tensor, nn
 
 from pinet_kedro.backbones.backbone import Backbone
 
-# Share of the rows from which on the detour costs more than it saves.
+# Above this share of all rows, narrowing costs more than it saves.
 _MOST = 0.7
-# Rows a number from which on sorting the numbers is cheaper than a mark for every row.
+# With more rows per number than this, sorting the numbers is cheaper than a mark per row.
 _SPARSE = 32
 
 
 class SparseRows:
-    """Narrows a model's item tables to a step's rows, and hands their gradients to the whole tables: as tables that are
-    0 elsewhere or, if `sparse`, as sparse tensors of these rows alone."""
+    """Narrows a model's item tables to the rows of a step, and sets the gradients of the whole tables from them.
+
+    The gradients are dense tables with 0 in all other rows or, if `sparse`, sparse tensors of these rows.
+    """
 
     def __init__(self, tables: list[nn.Parameter], sparse: bool = False) -> None:
         self._tables = tables
         self._sparse = sparse
-        self._gradients: list[Tensor] = []  # of whole tables; made by the first step that needs them
+        self._gradients: list[Tensor] = []  # of whole tables; allocated by the first step that needs them
         self._number = torch.zeros(len(tables[0]), dtype=torch.int64, device=tables[0].device)
         self._rows: Tensor | None = None
         self._written: Tensor | None = None
@@ -32,8 +33,10 @@ class SparseRows:
     def rows(
         self, batches: list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]], drawn: Int[Tensor, "..."] | None
     ) -> Int[Tensor, " R"] | None:
-        """Padding and the items of these inputs and targets and of what has been drawn, sorted; None where that is the
-        whole catalogue or, unless gradients are sparse, nearly so."""
+        """The rows of a step, sorted: padding, the items of inputs and targets, and the drawn items.
+
+        None if they are the whole catalogue or, unless gradients are sparse, most of it.
+        """
         if drawn is None:
             return None
         padding = self._number.new_zeros(1)
@@ -42,15 +45,17 @@ class SparseRows:
         if len(self._number) > _SPARSE * len(items):
             found = items.unique()
         else:
-            touched = torch.zeros(len(self._number), dtype=torch.bool, device=padding.device)
-            touched[items] = True
-            found = touched.nonzero()[:, 0]
+            used = torch.zeros(len(self._number), dtype=torch.bool, device=padding.device)
+            used[items] = True
+            found = used.nonzero()[:, 0]
         return found if self._sparse or len(found) < _MOST * len(self._number) else None
 
     @contextmanager
     def narrow(self, model: Backbone, rows: Int[Tensor, " R"] | None) -> Iterator[list[nn.Parameter]]:
-        """The model's item tables inside the block, narrowed to the rows if there are any; whatever gradients they have
-        when it ends are those of the model's own tables."""
+        """Yields the model's item tables, narrowed to the rows if given.
+
+        At the end of the block their gradients become the gradients of the whole tables.
+        """
         if rows is None:
             yield self._tables
             return
@@ -64,7 +69,7 @@ class SparseRows:
         if self._sparse:
             for whole, narrow in zip(self._tables, tables, strict=True):
                 assert narrow.grad is not None
-                # The rows are sorted and distinct: not worth a check.
+                # No check: the rows are known to be sorted and distinct.
                 whole.grad = torch.sparse_coo_tensor(
                     rows[None], narrow.grad, whole.shape, is_coalesced=True, check_invariants=False
                 )
@@ -80,7 +85,7 @@ class SparseRows:
         self._written = rows
 
     def named(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> tuple[Tensor, Tensor, Any]:
-        """Inputs, targets and what has been drawn, as the narrowed model numbers items."""
+        """Inputs, targets and draws with the item numbers of the narrowed model."""
         if self._rows is None:
             return inputs, targets, drawn
         return self._number[inputs], self._number[targets], drawn.renumbered(self._number)

@@ -1,4 +1,4 @@
-"""How the gradients of a step change a model's weights, and how their average follows."""
+"""The update of a model's weights, and of their moving average, after a step."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,11 +11,11 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.training.config import TrainingSchedule
 
 _BETAS = (0.9, 0.98)
-_BLOCK_ROWS = 2**16  # of a table whose average is made right at a time
+_BLOCK_ROWS = 2**16  # per block, when the average of a table is completed
 
 
 class Updates(ABC):
-    """Adam on a model, and the average of its weights, avg ← d·avg + (1 − d)·w after every step."""
+    """Adam on a model, and the moving average of its weights: avg ← d·avg + (1 − d)·w after every step."""
 
     def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
         self.model, self.average, self.schedule = model, average, schedule
@@ -23,22 +23,22 @@ class Updates(ABC):
 
     @abstractmethod
     def step(self, rows: Int[Tensor, " R"] | None) -> None:
-        """A step by the gradients that the parameters have; those of item tables are 0 outside `rows`, if given."""
+        """Applies the gradients of the parameters; those of item tables are 0 outside `rows`, if given."""
 
     @abstractmethod
     def settle(self) -> None:
-        """Makes the average what it is defined as, wherever that has been put off."""
+        """Completes the average where its computation was postponed."""
 
     def _decay(self) -> float:
-        """d of the step that is being taken."""
-        # Early weights are not worth averaging over 1/(1 − decay) steps: the decay rises from 0.
+        """d of the current step."""
+        # The first weights are poor, so the decay increases from 0.1 towards its final value.
         decay = min(self.schedule.weight_average, (1 + self._taken) / (10 + self._taken))
         self._taken += 1
         return decay
 
 
 class DenseUpdates(Updates):
-    """Every weight moves in every step: those whose gradient is 0 by their momentum."""
+    """Every weight changes in every step; momentum changes those whose gradient is 0."""
 
     def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
         super().__init__(model, average, schedule)
@@ -50,18 +50,18 @@ class DenseUpdates(Updates):
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._decay())
 
     def settle(self) -> None:
-        """Nothing has been put off."""
+        """Does nothing: the average is always complete."""
 
 
 class LazyUpdates(Updates):
-    """Item tables move in the rows that a step touches and nowhere else, at a cost that does not know their length.
+    """Changes only the rows of a step in the item tables, in a time that does not depend on the tables' length.
 
-    Lazy Adam (`torch.optim.SparseAdam`): a row's moments decay in the steps that touch it; no momentum moves it between
-    them. Its weights w thus rest, and the average that it has missed steps s of is, exactly,
+    Lazy Adam (`torch.optim.SparseAdam`): the moments of a row decay only in steps with this row, and momentum does not
+    change it in other steps. Since its weights w are constant during these steps s, its average after them is exactly
 
-        avg ← w + (avg − w)·Π_s d_s,
+        avg ← w + (avg − w)·Π_s d_s.
 
-    which is made up for when the row is next touched, and for all rows by `settle`.
+    This is computed in the next step with this row, and for all rows by `settle`.
     """
 
     def __init__(self, model: Backbone, average: Backbone, schedule: TrainingSchedule) -> None:
@@ -74,16 +74,16 @@ class LazyUpdates(Updates):
             torch.optim.Adam(body, lr=schedule.learning_rate, betas=_BETAS, fused=True),
             torch.optim.SparseAdam(tables, lr=schedule.learning_rate, betas=_BETAS),
         )
-        # Σ log d over all steps, and what it was when a row's average was last right.
+        # Σ log d over all steps, and its value when the average of a row was last complete.
         self._log_decay = 0.0
-        self._right_at = torch.zeros(len(tables[0]), 1, dtype=torch.float64, device=tables[0].device)
+        self._complete_at = torch.zeros(len(tables[0]), 1, dtype=torch.float64, device=tables[0].device)
 
     @torch.no_grad()
     def step(self, rows: Int[Tensor, " R"] | None) -> None:
         if rows is None:
-            raise ValueError("lazy updates take the rows that a step touches")
-        kept = self._missed(self._right_at[rows])
-        # `index_select` and not `[rows]`, which reads scattered rows at a third of its speed.
+            raise ValueError("lazy updates need the rows of the step")
+        kept = self._missed(self._complete_at[rows])
+        # `index_select` reads scattered rows three times as fast as `[rows]`.
         before = [t.index_select(0, rows).lerp_(average.index_select(0, rows), kept) for average, t in self._tables]
         for optimiser in self._optimisers:
             optimiser.step()
@@ -92,17 +92,17 @@ class LazyUpdates(Updates):
         for (average, table), then in zip(self._tables, before, strict=True):
             average.index_copy_(0, rows, then.lerp_(table.index_select(0, rows), 1 - decay))
         self._log_decay += math.log(max(decay, 1e-300))
-        self._right_at[rows] = self._log_decay
+        self._complete_at[rows] = self._log_decay
 
     @torch.no_grad()
     def settle(self) -> None:
-        for start in range(0, len(self._right_at), _BLOCK_ROWS):
+        for start in range(0, len(self._complete_at), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
-            kept = self._missed(self._right_at[block])
+            kept = self._missed(self._complete_at[block])
             for average, table in self._tables:
                 average[block] = table[block].lerp(average[block], kept)
-        self._right_at.fill_(self._log_decay)
+        self._complete_at.fill_(self._log_decay)
 
-    def _missed(self, right_at: Float[Tensor, "R 1"]) -> Float[Tensor, "R 1"]:
-        """Π_s d_s over the steps that rows have missed."""
-        return (self._log_decay - right_at).exp_().float()
+    def _missed(self, complete_at: Float[Tensor, "R 1"]) -> Float[Tensor, "R 1"]:
+        """Π_s d_s over the steps since the average of the rows was complete."""
+        return (self._log_decay - complete_at).exp_().float()

@@ -1,4 +1,4 @@
-"""What an earlier model knows, carried over to a catalogue that has changed."""
+"""Warm start: the parameters of an earlier model for a changed catalogue."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from pinet_kedro.randomness import Generators
 
 
 def carry_over(old: Backbone, old_ids: Sequence[str], new_ids: Sequence[str], seed: int) -> Backbone:
-    """A backbone of the same kind for the items `new_ids`: all parameters of `old`, those of an item by its raw id.
+    """A backbone like `old` for the items `new_ids`; parameters of an item are found by its raw id.
 
-    An item that is new gets fresh ones, drawn from the seed; one that is gone is forgotten.
+    New items get new parameters, drawn from the seed; items that no longer exist are dropped.
     """
     row = {item: j for j, item in enumerate(old_ids)}
     known = [(j, row[item]) for j, item in enumerate(new_ids) if item in row]
