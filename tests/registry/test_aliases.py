@@ -121,6 +121,7 @@ def test_a_champion_that_somebody_else_moved_is_left_alone(client):
     assert "decision" not in client.get_model_version("m", "3").tags
 
 
+@pytest.mark.slow
 def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [tmp_path / f"{write}.db" for write in range(5)]
@@ -146,6 +147,7 @@ def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_of_rivals_for_one_champion_one_wins(registered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     client = open_copy(registered, tmp_path / "mlflow.db")

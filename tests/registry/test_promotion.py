@@ -24,6 +24,8 @@ from pinet_kedro.registry.registration import register_model
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, load_version, trust_version
 from pinet_kedro.tracking.config import Tracking
 
+pytestmark = pytest.mark.slow
+
 VALID = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
 WEAK, STRONG, OTHER_ITEMS, BROKEN = 1, 2, 3, 4
 

@@ -53,6 +53,7 @@ def test_a_record_is_printable_with_its_arguments_and_its_traceback():
     assert f"ValueError: {NAME_SHOWN}" in said
 
 
+@pytest.mark.slow
 def test_a_process_of_the_project_logs_and_fails_in_text():
     script = f"""
 import logging, pinet_kedro.settings

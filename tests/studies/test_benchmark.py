@@ -128,6 +128,7 @@ def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prep
     assert len(list(tmp_path.glob("models/*"))) == 2
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
     config = Benchmark(seeds=(1, 2), methods=METHODS)
     alone = run(tmp_path / "1", prepared, config)
@@ -157,6 +158,7 @@ def test_separate_training_needs_no_base(tmp_path, prepared):
     assert not list(tmp_path.glob("models/*"))
 
 
+@pytest.mark.slow
 def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
     methods = {name: TRANSFER[name] for name in ("fine_tuned", "user_branch")}
     config = Benchmark(seeds=(1,), methods=methods, workers=2)

@@ -5,9 +5,9 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from pydantic import ValidationError
 
-from conftest import ROOT
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
 from pinet_kedro.training.config import BackboneTraining
+from projects import ROOT
 
 SWITCHES = [
     {"aggregation": {"rule": "backdoor", "strength": 0.7}},
