@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     together.
     """
     for item in items:
-        if item.path.parent.name == "pipelines":
+        if item.path.parent.name == "pipelines" or {"browser", "tracking_server"} & set(item.fixturenames):
             item.add_marker("slow")
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)

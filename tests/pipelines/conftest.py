@@ -1,7 +1,25 @@
+import shutil
+
 import pytest
 from filelock import FileLock
 
+from pinet_kedro.tracking import store
 from projects import Project, create_project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_empty_database(tmp_path_factory):
+    """MLflow makes a database by some fifty migrations in 1.3 s. Here it makes one, and projects get copies."""
+    make, empty = store._make, tmp_path_factory.mktemp("empty") / "mlflow.db"
+
+    def copy(path):
+        if not empty.exists():
+            make(empty)
+        shutil.copy(empty, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_make", copy)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,13 @@ def test_best_model_is_stored_and_the_message_says_where(project):
     assert not (project.folder / "data/06_models/base").exists()
 
 
-def test_a_run_that_failed_says_what_is_stored_and_the_command_that_goes_on(project, caplog):
+def test_a_run_without_a_validated_epoch_names_what_is_stored_and_the_command_that_goes_on(project, caplog):
     with caplog.at_level("WARNING"):
-        assert run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100").exit_code == 1
+        result = run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100")
         (advice,) = [entry.getMessage() for entry in caplog.records if "kedro run" in entry.getMessage()]
+    assert result.exit_code == 1
+    assert "No epoch had been validated before" in " ".join(result.output.split())
+    assert not list((project.folder / "data").glob("06_models/diverged*"))
     assert advice.startswith("Stored in data/: the results of clean_events, build_dataset, describe_users.")
     command = shlex.split(advice.partition(" with: ")[2])
     assert command[:5] == ["kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base"]
@@ -39,10 +42,3 @@ def test_a_run_that_failed_says_what_is_stored_and_the_command_that_goes_on(proj
     assert project.run(*command[2:]).exit_code == 1  # the cause is still there
     assert "This run has stored nothing. When the cause is removed, begin again with: kedro run" in caplog.text
     assert project.run(*command[2:5], "--to-nodes=train_base").exit_code == 0
-
-
-def test_message_says_that_no_epoch_had_been_validated(project):
-    result = run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100")
-    assert result.exit_code == 1
-    assert "No epoch had been validated before" in " ".join(result.output.split())
-    assert not list((project.folder / "data").glob("06_models/diverged*"))

@@ -1,14 +1,22 @@
-"""All of Kedro's runners train the same models and say the same at the end."""
+"""All of Kedro's runners train the same models and report the same at the end."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+RUN = ("--pipeline=full", "--env=test", "--from-nodes=train_base", "--to-outputs=report")
 LAST = ("Trained: ", "Base: ", "PIN, tail users: ", "PIN, head users: ", "Report: ")
+
+
+@pytest.fixture
+def untrained(finished, tmp_path):
+    """A copy of the finished project without its models."""
+    copy = finished.copy(tmp_path / "project")
+    shutil.rmtree(copy.folder / "data/06_models")
+    return copy
 
 
 def weights(project):
@@ -16,17 +24,23 @@ def weights(project):
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*/*.safetensors")}
 
 
-@pytest.mark.parametrize("how", [["--runner=ThreadRunner"], ["--runner=ParallelRunner"]], ids=str)
-def test_the_weights_and_the_last_lines_are_those_of_the_sequential_run(finished, tmp_path, how):
-    copy = finished.copy(tmp_path / "project")
-    shutil.rmtree(copy.folder / "data/06_models")
+def test_nodes_in_threads_give_the_weights_and_the_last_lines_of_the_sequential_run(finished, untrained, caplog):
+    with caplog.at_level("INFO", logger="pinet_kedro"):
+        done = untrained.run(*RUN, "--runner=ThreadRunner")
+    assert done.exit_code == 0, done.output
+    assert weights(untrained) == weights(finished)
+    messages = [record.getMessage() for record in caplog.records]
+    for start in (*LAST, "[1/"):
+        assert any(message.startswith(start) for message in messages), start
+
+
+def test_nodes_in_processes_give_the_weights_and_the_last_lines_of_the_sequential_run(finished, untrained):
     done = subprocess.run(
-        [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base",
-         "--to-outputs=report", *how],
-        cwd=copy.folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "pinet_kedro", "run", *RUN, "--runner=ParallelRunner"],
+        cwd=untrained.folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert weights(copy) == weights(finished)
+    assert weights(untrained) == weights(finished)
     for start in LAST:
         assert f"INFO {start}" in done.stderr
     assert "[1/" in done.stderr
