@@ -7,12 +7,12 @@ from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from pinet_kedro.reporting.terminal import guard_terminal
-from pinet_kedro.retraining.hook import RetrainingGuard
 from pinet_kedro.runs.closing_lines import ClosingLines
-from pinet_kedro.runs.input_checks import InputChecks
+from pinet_kedro.runs.input_checks import ParameterChecks, check_run
 from pinet_kedro.runs.lineage import ManifestHook
 from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.runs.run_lock import RunLock
+from pinet_kedro.runs.work_start import WorkStart
 from pinet_kedro.scheduling.airflow import AirflowHook
 from pinet_kedro.tracking.hook import TrackingHook
 
@@ -28,8 +28,16 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-# The last of those that want to be first is called first: nothing new to train on ends a run before all else.
-HOOKS = (RunLock(), InputChecks(), ManifestHook(), RetrainingGuard(), AirflowHook(), ClosingLines(), TrackingHook())
+_tracking = TrackingHook()
+HOOKS = (
+    RunLock(),
+    ParameterChecks(),
+    ManifestHook(),
+    AirflowHook(),
+    ClosingLines(),
+    _tracking,
+    WorkStart(check_run, _tracking.open),
+)
 # Beside an installed wheel there is no project for kedro-viz to write to, and it would warn of that.
 _IN_PROJECT = find_kedro_project(Path.cwd()) is not None
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",) if _IN_PROJECT else ("kedro-telemetry", "kedro-viz")

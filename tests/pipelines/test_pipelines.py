@@ -17,6 +17,8 @@ from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as cre
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import NoModel
 from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining, GradientNoise
 
 PARAMETERS = {
@@ -49,6 +51,7 @@ def run_stages(parameters):
     known["ranks_manifest"] = Manifest(
         format=FORMAT, dataset="ranks", content="0", place="ranks", configuration={}, lineage={}
     )
+    known["run_info"] = RunInfo("full", "test", "not a git checkout", Tracking())
     known |= {f"params:{name}": value for name, value in parameters.items()}
     for stage in STAGES[:-1]:
         pipeline = register_pipelines()[stage]

@@ -15,6 +15,8 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking import store
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.recording import end_run
+from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.tracking.server import sentence
 from pinet_kedro.tracking.store import check_artifacts
 
@@ -58,6 +60,10 @@ def lock(database):
     for process in processes:
         process.kill()
         process.communicate()
+
+
+def untracked():
+    return RunInfo("full", "local", "not a git checkout", Tracking())
 
 
 def refusal(uri="sqlite:///mlflow.db", write=True):
@@ -206,7 +212,7 @@ def test_a_deleted_experiment_says_how_to_restore_it(database):
     number = client.create_experiment("pinet", artifact_location=Path("mlartifacts").absolute().as_uri())
     client.delete_experiment(number)
     with pytest.raises(InputError, match=f"mlflow experiments restore --experiment-id {number}"):
-        tracking.start_run(Tracking(), {}, {})
+        tracking.start_run(untracked(), {})
 
 
 def test_a_run_that_was_deleted_meanwhile_is_a_sentence(database):
@@ -234,7 +240,7 @@ def test_a_variable_that_asks_for_another_place_is_refused_before_a_run(database
     before = database.read_bytes()
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError) as error:
-        tracking.start_run(Tracking(), {}, {})
+        tracking.start_run(untracked(), {})
     assert str(error.value).startswith(f"{name} is ")
     assert "tracking." in str(error.value)
     assert "secret" not in str(error.value)
@@ -248,9 +254,9 @@ def test_variables_that_agree_are_obeyed_and_stay_as_they_were(database, monkeyp
     }  # fmt: skip
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    run = tracking.start_run(Tracking(), {}, {})
-    tracking.end_run("FINISHED")
-    assert mlflow.MlflowClient(f"sqlite:///{database}").get_run(run).info.status == "FINISHED"
+    run = tracking.start_run(untracked(), {})
+    end_run(run, "FINISHED")
+    assert mlflow.MlflowClient(f"sqlite:///{database}").get_run(run.mlflow_id).info.status == "FINISHED"
     assert {name: os.environ[name] for name in given} == given
 
 

@@ -57,8 +57,10 @@ class Newest:
     notes: tuple[str, ...] = ()
 
 
-def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
+def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str | None = None) -> Decision:
     """The decision on one version. The aliases have moved as it says, and the version carries it as tags.
+
+    `run_id`: the MLflow run that decides, which the decision names.
 
     A champion that somebody else moves in the meantime makes it a refusal. Raises `InputError` where there is no such
     version, or nothing to judge it by.
@@ -74,7 +76,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking) -> Decision:
         "against": f"version {champion}" if champion else "popularity",
         "champion_before": champion,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run_id": tracking.run_id(),
+        "run_id": run_id,
     }
     if version == champion:
         already = f"version {version} is the champion already: train and register another one"

@@ -27,12 +27,13 @@ def register_model(
     config: Tracking,
     tags: dict[str, str] | None = None,
     files: dict[str, dict[str, Any]] | None = None,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
     """`model, version, alias, run_id, uri` of the new version, which has its head and tail metrics as tags.
 
-    `tags` are added to those; `files` are stored with the version's run as JSON. The version is created last, with all
-    tags at once, so a version that exists is complete even if a run is killed. One tag is the digest of its files in
-    the artifact store, which is checked before they are used (`digest.py`).
+    `tags` are added to those; `files` are stored as JSON with the MLflow run `run_id`, a new one by default. The
+    version is created last, with all tags at once, so a version that exists is complete even if a run is killed. One
+    tag is the digest of its files in the artifact store, which is checked before they are used (`digest.py`).
 
     Stored are `served_model.py` (models-from-code), the part of this package that it needs, and the recommender's
     safetensors and JSON. Loading needs neither this project nor its configuration.
@@ -44,7 +45,7 @@ def register_model(
     # MLflow takes the signature from the type hints of `served_model.py`, and that of the parameters from these values.
     example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
     tracking.connect(config)
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=tracking.run_id()) as run:
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id) as run:
         artifacts = Path(folder, "recommender")
         artifacts.mkdir()
         model.save(artifacts)

@@ -62,6 +62,7 @@ class Delivery:
     folder: Path
     new: dict[str, Partition]
     taken: dict[str, dict[str, Any]]
+    save_taken: Callable[[dict[str, dict[str, Any]]], None]
 
     def stamps(self) -> dict[str, dict[str, Any]]:
         """Of everything that a model may be trained on: the partitions already taken and the new ones not rejected."""
@@ -71,6 +72,10 @@ class Delivery:
     def contents(self) -> dict[str, str]:
         """The sha256 of each of them."""
         return {name: stamp["sha256"] for name, stamp in self.stamps().items()}
+
+    def confirm(self) -> None:
+        """Makes all of them count as taken, but for what was set aside."""
+        self.save_taken(self.stamps())
 
 
 class PartitionsDataset(IncrementalDataset):
@@ -99,13 +104,13 @@ class PartitionsDataset(IncrementalDataset):
             if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
                 dataset = self._dataset_type(**{**self._dataset_config, self._filepath_arg: str(path)})
                 new[name] = Partition(name, path, stamp, name in taken, dataset.load)
-        self._delivery = Delivery(Path(self._normalized_path), new, taken)
+        self._delivery = Delivery(Path(self._normalized_path), new, taken, self._checkpoint.save)
         return self._delivery
 
     def confirm(self) -> None:
-        """Remembers what the last `load` found, but for what was set aside."""
+        """Makes what the last `load` found count as taken, but for what was set aside."""
         if self._delivery is not None:
-            self._checkpoint.save(self._delivery.stamps())
+            self._delivery.confirm()
 
     def _taken(self) -> dict[str, dict[str, Any]]:
         checkpoint = self._checkpoint
@@ -152,7 +157,7 @@ def _stamp(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
 def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:
     """Hash of what a run does: the sha256 of each partition that it trains on, and its parameters.
 
-    The sections `tracking` and `promotion` are left out: they make no difference to the model.
+    Where results are recorded, and what a promotion asks, make no difference to the model.
     """
-    relevant = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
-    return hashlib.sha256(json.dumps([contents, relevant], sort_keys=True).encode()).hexdigest()
+    told = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
+    return hashlib.sha256(json.dumps([contents, told], sort_keys=True).encode()).hexdigest()

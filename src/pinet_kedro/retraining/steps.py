@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingStart:
-    """Where training starts, its budget, and how events are held out.
+    """Where training starts, its budget and what it holds out.
 
-    `backbone` is None for fresh weights; `why` is the reason as a sentence. `seen` is the reason why the champion may
-    have learnt from events that are held out now, None if it cannot have.
+    `backbone` is None for fresh weights, `why` says which and why; `seen` why the champion may have learnt from what is
+    held out now, None where it cannot have.
     """
 
     why: str
@@ -70,13 +70,13 @@ class RetrainingSummary(Stored):
 
 
 def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.DataFrame]], intake: Intake) -> Drift:
-    """Drift of the new partitions against those that the champion was trained on; what is missing if it is unknown."""
+    """Drift of the new partitions against those that the champion was trained on."""
     window = gather(accepted, intake.new).events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
     if champion.partitions is None:
-        why = f"{version} was not made by retraining: its training events are not known"
+        why = f"{version} was not made by retraining: which events it was trained on is not known"
         return Drift(model=champion.version, window=size(window), missing=(why,))
     kept = [name for name in champion.partitions if name in accepted and name not in intake.new]
     if not kept:
@@ -99,7 +99,7 @@ def choose_start(
     splitting: Splitting,
     config: Retraining,
 ) -> TrainingStart:
-    """Warm from the champion's backbone; cold if configured, or if the champion may have seen the held-out events."""
+    """Warm from the champion's backbone, or cold where it is asked for or nothing else is honest."""
     seen = None if champion is None else _seen(champion, dataset, splitting)
     why = _cold(champion, training, config) or seen
     if why is not None or champion is None:
@@ -115,7 +115,7 @@ def choose_start(
 
 
 def _cold(champion: Champion | None, training: BackboneTraining, config: Retraining) -> str | None:
-    """The reason for fresh weights that does not depend on what the champion has learnt from; None if there is none."""
+    """Why training cannot, or shall not, start from the champion, whatever it has learnt from."""
     if config.start == "cold":
         return "as configured (retraining.start)"
     if champion is None:
@@ -126,11 +126,11 @@ def _cold(champion: Champion | None, training: BackboneTraining, config: Retrain
 
 
 def _seen(champion: Champion, dataset: Dataset, splitting: Splitting) -> str | None:
-    """The reason why the champion may have learnt from events that are held out now; None if it cannot have."""
+    """Why the champion may have learnt from what is held out now."""
     if champion.until is None:
         return f"version {champion.version} was not made by retraining, so it may have seen what is held out now"
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return None  # histories only grow: no user's last event was in training before
+        return None  # histories only grow: nobody's last event is one that was learnt from before
     if champion.until >= _first_target(dataset):
         return (
             f"version {champion.version} has learnt from events until {day(champion.until)}, some of them held out now"
@@ -174,7 +174,12 @@ def record_training(dataset: Dataset, intake: Intake, start: TrainingStart, key:
 
 
 def register(
-    model: "Recommender", manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, registry: Tracking
+    model: "Recommender",
+    manifest: Manifest,
+    evaluation: dict[str, Any],
+    record: TrainingRecord,
+    registry: Tracking,
+    run_id: str | None,
 ) -> dict[str, Any]:
     """As `registry.register_model`; a version that an interrupted run of this work has left is taken over."""
     from pinet_kedro.registry.registration import challenge, register_model
@@ -185,11 +190,11 @@ def register(
             log.info("Version %s was registered by a run that was interrupted; it is taken over.", found.version)
             return challenge(registry, str(found.version), found.run_id)
         files = {PARTITIONS_FILE: record.partitions, MANIFEST_FILE: manifest.model_dump(mode="json")}
-        return register_model(model, evaluation, registry, record.tags() | manifest.tags(), files)
+        return register_model(model, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
 
 
 def finished_before(registry: Tracking, key: str) -> str | None:
-    """The version that an interrupted run of the same work has made the champion; None if there is none."""
+    """The version that an interrupted round of the same work has made the champion, if there is one."""
     with reached(registry):
         client = tracking.connect(registry)
         found = version_of(client, registry.model, key)

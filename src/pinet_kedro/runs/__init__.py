@@ -1,1 +1,1 @@
-"""What happens around a `kedro run`: configuration, checks, lineage, tracking, the last lines."""
+"""What happens around a `kedro run`: configuration, checks, lineage, the lock, the closing lines."""

@@ -13,6 +13,7 @@ from kedro.pipeline.node import Node
 
 from pinet_kedro.datasets.files import StreamedParquetDataset
 from pinet_kedro.datasets.folders import RecommenderDataset
+from pinet_kedro.errors import NothingToDo
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
 from pinet_kedro.validation.data_docs import data_docs_index
@@ -54,9 +55,19 @@ class ClosingLines:
         for line in _last_lines({name: _result_of(catalog, name) for name in written & _SUMMARISED}, pipeline, catalog):
             log.info(line)
 
+    @hook_impl
+    def on_node_error(self, error: Exception, node: Node) -> None:
+        """Logs which node has failed; the command line prints why."""
+        if not isinstance(error, NothingToDo):
+            log.error("%s failed", node.name)
+
     @hook_impl(trylast=True)
-    def on_pipeline_error(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def on_pipeline_error(
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Logs what is stored, and the command that goes on from there."""
+        if isinstance(error, NothingToDo):
+            return
         stored = {node: [name for name in node.outputs if stored_path(catalog, name)] for node in pipeline.nodes}
         # A node whose results are only in memory is not done: the next run needs it once more.
         done = {

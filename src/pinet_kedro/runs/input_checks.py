@@ -1,6 +1,7 @@
 """Before a run: what can be seen to be wrong is refused before any work is done."""
 
 import os
+from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -18,8 +19,8 @@ from pinet_kedro.training.memory import backbone_needs, check_memory, plugin_nee
 from pinet_kedro.validation.suites import check_gates
 
 
-class InputChecks:
-    """Refuses wrong parameters and places that cannot be written."""
+class ParameterChecks:
+    """Refuses wrong parameters as soon as they are read, whether or not the run uses them."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
@@ -38,26 +39,26 @@ class InputChecks:
         loader.check_environment()
         typed_sections(loader["parameters"])
 
-    @hook_impl(tryfirst=True)  # before a run is tracked
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Refuses what cannot work before the first node runs, not after the last."""
-        _check_inputs(pipeline, catalog)
-        for name in pipeline.all_outputs():
-            path = stored_path(catalog, name)
-            if path is None:
-                continue
-            folder = path.parent
-            while not folder.exists():
-                folder = folder.parent
-            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-                raise InputError(
-                    f"{path} cannot be written: {folder} is {'read-only' if folder.is_dir() else 'not a folder'}. "
-                    f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
-                )
-        check_gates(pipeline, catalog)
+
+def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:  # noqa: ARG001
+    """Refuses what cannot work before the work begins, not when the last node fails."""
+    _check_parameters(pipeline, catalog)
+    for name in pipeline.all_outputs():
+        path = stored_path(catalog, name)
+        if path is None:
+            continue
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{path} cannot be written: {folder} is {'read-only' if folder.is_dir() else 'not a folder'}. "
+                f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
+            )
+    check_gates(pipeline, catalog)
 
 
-def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+def _check_parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Refuses parameters that are right one by one, but not together or not on this machine."""
     names = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
     for name in sorted(names):

@@ -1,8 +1,8 @@
-"""Around a run: every stored dataset gets the recipe of its manifest, and inputs that do not fit the run stop it.
+"""Lineage of a run: every stored dataset gets the recipe of its manifest, and inputs that do not fit stop the run.
 
-A stored input fits when it is there, its content is what its manifest says, no two inputs were made from different
-versions of a third dataset, and it was made with the parameters and from the raw source that this run names. Inputs
-that were made by other code are a warning: most changes of code change no result, and a model must outlive an upgrade.
+A stored input fits when it exists, its content matches its manifest, no two inputs were made from different versions of
+a third dataset, and it was made with the parameters and from the raw source of this run. Inputs made by other code only
+cause a warning: most changes of code change no result, and a model must survive an upgrade.
 """
 
 import logging
@@ -37,28 +37,28 @@ from pinet_kedro.runs.sections import typed_sections
 
 log = logging.getLogger("pinet_kedro")
 
-# They work on what is stored, whoever has made it; without --env they say nothing about where it should come from.
+# They work on what is stored, whoever made it; without --env they accept any source.
 _AS_STORED = {"registration", "promotion", "batch_inference"}
-# Where results are recorded (it may hold secrets) and what a promotion asks: no difference to anything stored.
-# Nor does a node that takes all parameters, to show them, depend on each of them.
+# Not recorded: where results are recorded (it may hold secrets) and the gates of a promotion change nothing that is
+# stored, and a node that takes all parameters only shows them.
 _UNRECORDED = {"tracking", "promotion", "parameters"}
-# Recorded, but another value later is no contradiction: how a round of retraining went about its partitions, …
+# Recorded, but a later value may differ: how retraining treated its partitions, …
 _UNCHECKED = {"retraining"}
-_MACHINE = {"threads", "device", "workers"}  # … and settings of the machine
+_MACHINE = {"threads", "device", "workers"}  # … and parameters of the machine
 _SHOWN = 3
 _OR_ALL = " (or everything: --pipeline=full)"
 
 
 class ManifestHook:
-    """Refuses a run on inputs that are missing, stale, foreign or damaged; has outputs stored with their manifests."""
+    """Refuses a run on inputs that are missing, stale, foreign or damaged; stores outputs with their manifests."""
 
     @hook_impl(tryfirst=True)  # before a run is tracked
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Checks what the run reads and does not make itself."""
+        """Checks what the run reads but does not make."""
         run = _Run(run_params, catalog)
         recipes = run.recipes(pipeline)
         read = set(filter(_is_data, pipeline.inputs()))
-        if run_params.get("only_missing_outputs"):  # what is there is used
+        if run_params.get("only_missing_outputs"):  # existing outputs are used, too
             read |= {name for name in recipes if catalog.exists(name)}
         run.check(sorted(read))
         for name, recipe in recipes.items():
@@ -66,7 +66,7 @@ class ManifestHook:
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
-        """What the run has made by now and what was there before must belong together, too."""
+        """Checks that what the run has made so far and what was there before belong together."""
         found = {name: catalog.get(name) for name in filter(_is_data, node.inputs)}
         try:
             merged(dataset.manifest().entries() for dataset in found.values() if isinstance(dataset, Signed))
@@ -75,7 +75,7 @@ class ManifestHook:
 
 
 class _Run:
-    """One run: what it is given, how it makes things, and what fits it."""
+    """One run: its recipes, and the checks of its inputs."""
 
     def __init__(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         self._catalog = catalog
@@ -86,11 +86,11 @@ class _Run:
         self._code = code_state()
 
     def recipes(self, pipeline: Pipeline) -> dict[str, Recipe]:
-        """How the pipeline makes each of its outputs that are stored with a manifest, by name."""
+        """The recipe of every output that is stored with a manifest, by name."""
         maker = {name: node for node in pipeline.nodes for name in node.outputs}
 
         def traced(node: Node) -> tuple[dict[str, Any], dict[str, Any]]:
-            """Parameters and nearest stored inputs of a node, through what is only kept in memory."""
+            """Parameters and nearest stored inputs of a node, traced through datasets in memory."""
             configuration: dict[str, Any] = {}
             parents: dict[str, Any] = {}
             for name in node.inputs:
@@ -116,7 +116,7 @@ class _Run:
         return found
 
     def _gate(self, name: str) -> Any:
-        """What checks a dataset before it is saved, if it keeps a record of that."""
+        """The gate that checks a dataset before it is saved, if it keeps a record."""
         spec = getattr(self._catalog, "validator_specs", {}).get(name)
         gate = load_obj(spec.class_path)(**spec.options) if spec and "save" in spec.on else None
         return gate if hasattr(gate, "record") else None
@@ -147,8 +147,8 @@ class _Run:
                 raise InputError(f"'{name}' is not kept between runs: begin where it is made (--from-nodes={node}).")
         if missing:
             first = short_path(Path(self._catalog.get(missing[0])._filepath))  # type: ignore[union-attr]
-            told = f"{first} and {len(missing) - 1} more inputs are" if len(missing) > 1 else f"{first} is"
-            raise InputError(f"{told} not there: run {self._command(self._first(missing))} first{_OR_ALL}.")
+            inputs = f"{first} and {len(missing) - 1} more inputs are" if len(missing) > 1 else f"{first} is"
+            raise InputError(f"{inputs} not there: run {self._command(self._first(missing))} first{_OR_ALL}.")
 
     def _first(self, missing: Iterable[str]) -> str:
         """The earliest stage that has to run before these can be made."""
@@ -170,14 +170,14 @@ class _Run:
         return manifest
 
     def _check_source(self, entries: dict[str, Entry]) -> None:
-        """What is stored was made from the raw data that this run names, if it names any."""
+        """Refuses what was made from other raw data than this run names, if it names any."""
         if self._as_stored and self._env is None:
             return
         for name, was in entries.items():
             if was.node is None and (source := self._source(name)) is not None:
                 differences = _differences(was.configuration, source.description())
                 if not differences and source.place and not self._same_content(source.place, was):
-                    differences = ["its content is another one now"]
+                    differences = ["its content has changed"]
                 if differences:
                     stored = _earliest(name for name, entry in entries.items() if entry.node)
                     raise InputError(
@@ -189,7 +189,7 @@ class _Run:
     def _source(self, name: str) -> Source | None:
         try:
             source = self._catalog.get(name)
-        except (DatasetError, InputError):  # such as --env=csv without a file: the run names none
+        except (DatasetError, InputError):  # for example --env=csv without a file: the run names no source
             return None
         return source if isinstance(source, Source) else None
 
@@ -201,7 +201,7 @@ class _Run:
         return unchanged or content_hash(path) == was.content
 
     def _check_makers(self, entries: dict[str, Entry]) -> None:
-        """A stage goes on from what the stages before it make, not from what a round of retraining cut otherwise."""
+        """Refuses inputs that retraining made, which splits data in another way than the stages before this one."""
         if self._as_stored:
             return
         stages = self.recipes(pipelines["full"])
@@ -217,7 +217,7 @@ class _Run:
             )
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
-        """What is stored was made with the parameters of this run."""
+        """Refuses what was made with other parameters than those of this run."""
         # With all defaults, including those of sections that this run's own nodes do not take.
         given = plain(typed_sections(plain(self._catalog.load("parameters"))))
         stale = {}
@@ -244,7 +244,7 @@ class _Run:
             )  # fmt: skip
 
     def _again(self, names: Iterable[str]) -> str:
-        """What to do about stored datasets that do not fit."""
+        """The way out for stored datasets that do not fit."""
         return f"Make it again with {self._command(_maker(_earliest(names)))} and the stages after it{_OR_ALL}"
 
     def _command(self, pipeline: str | None) -> str:
@@ -256,12 +256,12 @@ def _is_data(name: str) -> bool:
 
 
 def _maker(name: str) -> str | None:
-    """The first of the registered pipelines, which are in the order of the stages, that makes a dataset."""
+    """The first registered pipeline that makes a dataset; they are in the order of the stages."""
     return next((pipeline for pipeline in pipelines if name in pipelines[pipeline].all_outputs()), None)
 
 
 def _earliest(names: Iterable[str]) -> str:
-    """The dataset whose maker comes first."""
+    """The dataset that is made first."""
     order = [None, *pipelines]
     return min(names, key=lambda name: order.index(_maker(name)))
 
@@ -274,7 +274,7 @@ def _lookup(parameters: dict[str, Any], key: str) -> Any:
 
 
 def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs, in words; settings of the machine do not count."""
+    """The differences in words; parameters of the machine do not count."""
     before, after = flat(was), flat(now)
     names = [name for name in before | after if name.rpartition(".")[2] not in _MACHINE]
     unset = "not set"

@@ -11,7 +11,7 @@ from kedro.framework.hooks import hook_impl
 from pinet_kedro.processes.lock import hold
 
 _ADVICE = "One run at a time writes to data/: wait for it to end, or end it."
-# What whoever starts a study twice is after.
+# Whoever starts a study twice wants more workers.
 _MORE = {
     "tuning": " More workers on this machine: --params=tuning.workers=N. Another checkout of the project joins the "
     "study with the same tuning.storage (docs/tuning.md).",
@@ -20,17 +20,17 @@ _MORE = {
 
 
 class RunLock:
-    """Holds the project's lock while a run is at work, however the run ends."""
+    """Holds the project's lock during a run, however the run ends."""
 
     def __init__(self) -> None:
-        # Of each thread: a run of another one in this process is as much another run as one of another process.
+        # By thread: a run in another thread is another run, like one in another process.
         self._of_thread = threading.local()
 
     # Around all other hooks: before a run is tracked, and before torch or mlflow are imported.
     @hook_impl(wrapper=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> Generator[None, Any, Any]:
         """Raises `LockedError` where another run is at work; releases the lock where another hook refuses the run."""
-        self._release()  # of a run in this thread that Ctrl-C or the like has ended
+        self._release()  # a run in this thread may have ended by Ctrl-C
         more = "".join(_MORE.get(name, "") for name in run_params["pipeline_names"] or ())
         held = self._of_thread.held = ExitStack()
         held.enter_context(hold("run", advice=_ADVICE + more))

@@ -1,53 +1,83 @@
-"""One MLflow run for one Kedro run."""
+"""One MLflow run for one Kedro run: opened with the first work, given what its datasets are worth recording, closed."""
 
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
-from pinet_kedro.tracking import runs as tracking
+from pinet_kedro.errors import NothingToDo
+from pinet_kedro.provenance import git_state
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.recording import end_run, log_evaluation, log_figure, log_page
+from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
+from pinet_kedro.tracking.runs import start_run
+
+RUN_INFO = "run_info"
 
 
 class TrackingHook:
-    """One MLflow run for one Kedro run."""
+    """Opens the run as the dataset `run_info`, records datasets, and closes the run.
+
+    A dataset whose catalog entry has `metadata: {mlflow: …}` is recorded when the run makes it, or takes it from an
+    earlier run: an `evaluation` as metrics, a `page` as a file, a `figure` on the page of figures.
+    """
 
     def __init__(self) -> None:
-        self._outputs: set[str] = set()
+        self._run: RunInfo | None = None
+        self._stored: set[str] = set()
 
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Opens the run."""
-        self._outputs = pipeline.all_outputs()
+    def open(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Opens the run; refuses where it could not be recorded."""
         parameters = catalog.load("parameters")
-        config = Tracking.model_validate(parameters["tracking"]) if "tracking" in parameters else Tracking()
-        names = "+".join(run_params["pipeline_names"] or ["full"])
-        tracking.start_run(config, parameters, {"pipeline": names, "environment": run_params["env"] or "local"})
+        info = RunInfo(
+            pipeline="+".join(run_params["pipeline_names"] or ["full"]),
+            environment=run_params["env"] or "local",
+            git=git_state(),
+            tracking=Tracking.model_validate(parameters.get("tracking", {})),
+        )
+        self._run = start_run(info, parameters)
+        self._stored = pipeline.inputs()
+        catalog.save(RUN_INFO, self._run)
 
     @hook_impl
-    def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:  # noqa: ARG002
-        """Logs what a node made, by the name of the dataset."""
-        if "registered_version" in outputs and "evaluation" not in self._outputs:
-            tracking.log_evaluation(inputs["evaluation"])  # stored by an earlier run
-            tracking.log_report(inputs["report"])
-        for name, value in outputs.items():
-            if name == "evaluation":
-                tracking.log_evaluation(value)
-            elif name == "report":
-                tracking.log_report(value)
-            elif name == "tuning_page":
-                tracking.log_report(value, "tuning")
-            elif name.endswith("_figure"):
-                tracking.log_figure(name.removesuffix("_figure"), value)
+    def after_node_run(self, catalog: CatalogProtocol, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """Records what the node made, and what it took from an earlier run."""
+        if self._run is None or self._run.mlflow is None:
+            return
+        taken = {name: value for name, value in inputs.items() if name in self._stored}
+        self._stored = self._stored - taken.keys()
+        for name, value in (taken | outputs).items():
+            dataset = catalog.get(name)
+            if kind := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
+                _record(self._run.mlflow, kind, dataset._filepath.stem, value)  # type: ignore[union-attr]
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Closes the run."""
-        tracking.end_run("FINISHED")
+        self._end("FINISHED")
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Closes the run as failed."""
-        tracking.end_run("FAILED", f"{type(error).__name__}: {error}")
+        if isinstance(error, NothingToDo):
+            self._end("FINISHED")
+        else:
+            self._end("FAILED", f"{type(error).__name__}: {error}")
+
+    def _end(self, status: str, reason: str | None = None) -> None:
+        if self._run is not None:
+            end_run(self._run, status, reason)
+        self._run = None
+
+
+def _record(run: MlflowRun, kind: str, name: str, value: Any) -> None:
+    match kind:
+        case "evaluation":
+            log_evaluation(run, value)
+        case "page":
+            log_page(run, name, value)
+        case "figure":
+            log_figure(run, name, value)
+        case _:
+            raise ValueError(f"metadata mlflow: '{kind}' of a dataset is none of evaluation, page, figure")

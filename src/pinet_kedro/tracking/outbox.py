@@ -1,4 +1,4 @@
-"""What a run wants recorded, in order, however often the tracking server is away meanwhile."""
+"""Calls to a tracking server, made in order, however often the server is away."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ _PAUSE_S = 60.0  # each attempt may cost the training half a minute (MLFLOW_HTTP
 
 
 class Outbox:
-    """Sends at once while the server answers; keeps what it did not take, and sends that when it answers again."""
+    """Sends calls at once while the server answers, and keeps the others until it answers again."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -25,13 +25,13 @@ class Outbox:
         self._lock = threading.Lock()  # nodes may run in threads
 
     def send(self, name: str, call: Callable[[], object]) -> None:
-        """Makes the call now, after those that still wait; an outage is said once and stops nothing."""
+        """Makes the call now, after those that wait; an outage is logged once and stops nothing."""
         self.put(name, call)
         if time.monotonic() >= self._not_before:
             self.flush()
 
     def put(self, name: str, call: Callable[[], object]) -> None:
-        """Keeps the call for the next time."""
+        """Keeps the call until the next `send` or `flush`."""
         self._waiting.append((name, call))
 
     def flush(self) -> None:
@@ -49,7 +49,7 @@ class Outbox:
                         self._waiting.appendleft((name, call))
                         self._pause(error)
                         return
-                    # A run that somebody has deleted, say. No reason to lose a training for it.
+                    # For example, somebody has deleted the run. The training goes on.
                     log.warning("The tracking server %s refuses '%s': %s", self._server, name, cause(error))
                     self._refused.append(name)
             if self._warned:
@@ -57,13 +57,13 @@ class Outbox:
             self._warned = False
 
     def left(self) -> str:
-        """What has not been recorded, such as '3 × epoch of base, report'; empty when everything has."""
+        """What was not recorded, such as '3 × epoch of base, report'; empty when everything has."""
         counts = Counter([*self._refused, *(name for name, _ in self._waiting)])
         return ", ".join(f"{n} × {name}" if n > 1 else name for name, n in counts.items())
 
     def _pause(self, error: Exception) -> None:
         self._not_before = time.monotonic() + _PAUSE_S
         if not self._warned:
-            log.warning("The tracking server %s does not take results: %s. The run goes on; it is asked again later.",
+            log.warning("The tracking server %s does not take results: %s. The run goes on and tries again later.",
                         self._server, cause(error))  # fmt: skip
         self._warned = True

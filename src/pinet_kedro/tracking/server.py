@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from pinet_kedro.errors import InputError
 
-# MLflow's codes for a server that fails, refuses the credentials, or is another server than one thinks. The others are
-# about what was asked of it.
+# MLflow's codes for a server that fails, refuses the credentials, or is not the intended one. All other codes are about
+# the request.
 _OUTAGES = {
     "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED",
     "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND", "NOT_FOUND",
 }  # fmt: skip
-# Of a folder of artifacts: full, read-only, or not ours.
+# The folder of artifacts is full, read-only, or belongs to somebody else.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -32,13 +32,13 @@ def is_outage(error: BaseException) -> bool:
 
 @contextmanager
 def sentence(uri: str, consequence: str) -> Iterator[None]:
-    """Turns an outage or a refusal inside the block into one sentence for the user, followed by what it means."""
+    """Turns an outage or a refusal inside the block into one sentence for the user, followed by its consequence."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except Exception as error:
-        if is_outage(error) or isinstance(error, ModuleNotFoundError):  # of a database's driver
+        if is_outage(error) or isinstance(error, ModuleNotFoundError):  # the driver of a database
             says = "cannot be used"
         elif isinstance(error, MlflowException):  # something has been deleted meanwhile, say
             says = "refuses"

@@ -1,7 +1,7 @@
-"""Where MLflow keeps what it is told, tried before it is relied on: address, database file, folder of artifacts.
+"""Where MLflow stores runs and versions, tried before a run relies on it: database file and folder of artifacts.
 
-MLflow itself gives up a locked database after 5 s, migrates one that is older without asking, and finds out about a
-folder that it cannot write to when the first version is stored, after hours of training.
+MLflow itself gives up a locked database after 5 s, migrates an older one without asking, and notices a folder that it
+cannot write to when it stores the first version, after hours of training.
 """
 
 import logging
@@ -12,7 +12,6 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -24,14 +23,13 @@ from pinet_kedro.tracking.server import public
 log = logging.getLogger(__name__)
 
 FILE = "sqlite:///"
-# Variables by which MLflow is told where to record.
+# Environment variables that name the place where MLflow records.
 PLACES = (
     "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID",
 )  # fmt: skip
-_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
 _WAIT_S = 30.0  # for another process to unlock the database
-_PATIENCE_S = 1.0  # without a word about it
-_SETTLED_S = 5.0  # since the last write to a database that is made, or migrated
+_PATIENCE_S = 1.0  # of these, before it logs that it waits
+_SETTLED_S = 5.0  # a database that was written to more recently may still be created or migrated
 _POLL_S = 0.2
 _CHECKED_BYTES = 2**28  # a larger database is not read through to find damage: it would take seconds
 _FREE_BYTES = 50 * 2**20  # a version takes some megabytes, the results of a run a few more
@@ -40,14 +38,15 @@ _WAY_OUT = "Name another one as tracking.uri (conf/base/parameters_registration.
 
 
 def address(uri: str) -> str:
-    """The address as MLflow gets it: a database file is meant relative to the project, wherever one stands."""
+    """The address as MLflow takes it: a database file is relative to the project, not to the current folder."""
     return FILE + str(project_folder() / uri.removeprefix(FILE)) if uri.startswith(FILE) else uri
 
 
 def check_environment(config: Tracking, run: bool) -> None:
-    """Refuses variables of MLflow's that ask for another place than the configuration; of a `run` all of them.
+    """Refuses environment variables of MLflow that name another place than the configuration.
 
-    MLflow reads some of them behind the configuration's back, so that a run and its version could part.
+    MLflow obeys some of them against the configuration, so that a run and its version could end up in two places.
+    `run`: also check the variables that only concern runs.
     """
     tracking_uri, registry_uri, experiment, *others = PLACES
     for name, key in ((tracking_uri, "runs and versions"), (registry_uri, "versions")):
@@ -72,24 +71,13 @@ def check_environment(config: Tracking, run: bool) -> None:
             )
 
 
-def check_address(uri: str) -> None:
-    """Refuses an address that MLflow cannot open, or that keeps nothing."""
-    scheme = uri.partition(":")[0].partition("+")[0]
-    known = _SCHEMES | {entry.name for entry in entry_points(group="mlflow.tracking_store")}
-    if scheme not in known:
-        raise InputError(
-            f"tracking.uri = {public(uri)} is no address of a tracking server or database. Give sqlite:///<file>, "
-            "http(s)://<host>, or postgresql://…, mysql://… or mssql://… with its driver."
-        )
-    if scheme == "sqlite" and (not uri.startswith(FILE) or uri.removeprefix(FILE) in ("", ":memory:")):
-        raise InputError(f"tracking.uri = {uri} would keep nothing: give a file, such as sqlite:///mlflow.db.")
-
-
 def check_database(uri: str, write: bool) -> None:
-    """Refuses a database file that cannot be used; waits for one that is locked. Other addresses are not looked at."""
+    """Refuses a database file that cannot be used, and waits for one that is locked. Servers are not checked here."""
     _be_quiet()
-    if not uri.startswith(FILE):
+    if not uri.startswith("sqlite"):
         return
+    if not uri.startswith(FILE) or uri.removeprefix(FILE) in ("", ":memory:"):
+        raise InputError(f"tracking.uri = {uri} would keep nothing: give a file, such as sqlite:///mlflow.db.")
     path = Path(address(uri).removeprefix(FILE).partition("?")[0])
     if path.is_dir():
         raise InputError(f"tracking.uri = {uri}: {path} is a folder, and no database file. {_WAY_OUT}.")
@@ -97,10 +85,10 @@ def check_database(uri: str, write: bool) -> None:
         _check_folder(path.parent, f"The tracking database {path} cannot be created")
         _make(path)
         return
-    if write and not os.access(path.parent, os.W_OK | os.X_OK):  # its journal is written beside it
+    if write and not os.access(path.parent, os.W_OK | os.X_OK):  # SQLite writes a journal next to the file
         raise InputError(f"The tracking database {path} cannot be written: its folder is read-only. {_WAY_OUT}.")
     wrong = _schema_fault(path, *_look(path, write))
-    while wrong and time.time() - path.stat().st_mtime < _SETTLED_S:  # another process may be making it just now
+    while wrong and time.time() - path.stat().st_mtime < _SETTLED_S:  # another process may be creating it
         time.sleep(_POLL_S)
         wrong = _schema_fault(path, *_look(path, write))
     if wrong:
@@ -135,10 +123,10 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _make(path: Path) -> None:
-    """A new database, there whole or not at all.
+    """Creates a database whole or not at all.
 
-    MLflow makes one in place by some fifty migrations: two processes that do so at once break each other's, and one
-    that is killed leaves what no other can go on with.
+    MLflow creates one in place by about fifty migrations: two processes that do so at once break it, and a killed one
+    leaves a file that no other process can use.
     """
     from mlflow import MlflowClient
 
@@ -155,13 +143,13 @@ def _make(path: Path) -> None:
 
 
 def _be_quiet() -> None:
-    """MLflow's word about every step, and a traceback of every error that it raises as well."""
+    """Silences what MLflow logs of every migration, and its tracebacks of errors that it also raises."""
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _look(path: Path, write: bool) -> tuple[set[str], str | None]:
-    """Tables and schema of a database; waits for its lock, and raises `InputError` where it cannot be used."""
+    """Tables and schema revision of a database; waits for its lock, and raises `InputError` where it cannot be used."""
     until = time.monotonic() + _WAIT_S
     try:
         try:
@@ -180,7 +168,7 @@ def _try(path: Path, write: bool, wait_s: float) -> tuple[set[str], str | None]:
         file.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if write:  # the same number once more: it is the journal that shows whether there is room
+            if write:  # writes the same number: only writing the journal shows whether there is room
                 [(version,)] = file.execute("PRAGMA user_version").fetchall()
                 file.execute(f"PRAGMA user_version = {version}")
             revision = None
@@ -194,7 +182,7 @@ def _try(path: Path, write: bool, wait_s: float) -> tuple[set[str], str | None]:
 
 
 def _schema_fault(path: Path, tables: set[str], revision: str | None) -> str | None:
-    """What is wrong with the schema, in a sentence; None where MLflow can use it or makes it itself."""
+    """What is wrong with the schema, in a sentence; None where MLflow can use or create it."""
     import mlflow
 
     if not tables:
@@ -215,7 +203,7 @@ def _schema_fault(path: Path, tables: set[str], revision: str | None) -> str | N
 
 @cache
 def _revisions() -> tuple[str | None, set[str]]:
-    """The schema of the installed MLflow, and all that it can migrate from."""
+    """The schema revision of the installed MLflow, and all those that it can migrate from."""
     import mlflow
     from alembic.script import ScriptDirectory
 
@@ -231,8 +219,8 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
     if _is_locked(error):
         return (
-            f"The tracking database {path} has been locked for {_WAIT_S:g} s{_by(path)}. Wait for that to end, or end "
-            "it, and do this again."
+            f"The tracking database {path} has been locked for {_WAIT_S:g} s{_by(path)}. Wait for it to end, or end "
+            "it, and try again."
         )
     if name.startswith("SQLITE_READONLY"):
         return f"The tracking database {path} is read-only. Make it writable. {_WAY_OUT}, if it is not yours."
@@ -247,15 +235,15 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
 
 
 def _by(path: Path) -> str:
-    """Who holds a lock on a file, as far as this machine's kernel tells, such as ' by process 12 (kedro run)'."""
+    """Who holds a lock on a file, where the kernel lists it, such as ' by process 12 (kedro run)'; else empty."""
     try:
         inode = path.stat().st_ino
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
         others = {int(lock[4]) for lock in locks if "->" not in lock} - {os.getpid()}
-        told = [f"{pid} ({_command(pid)})" for pid in sorted(others) if pid > 0]
+        holders = [f"{pid} ({_command(pid)})" for pid in sorted(others) if pid > 0]
     except (OSError, ValueError, IndexError):
         return ""
-    return f" by process {', '.join(told)}" if told else ""
+    return f" by process {', '.join(holders)}" if holders else ""
 
 
 def _command(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""What looks on while a backbone trains: the progress bar, the tracking server, the learning curve."""
+"""What watches the training of a backbone: the progress bar, the tracking server, the learning curve."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pandas as pd
 from tqdm import tqdm
 
-from pinet_kedro.tracking import runs as tracking
+from pinet_kedro.tracking.recording import log_epoch
+from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.training.backbone import EpochReport
 
 
@@ -17,17 +18,18 @@ def learning_curve(reports: list[EpochReport]) -> pd.DataFrame:
 
 
 class Watch:
-    """The `on_epoch` of a training run."""
+    """The `on_epoch` of a training run; without a `run` nothing is sent to a tracking server."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, run: MlflowRun | None = None) -> None:
         self.name = name
+        self._run = run
         self._reports: list[EpochReport] = []
         self._bar: tqdm | None = None
         self._latest: dict[str, str] = {}
 
     def __call__(self, report: EpochReport) -> None:
         self._reports.append(report)
-        tracking.log_epoch(self.name, report)
+        log_epoch(self._run, self.name, report)
         if self._bar is None:
             # On a terminal the bar moves with every epoch; in a log file one line in ten seconds is enough.
             interval = 0.1 if sys.stderr.isatty() else 10
@@ -51,9 +53,9 @@ class Watch:
 
 
 @contextmanager
-def watch_training(name: str) -> Iterator[Watch]:
-    """A watch on the training of the model of this name."""
-    watch = Watch(name)
+def watch_training(name: str, run: MlflowRun | None = None) -> Iterator[Watch]:
+    """A watch on the training of the model of this name, as part of a run."""
+    watch = Watch(name, run)
     try:
         yield watch
     finally:

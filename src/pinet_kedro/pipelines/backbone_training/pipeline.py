@@ -10,7 +10,7 @@ def create_pipeline(start: str | None = None) -> Pipeline:
 
     `start`: the dataset that says where both start and on which budget; without one, from fresh weights.
     """
-    inputs = ["dataset", "params:backbone_training", *([start] if start else [])]
+    inputs = ["dataset", "params:backbone_training", "run_info", *([start] if start else [])]
     curves = ["base_curve", "deconfounded_curve"]
     return Pipeline(
         [

@@ -6,6 +6,7 @@ import pandas as pd
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Figure, Manifest, NoModel, Recommender
+from pinet_kedro.tracking.run_info import RunInfo
 
 
 def rank_targets(dataset: Dataset, **models: Recommender | NoModel) -> pd.DataFrame:
@@ -49,13 +50,11 @@ def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
 
 
 def write_report(
-    evaluation: dict[str, Any], cleaning: pd.DataFrame, parameters: dict[str, Any], **figures: Figure
+    evaluation: dict[str, Any], cleaning: pd.DataFrame, parameters: dict[str, Any], run: RunInfo, **figures: Figure
 ) -> str:
     """The report page."""
     from pinet_kedro.parameters import plain
-    from pinet_kedro.provenance import git_state
     from pinet_kedro.reporting.report import render_report
-    from pinet_kedro.tracking import runs as tracking
 
-    run = {"git": git_state(), "mlflow_run": tracking.run_id()}
-    return render_report(evaluation, figures, cleaning, plain(parameters), run)
+    facts = {"git": run.git, "mlflow_run": run.mlflow_id}
+    return render_report(evaluation, figures, cleaning, plain(parameters), facts)

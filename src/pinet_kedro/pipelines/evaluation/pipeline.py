@@ -36,7 +36,7 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
             node(draw_results, "evaluation", ["gains_figure", "quintiles_figure"], name="draw_results"),
             node(
                 write_report,
-                {"evaluation": "evaluation", "cleaning": "cleaning_report", "parameters": parameters}
+                {"evaluation": "evaluation", "cleaning": "cleaning_report", "parameters": parameters, "run": "run_info"}
                 | {figure: figure for figure in FIGURES},
                 "report",
                 name="write_report",

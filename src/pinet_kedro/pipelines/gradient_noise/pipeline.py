@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 measure,
-                ["dataset", *parameters],
+                ["dataset", *parameters, "run_info"],
                 ["gradient_noise", "gradient_noise_pairs"],
                 name="measure_gradient_noise",
             ),

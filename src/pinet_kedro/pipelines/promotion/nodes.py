@@ -5,14 +5,14 @@ from typing import Any
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Manifest
 from pinet_kedro.registry.promotion_config import Promotion
-from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import RunInfo
 
 
 def promote(
     dataset: Dataset,
     manifest: Manifest,
     config: Promotion,
-    registry: Tracking,
+    run: RunInfo,
     notes: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], str]:
     """The decision as `promotion.json` stores it, and its page; `notes` come to those that it makes itself."""
@@ -26,6 +26,6 @@ def promote(
         "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
         "the aliases that had begun."
     )
-    with sentence(registry.uri, undecided):
-        decision = promote(newest, config, registry)
+    with sentence(run.tracking.uri, undecided):
+        decision = promote(newest, config, run.tracking, run.mlflow_id)
     return decision.model_dump(mode="json"), render_promotion(decision)

@@ -7,5 +7,5 @@ from pinet_kedro.pipelines.promotion.nodes import promote
 
 def create_pipeline() -> Pipeline:
     """Challenger and champion on the data that the data stages have left -> the decision and its page."""
-    inputs = ["dataset", "dataset_manifest", "params:promotion", "params:tracking"]
+    inputs = ["dataset", "dataset_manifest", "params:promotion", "run_info"]
     return Pipeline([node(promote, inputs, ["promotion", "promotion_page"], name="promote_challenger")])

@@ -3,23 +3,27 @@
 from typing import Any
 
 from pinet_kedro.pipelines.types import Manifest, Recommender
-from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import RunInfo
 
 
 def register(
-    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], report: str, config: Tracking,  # noqa: ARG001
+    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], report: str, run: RunInfo,  # noqa: ARG001
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.datasets.manifests import MANIFEST_FILE
     from pinet_kedro.registry.registration import register_model
-    from pinet_kedro.tracking import runs as tracking
     from pinet_kedro.tracking.server import sentence
 
     later = (
         "The model is trained and evaluated, and everything is stored in data/, but it is not registered. When the "
-        f"server answers again: {tracking.register_later()}"
+        f"server answers again: {run.registration}"
     )
-    with sentence(config.uri, later):
+    with sentence(run.tracking.uri, later):
         return register_model(
-            model, evaluation, config, manifest.tags(), {MANIFEST_FILE: manifest.model_dump(mode="json")}
+            model,
+            evaluation,
+            run.tracking,
+            manifest.tags(),
+            {MANIFEST_FILE: manifest.model_dump(mode="json")},
+            run.mlflow_id,
         )

@@ -1,4 +1,4 @@
-"""Adapters of `retraining` to the catalog: partitions, drift, start of training, registration, decision."""
+"""Adapters of the life of a model to the catalog: partitions, drift, start, registration, decision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,29 +18,39 @@ from pinet_kedro.pipelines.types import (
     TrainingStart,
 )
 from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.retraining import new_work
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
 
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
 
 
+def require_new(delivery: Delivery, config: Retraining, registry: Tracking, parameters: dict[str, Any]) -> Delivery:
+    """The delivery itself, if there is anything new in it; otherwise the run ends here (`NothingToDo`)."""
+    return new_work.require_new(delivery, config, registry, parameters)
+
+
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
-    """Events of the accepted new partitions by id, and a record of all new ones."""
+    """Events of the new partitions that are good, by id, and the account of all new ones."""
     from pinet_kedro.retraining.intake import take_in
 
     return take_in(delivery, config)
 
 
 def gather(accepted: _Partitions, intake: Intake) -> Interactions:
-    """Raw events of all accepted partitions, including those of earlier runs."""
+    """Raw events of all partitions, those of earlier runs included."""
     from pinet_kedro.retraining.intake import gather
 
     return gather(accepted, list(intake.partitions))
 
 
-def read_champion(registry: Tracking) -> CurrentChampion:
+def read_champion(
+    registry: Tracking,
+    intake: Intake,  # noqa: ARG001  the registry is not asked before there is something to retrain on
+) -> CurrentChampion:
     """The champion, or none."""
     from pinet_kedro.retraining.champion import read_champion
 
@@ -64,7 +74,7 @@ def choose_start(
 
 
 def effective(parameters: dict[str, Any], start: TrainingStart) -> dict[str, Any]:
-    """The parameters that this run uses: those of training and splitting come from the start of training."""
+    """The parameters as they hold for this run."""
     return {**parameters, "backbone_training": start.config, "splitting": start.splitting}
 
 
@@ -78,16 +88,16 @@ def record_training(
 
 
 def register(
-    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, registry: Tracking
+    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, run: RunInfo
 ) -> dict[str, Any]:
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.retraining.steps import register
 
-    return register(model, manifest, evaluation, record, registry)
+    return register(model, manifest, evaluation, record, run.tracking, run.mlflow_id)
 
 
 def promote(
-    dataset: Dataset, manifest: Manifest, config: Promotion, registry: Tracking, registered: dict[str, Any],
+    dataset: Dataset, manifest: Manifest, config: Promotion, run: RunInfo, registered: dict[str, Any],
     start: TrainingStart,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
@@ -95,7 +105,7 @@ def promote(
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(dataset, manifest, mine, registry, notes)
+    return promote(dataset, manifest, mine, run, notes)
 
 
 def conclude(
@@ -104,11 +114,11 @@ def conclude(
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The run as `retraining.json` stores it, and its page."""
     from pinet_kedro.registry.decision import Decision
-    from pinet_kedro.retraining.page import render_summary
+    from pinet_kedro.retraining.page import render_round
     from pinet_kedro.retraining.steps import RetrainingSummary
 
     done = RetrainingSummary(
         intake=intake, drift=drift, start=start.why, epochs=start.config.schedule.epochs,
         events=len(dataset.sequences.items), promotion=Decision.model_validate(promotion),
     )  # fmt: skip
-    return done.model_dump(mode="json"), render_summary(done)
+    return done.model_dump(mode="json"), render_round(done)

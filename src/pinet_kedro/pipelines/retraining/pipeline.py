@@ -17,8 +17,10 @@ from pinet_kedro.pipelines.retraining.nodes import (
     read_champion,
     record_training,
     register,
+    require_new,
     take_in,
 )
+from pinet_kedro.pipelines.tags import CHECK
 
 _SPLITTING = "params:retraining_splitting"
 
@@ -28,9 +30,16 @@ def create_pipeline() -> Pipeline:
     -> a version -> the decision on it. Only then do the partitions count as taken.
     """
     before = [
-        node(take_in, ["new_interactions", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
+        node(
+            require_new,
+            ["new_interactions", "params:retraining", "params:tracking", "parameters"],
+            "delivery",
+            name="require_new_partitions",
+            tags=CHECK,
+        ),
+        node(take_in, ["delivery", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
         node(gather, ["accepted_partitions", "intake"], "all_interactions", name="gather_partitions"),
-        node(read_champion, "params:tracking", "current_champion", name="read_champion"),
+        node(read_champion, ["params:tracking", "intake"], "current_champion", name="read_champion"),
         node(measure_drift, ["current_champion", "accepted_partitions", "intake"], "drift", name="measure_drift"),
         node(
             choose_start,
@@ -44,13 +53,13 @@ def create_pipeline() -> Pipeline:
         node(record_training, ["dataset", "intake", "start", "parameters"], "training_record", name="record_training"),
         node(
             register,
-            ["pin_model", "pin_manifest", "evaluation", "training_record", "params:tracking"],
+            ["pin_model", "pin_manifest", "evaluation", "training_record", "run_info"],
             "registered_version",
             name="register_challenger",
         ),
         node(
             promote,
-            ["dataset", "dataset_manifest", "params:promotion", "params:tracking", "registered_version", "start"],
+            ["dataset", "dataset_manifest", "params:promotion", "run_info", "registered_version", "start"],
             ["promotion", "promotion_page"],
             name="judge_challenger",
         ),

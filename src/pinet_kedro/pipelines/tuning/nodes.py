@@ -8,6 +8,7 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Choice, Figure, Plan, Record
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Tuning
+from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
 
 
@@ -25,11 +26,11 @@ def plan_study(
     return plan
 
 
-def run_trials(plan: Plan) -> tuple[Record, pd.DataFrame]:
+def run_trials(plan: Plan, run: RunInfo) -> tuple[Record, pd.DataFrame]:
     """The study's record and its trials, those of earlier runs included."""
     from pinet_kedro.studies.tuning.study import run_study
 
-    return run_study(plan)
+    return run_study(plan, run.mlflow)
 
 
 def retrain_finalists(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.DataFrame, Choice]:
@@ -39,14 +40,12 @@ def retrain_finalists(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple
     return hold_finals(plan, record, trials)
 
 
-def write_environment(choice: Choice, record: Record, parameters: dict[str, Any]) -> tuple[str, str]:
+def write_environment(choice: Choice, record: Record, parameters: dict[str, Any], run: RunInfo) -> tuple[str, str]:
     """Parameters and catalog of the environment `tuned`."""
     from pinet_kedro.project import project_folder
     from pinet_kedro.studies.tuning import environment
-    from pinet_kedro.tracking import runs as tracking
 
-    env = tracking.environment() or "base"
-    return environment.write_environment(choice, record, parameters, project_folder() / "conf", env)
+    return environment.write_environment(choice, record, parameters, project_folder() / "conf", run.environment)
 
 
 def draw_study(plan: Plan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:

@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(plan_study, ["dataset", *parameters], "tuning_plan", name="plan_study"),
-            node(run_trials, "tuning_plan", ["tuning", "tuning_trials"], name="run_trials"),
+            node(run_trials, ["tuning_plan", "run_info"], ["tuning", "tuning_trials"], name="run_trials"),
             node(
                 retrain_finalists,
                 ["tuning_plan", "tuning", "tuning_trials"],
@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 write_environment,
-                ["tuning_choice", "tuning", "parameters"],
+                ["tuning_choice", "tuning", "parameters", "run_info"],
                 ["tuned_parameters", "tuned_catalog"],
                 name="write_tuned_environment",
             ),

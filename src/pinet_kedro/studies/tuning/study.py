@@ -26,7 +26,9 @@ from pinet_kedro.studies.tuning.queue import (
 from pinet_kedro.studies.tuning.sampling import SLOT
 from pinet_kedro.studies.tuning.trial import BASE, GROUPS, SECONDS, curve_of, train_base
 from pinet_kedro.studies.tuning.worker import Workers, work
-from pinet_kedro.tracking import runs as tracking
+from pinet_kedro.tracking.nested import close_nested
+from pinet_kedro.tracking.run_info import MlflowRun
+from pinet_kedro.tracking.runs import end_the_dead
 from pinet_kedro.training.backbone import validation_users
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Record(Stored):
     space: dict[str, Any]
 
 
-def run_study(plan: Plan) -> tuple[Record, pd.DataFrame]:
+def run_study(plan: Plan, run: MlflowRun | None = None) -> tuple[Record, pd.DataFrame]:
     """The study's record and its trials, one row each, when all of them have been tried."""
     _check(plan)
     study = plan.create()
@@ -70,12 +72,11 @@ def run_study(plan: Plan) -> tuple[Record, pd.DataFrame]:
                 seen.add(trial.number)
                 log.info("Trial %d %s", trial.number, _told(trial))
 
-    nested = tracking.nested()
     try:
         while _left(plan, study):
-            _work(plan, study, nested, since, look)
+            _work(plan, study, run, since, look)
     finally:
-        tracking.close_nested()
+        close_nested()
     return describe(plan, study), table(study)
 
 
@@ -170,7 +171,7 @@ def _left(plan: Plan, study: "Study") -> bool:
     return bool(free_slots(plan, study) or study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def _work(plan: Plan, study: "Study", nested: Any, since: float, look: Any) -> None:
+def _work(plan: Plan, study: "Study", run: MlflowRun | None, since: float, look: Any) -> None:
     free = len(free_slots(plan, study))
     if free == 0:
         others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -183,9 +184,9 @@ def _work(plan: Plan, study: "Study", nested: Any, since: float, look: Any) -> N
             others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return
     if min(plan.config.workers, free) == 1:
-        work(plan, study, nested, since, look)
+        work(plan, study, run, since, look)
     else:
-        _work_together(plan, study, nested, since, look)
+        _work_together(plan, study, run, since, look)
     reasons = failed_in_a_row(study, since)
     if len(reasons) >= plan.config.failures:
         raise InputError(
@@ -195,18 +196,18 @@ def _work(plan: Plan, study: "Study", nested: Any, since: float, look: Any) -> N
         )
 
 
-def _work_together(plan: Plan, study: "Study", nested: Any, since: float, look: Any) -> None:
-    workers = Workers(plan, nested, since)
+def _work_together(plan: Plan, study: "Study", run: MlflowRun | None, since: float, look: Any) -> None:
+    workers = Workers(plan, run, since)
 
     def died() -> None:
         fail_the_dead(plan, study)
-        tracking.end_the_dead()
+        end_the_dead(run)
 
     try:
         workers.watch(look, died)
     finally:
         workers.stop()
-        tracking.end_the_dead()
+        end_the_dead(run)
 
 
 def _done(study: "Study") -> int:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.studies.tuning.plan import Plan
 from pinet_kedro.studies.tuning.sampling import SLOT
-from pinet_kedro.tracking.runs import Nested
+from pinet_kedro.tracking.nested import NestedRun
+from pinet_kedro.tracking.run_info import MlflowRun
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -19,9 +20,9 @@ class TrackedTrial:
     request.
     """
 
-    def __init__(self, nested: Nested | None, plan: Plan, trial: "Trial") -> None:
+    def __init__(self, run: MlflowRun | None, plan: Plan, trial: "Trial") -> None:
         self._waiting: list[Any] = []
-        self._run = nested.run(f"trial {trial.number}") if nested else None
+        self._run = NestedRun(run, f"trial {trial.number}") if run else None
         self._tags = {
             "study": plan.name,
             "study.storage": plan.address,

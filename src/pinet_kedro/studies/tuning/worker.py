@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pinet_kedro.errors import InputError
 from pinet_kedro.reporting.terminal import guard_terminal
 from pinet_kedro.studies.tuning.plan import Plan
-from pinet_kedro.tracking import runs as tracking
-from pinet_kedro.tracking.runs import Nested
+from pinet_kedro.tracking.nested import close_nested
+from pinet_kedro.tracking.run_info import MlflowRun
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -30,7 +30,7 @@ _STOP_S = 30.0
 _told_to_stop = threading.Event()
 
 
-def work(plan: Plan, study: "Study", nested: Nested | None, since: float, after: Callable[[], None]) -> None:
+def work(plan: Plan, study: "Study", run: MlflowRun | None, since: float, after: Callable[[], None]) -> None:
     """Does trials until none waits, or too many have failed one after the other."""
     import torch
 
@@ -42,11 +42,11 @@ def work(plan: Plan, study: "Study", nested: Nested | None, since: float, after:
         trial = claim(plan, study)
         if trial is None:
             return
-        _attempt(plan, study, trial, nested)
+        _attempt(plan, study, trial, run)
         after()
 
 
-def _attempt(plan: Plan, study: "Study", trial: "Trial", nested: Nested | None) -> None:
+def _attempt(plan: Plan, study: "Study", trial: "Trial", run: MlflowRun | None) -> None:
     """Does one trial, and tells the storage and the tracking server what became of it."""
     from optuna import TrialPruned
     from optuna.trial import TrialState
@@ -55,7 +55,7 @@ def _attempt(plan: Plan, study: "Study", trial: "Trial", nested: Nested | None) 
     from pinet_kedro.studies.tuning.tracked import TrackedTrial
     from pinet_kedro.studies.tuning.trial import run_trial
 
-    tracked = TrackedTrial(nested, plan, trial)
+    tracked = TrackedTrial(run, plan, trial)
     parent = os.getppid()
 
     def on_report(report: Any) -> None:
@@ -88,8 +88,8 @@ def _attempt(plan: Plan, study: "Study", trial: "Trial", nested: Nested | None) 
 class Workers:
     """Worker processes on one study; those that die are replaced as long as it makes sense."""
 
-    def __init__(self, plan: Plan, nested: Nested | None, since: float) -> None:
-        self._arguments = (plan, nested, since)
+    def __init__(self, plan: Plan, run: MlflowRun | None, since: float) -> None:
+        self._arguments = (plan, run, since)
         self._most = plan.config.failures
         self._processes = [self._start() for _ in range(plan.config.workers)]
         self._deaths = 0
@@ -132,7 +132,7 @@ class Workers:
                 process.kill()
 
 
-def _main(plan: Plan, nested: Nested | None, since: float) -> None:
+def _main(plan: Plan, run: MlflowRun | None, since: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _told_to_stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the command passes it on
     guard_terminal()
@@ -140,8 +140,8 @@ def _main(plan: Plan, nested: Nested | None, since: float) -> None:
     for noisy, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(noisy).setLevel(level)
     try:
-        work(plan, plan.load(), nested, since, lambda: None)
+        work(plan, plan.load(), run, since, lambda: None)
     except SystemExit:
         sys.exit(0)
     finally:
-        tracking.close_nested()
+        close_nested()

@@ -1,0 +1,61 @@
+"""What a run records, on a database in the current folder."""
+
+import pickle
+
+import mlflow
+import pytest
+
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.nested import NestedRun, close_nested
+from pinet_kedro.tracking.recording import end_run, log_epoch, log_page
+from pinet_kedro.tracking.run_info import RunInfo
+from pinet_kedro.tracking.runs import start_run
+from pinet_kedro.training.backbone import EpochReport
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return start_run(RunInfo("full", "test", "abc", Tracking()), {"seed": 1})
+
+
+def recorded(run):
+    return mlflow.MlflowClient(run.mlflow.uri).get_run(run.mlflow_id)
+
+
+def test_a_run_records_its_facts_and_ends_once(run):
+    log_page(run.mlflow, "report", "<html></html>")
+    end_run(run, "FAILED", "why")
+    end_run(run, "KILLED")  # as at the end of the process
+    found = recorded(run)
+    assert found.info.status == "FAILED"
+    assert found.data.params == {"seed": "1"}
+    assert {
+        "pipeline": "full",
+        "environment": "test",
+        "git": "abc",
+        "failure": "why",
+    }.items() <= found.data.tags.items()
+    client = mlflow.MlflowClient(run.mlflow.uri)
+    assert [file.path for file in client.list_artifacts(run.mlflow_id)] == ["report.html"]
+
+
+def test_another_process_records_in_the_run_that_it_is_given(run):
+    given = pickle.loads(pickle.dumps(run))
+    log_epoch(given.mlflow, "base", EpochReport(1, 3, 0.5, 1.0, None))
+    inside = NestedRun(given.mlflow, "trial 0")
+    inside.start({}, {"a": 1})
+    inside.end("FINISHED", {})
+    close_nested()
+    assert recorded(run).data.metrics == {"base.loss": 0.5}
+    [child] = mlflow.MlflowClient(run.mlflow.uri).search_runs(
+        [run.mlflow.experiment_id], f"tags.`mlflow.parentRunId` = '{run.mlflow_id}'"
+    )
+    assert child.data.params == {"a": "1"}
+
+
+def test_without_a_run_nothing_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log_epoch(None, "base", EpochReport(1, 3, 0.5, 1.0, None))
+    end_run(RunInfo("full", "test", "abc", Tracking()), "FINISHED")
+    assert not list(tmp_path.iterdir())
