@@ -156,20 +156,15 @@ def configure(project, **settings):
     path.write_text(path.read_text() + json.dumps({"schedule": settings})[1:-1] + "\n")
 
 
-def command(project, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pinet_kedro", "schedule", "--env=test", *arguments],
+def test_once_ends_with_the_exit_code_of_the_run(project):
+    configure(project, pipeline="evaluation")  # of nothing: the run is refused
+    failed = subprocess.run(
+        [sys.executable, "-m", "pinet_kedro", "schedule", "--env=test", "--once"],
         cwd=project.folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-
-
-def test_once_ends_with_the_exit_code_of_the_run(project):
-    configure(project, pipeline="data_validation")
-    with (project.folder / "conf/test/parameters.yml").open("a") as file:
-        file.write("cleaning: {min_user_events: 5000}\n")
-    failed = command(project, "--once")
     assert failed.returncode == 1
-    assert "min_user_events" in failed.stderr.partition("Its last lines:")[2]
+    last_lines = failed.stderr.partition("Its last lines:")[2]
+    assert "kedro run --pipeline=data_validation --env=test" in " ".join(last_lines.split())
 
 
 def test_once_ends_well_when_the_run_does(capfd):
@@ -187,8 +182,8 @@ def test_once_hands_on_a_signal(schedule):
 
 def test_dry_run_says_what_runs_and_when(project):
     configure(project, pipeline="data_validation", cron="30 4 * * 0", timezone="Europe/Berlin")
-    done = command(project, "--dry-run")
-    assert done.returncode == 0, done.stderr
+    done = project.invoke("schedule", "--env=test", "--dry-run")
+    assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == "kedro run --pipeline=data_validation --env=test"
     assert len(lines) == 6
@@ -199,9 +194,11 @@ def test_dry_run_says_what_runs_and_when(project):
     ("settings", "words"),
     [({"pipeline": "ful"}, "'ful'"), ({"cron": "0 25 * * *"}, "25"), ({"timezone": "Mars"}, "Mars")],
 )
-def test_a_wrong_schedule_is_one_sentence(project, settings, words):
+def test_a_wrong_schedule_is_one_sentence(project, settings, words, monkeypatch):
+    monkeypatch.setattr("pinet_kedro.scheduling.schedule.run_forever", pytest.fail)
     configure(project, **{"pipeline": "full", **settings})
-    done = command(project)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    done = project.invoke("schedule", "--env=test")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert words in done.output
+    assert "Traceback" not in done.output
