@@ -81,7 +81,7 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     models = {"base": PopularityScorer(w.popularity), "pin": BackboneScorer(joint_backbone)}
     ranks = rank_models(models, dataset)
     data = {"sha256": "0", "dropped_rows": {}}
-    evaluation = compare(ranks, dataset.activeness, w.strata) | {
+    evaluation = compare(ranks, dataset) | {
         "protocol": {}, "data": data, "versions": {},
     }  # fmt: skip
     said = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])

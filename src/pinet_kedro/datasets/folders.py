@@ -19,7 +19,7 @@ from pinet_kedro.interactions.split import Split
 
 
 class Folder(Signed, AbstractDataset[Any, Any]):
-    """A folder that is replaced as a whole, its manifest included."""
+    """A folder that is replaced as a whole, including its manifest."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -27,7 +27,7 @@ class Folder(Signed, AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def _restore(self) -> None:
-        """Puts back what a save had moved aside when it was killed between its two renames."""
+        """Puts back the old folder if a save was killed between its two renames."""
         if self._old.exists() and not self._filepath.exists():
             self._old.rename(self._filepath)
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.dataset import Dataset
@@ -19,17 +18,17 @@ _POLICY = {
 }
 
 
-def compare(ranks: pd.DataFrame, activeness: Int[np.ndarray, " U"], strata: ReportingStrata) -> dict[str, Any]:
+def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """`models`: metrics of every model and group; `comparisons`: paired relative gains in NDCG@10.
 
-    `ranks` has one row per model and user (`model, user, rank, candidates`), `activeness` one entry per user.
+    `ranks` has one row per model and user: `model, user, rank, candidates`.
     """
     by_model = {
         str(name): Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy())
         for name, table in ranks.groupby("model", sort=False)
     }
     users = ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
-    groups = strata.groups(activeness[users])
+    groups = dataset.strata.groups(dataset.activeness[users])
     ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
     # Gains of the aggregation with the same plugins, of a backbone over plugins alone, and of strata over one plugin.

@@ -10,7 +10,7 @@ from pinet_kedro.training.config import BackboneTraining
 
 
 def run_cells(dataset: Dataset, config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> pd.DataFrame:
-    """Ranks of every cell, those of earlier runs included."""
+    """Ranks of every cell, including those of earlier runs."""
     from pinet_kedro.project import project_folder
     from pinet_kedro.studies.benchmark.bench import Bench, cells
 

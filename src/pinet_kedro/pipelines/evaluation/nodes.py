@@ -33,7 +33,7 @@ def evaluate(
     from pinet_kedro.provenance import versions
 
     evaluation = {
-        **compare(ranks, dataset.activeness, dataset.strata),
+        **compare(ranks, dataset),
         "protocol": describe_protocol(dataset.strata, plain(parameters)),
         "data": describe_data(dataset, cleaning),
         "versions": versions(),

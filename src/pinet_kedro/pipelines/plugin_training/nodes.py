@@ -10,7 +10,7 @@ from pinet_kedro.plugins.config import PluginTraining
 
 
 def build_scorers(model: Recommender, dataset: Dataset, config: PluginTraining) -> FrozenScorers:
-    """What all plugins weigh beside a backbone."""
+    """The frozen scorers that all plugins weigh beside a backbone."""
     from pinet_kedro.training.scorers import build_scorers
 
     return build_scorers(dataset, model.popularity, config)
@@ -52,7 +52,7 @@ def _plug(
 
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:
-    """What every stratum's plugin is, as a table and a figure."""
+    """The plugin of every stratum, as a table and a figure."""
     from pinet_kedro.reporting.figures.training import plugin_weights_figure
 
     assert model.plugins is not None

@@ -31,7 +31,7 @@ log = logging.getLogger("pinet_kedro")
 
 
 class _Method(Configuration):
-    """What a method may have beside differences from `backbone_training`."""
+    """Settings of a method that are not differences from `backbone_training`."""
 
     transfer: TransferConfig | None = None
     stratification: Stratification | None = None
@@ -56,15 +56,17 @@ class Cell:
 
     @property
     def joint(self) -> bool:
-        """Whether the model is trained without an aggregation."""
+        """Whether the model is trained without an aggregation of gradients."""
         return self.training.aggregation is None
 
     def __str__(self) -> str:
         return f"{self.method}, {self.training.backbone.name}, seed {self.training.seed}"
 
     def model_name(self, dataset: Dataset) -> str:
-        """Name under which the trained model is stored; changes with the data and with all that training depends on,
-        the code included."""
+        """Name under which the trained model is stored.
+
+        It changes with the data and with everything that training depends on, including the code.
+        """
         training = plain(self.training)
         del training["threads"], training["device"]
         if self.joint:
@@ -73,13 +75,13 @@ class Cell:
             training["strata"] = (
                 plain(self.stratification) if self.stratification else dataset.strata.training.thresholds
             )
-        # Models of its own, and not where others start from: no cell has to wait for it.
+        # These models are used by this method alone, so no other cell waits for them.
         alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
         return _digest({"data": dataset.split_sha256, "training": training, **alone})
 
     def name(self, dataset: Dataset) -> str:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
-        model, _, _ = self.model_name(dataset).partition("-")  # the version of the code comes in once, at the end
+        model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         return _digest({**ranked, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
 
@@ -89,14 +91,14 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def check_reference(config: Benchmark) -> None:
-    """Raises `InputError` where the method that the others are compared with is not among them."""
+    """Raises `InputError` if the method that all others are compared with is not configured."""
     if config.methods.get(config.reference) is None:
         left = ", ".join(name for name, sections in config.methods.items() if sections is not None)
         raise InputError(f"benchmark.reference = '{config.reference}' is none of benchmark.methods; there are {left}.")
 
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
-    """Every cell of a benchmark, seed by seed, so that all methods have the same seeds whenever one stops it.
+    """Every cell of a benchmark, seed by seed: wherever it is stopped, all methods have about the same seeds.
 
     Raises `InputError`, which names the method or variant, where its sections are wrong.
     """
@@ -137,15 +139,15 @@ class Bench:
     _scorers: dict[str, Any] = field(default_factory=dict)
 
     def ranks(self, cell: Cell) -> ParquetDataset:
-        """Where a cell's ranks are stored."""
+        """Dataset of a cell's ranks."""
         return ParquetDataset(filepath=str(self.folder / f"{cell.name(self.dataset)}.parquet"))
 
     def model(self, cell: Cell) -> RecommenderDataset:
-        """Where the model that a cell has trained is stored."""
+        """Dataset of the model that a cell has trained."""
         return RecommenderDataset(filepath=str(self.folder / "models" / cell.model_name(self.dataset)))
 
     def curve(self, cell: Cell) -> ParquetDataset:
-        """Where that model's learning curve is stored, one row an epoch."""
+        """Dataset of that model's learning curve, one row per epoch."""
         return ParquetDataset(filepath=str(self.folder / "curves" / f"{cell.model_name(self.dataset)}.parquet"))
 
     def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
@@ -164,7 +166,7 @@ class Bench:
         return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
 
     def _name_others(self, todo: list[Cell]) -> None:
-        """Cells that other code has computed are no results of this one; they are left where they are, and named."""
+        """Logs the cells that other code has computed: they stay where they are, and are not used."""
         wanted = {cell.name(self.dataset) for cell in todo}
         cells = {name.partition("-")[0] for name in wanted}
         others = [
@@ -181,11 +183,11 @@ class Bench:
         if workers == 1:
             yield from map(self._run, missing)
             return
-        # Cells of one model wait for the first of them, which trains it.
+        # Cells that share a model wait for the first of them, which trains it.
         named = [(cell.model_name(self.dataset), cell) for cell in missing]
         first = dict(reversed(named))
         rest = [cell for name, cell in named if first[name] is not cell]
-        # Spawned, for a forked torch may hang. Without the cancelling, Ctrl-C would first train all that is queued.
+        # Spawned, because a forked torch may hang. Without cancelling, Ctrl-C would first train the whole queue.
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
                 for part in (list(reversed(first.values())), rest):
@@ -224,7 +226,7 @@ class Bench:
         return transfer(config, lambda: self._trained(cell).backbone, self.dataset, cell.training)
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
-        """Built once a process: they depend on the data and on their own configuration, not on the cell."""
+        """The frozen scorers, built once per process: they depend on data and configuration, not on the cell."""
         from pinet_kedro.training.scorers import build_scorers
 
         key = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})

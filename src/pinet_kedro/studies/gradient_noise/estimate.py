@@ -23,7 +23,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """What is known of G strata over one part of the parameters; each `_error` is the standard error of its namesake.
+    """Estimates for G strata over one part of the parameters; each `_error` is the standard error of its namesake.
 
     `step_cosine` is the mean product of two strata's gradients in one and the same round, over the root mean squares
     of their norms: what a rule that reads single steps sees.
@@ -57,7 +57,7 @@ class GradientMoments:
 
     @torch.no_grad()
     def add(self, block: int, matrix: Float[Tensor, "G P"]) -> None:
-        """Takes in the gradients of one round."""
+        """Adds the gradients of one round."""
         self.sums[block] += matrix.to(self.sums)
         for squares, columns in zip(self.squares, matrix.split(list(self.parts.values()), 1), strict=True):
             squares[block] += (columns @ columns.T).to(squares)

@@ -42,7 +42,7 @@ def measure_while_training(
 
 @dataclass(frozen=True)
 class NoiseMeter:
-    """Measures on the training users of one data set.
+    """Measures the noise on the training users of one dataset.
 
     A round draws a step's users of every stratum, and all that training draws for them: windows of long histories, one
     candidate set for all strata, dropout unless it is switched off. Users are drawn with replacement: only so are

@@ -1,1 +1,1 @@
-"""Other answers to the long tail: head and tail users with a scorer each."""
+"""Methods that give head and tail users a scorer each."""

@@ -1,4 +1,4 @@
-"""Other answers to the long tail, for the benchmark: head and tail users with a scorer each."""
+"""Methods that give head and tail users a scorer each, for comparison in the benchmark."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -54,10 +54,10 @@ def transfer(
     dataset: Dataset,
     training: BackboneTraining,
 ) -> HeadTailScorer:
-    """The scorer of a method; `base` is asked for the trained backbone only where the method starts from it.
+    """The scorer of a method; `base` is called only if the method starts from the trained backbone.
 
-    - separate: a backbone a group, trained from scratch on its users alone, for as many epochs over them as the base
-      over all users (and thus for fewer steps);
+    - separate: a backbone per group, trained from scratch on its users alone, for as many epochs as the base (and thus
+      fewer steps);
     - fine_tuning: the base, trained further on the users of a group alone for the number of epochs, 0 included, that is
       best by their validation NDCG@10;
     - user_branch: the base, and for tail users what `fit_user_branch` adds to it.
@@ -83,7 +83,7 @@ def transfer(
 
 
 def _fine_tuning(config: FineTuningConfig, training: BackboneTraining, users: int) -> BackboneTraining:
-    """The base's settings with epochs and rate of their own, every epoch validated on all users of the group."""
+    """The base's settings with the method's epochs and learning rate; every epoch is validated on the whole group."""
     changes = {"epochs": config.epochs, "learning_rate": config.learning_rate, "validate_every": 1}
     schedule = training.schedule.model_copy(update={**changes, "validation_users": users})
     return training.model_copy(update={"schedule": schedule})
