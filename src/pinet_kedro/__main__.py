@@ -1,7 +1,7 @@
-"""`pinet-kedro …`, also `python -m pinet_kedro …`: `kedro …` inside the project, the installed package outside of it.
+"""`pinet-kedro …` or `python -m pinet_kedro …`: inside a Kedro project the same as `kedro …`, elsewhere the package.
 
-Outside of a Kedro project, where a wheel is installed, the current folder takes the project's place: it holds `conf/`,
-and gets `data/`. The commands are then the project's own.
+Outside a project, where the package is installed from a wheel, the current folder is the project: it contains `conf/`
+and gets `data/`. Only the project's own commands exist there.
 """
 
 import os
@@ -14,14 +14,14 @@ PACKAGE = "pinet_kedro"
 
 def main() -> None:
     """Runs the command line."""
-    # Before kedro-telemetry looks: a file `.telemetry` counts inside a project only.
+    # Set before kedro-telemetry starts, because it reads a file `.telemetry` only inside a project.
     os.environ["KEDRO_DISABLE_TELEMETRY"] = "true"
     if find_kedro_project(Path.cwd()):
         from kedro.framework.cli.cli import main as kedro_main
 
         kedro_main()
         return
-    from kedro.framework.project import LOGGING, configure_project  # noqa: F401  the import sets conf/logging.yml up
+    from kedro.framework.project import LOGGING, configure_project  # noqa: F401  importing LOGGING applies conf/logging.yml
 
     configure_project(PACKAGE)
     from pinet_kedro.cli import cli
