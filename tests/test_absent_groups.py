@@ -19,7 +19,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.registry.decision import Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.gates import judge
+from pinet_kedro.registry.gates import GateInputs, judge
 from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.registry.registration import _tags
 from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
@@ -104,7 +104,8 @@ def test_the_gate_of_a_group_without_targets_says_so(planted_world, joint_backbo
     challenge = run_challenge(BackboneScorer(joint_backbone), popular, dataset)
     valid = Gate(name="validation", passed=True, measured="passed", asked="passed")
     gates = {
-        gate.name: gate for gate in judge(Gates(), challenge, FreshProcessResult(None, 1.0, 1.0), valid, {}, w.strata)
+        gate.name: gate
+        for gate in judge(GateInputs(Gates(), challenge, FreshProcessResult(None, 1.0, 1.0), valid, {}, w.strata))
     }
     assert gates[f"{absent} gain"].measured == "not measured: no users"
     assert not gates[f"{absent} gain"].passed

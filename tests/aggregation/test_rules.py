@@ -25,7 +25,7 @@ from pinet_kedro.aggregation.config import (
     TorchJDConfig,
 )
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
-from pinet_kedro.aggregation.library import aggregator_names
+from pinet_kedro.aggregation.library import aggregators
 from pinet_kedro.aggregation.priors import backdoor
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
@@ -331,11 +331,9 @@ def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypat
 
 
 def test_names_are_all_aggregators_without_abstract_bases():
-    assert {"PCGrad", "CAGrad", "UPGrad", "MGDA", "GradVac", "NashMTL", "Mean"} <= set(aggregator_names())
-    assert not {"Aggregator", "WeightedAggregator", "GramianWeightedAggregator", "PCGradWeighting"} & set(
-        aggregator_names()
-    )
-    assert set(aggregator_names()) <= set(torchjd.aggregation.__all__)
+    assert {"PCGrad", "CAGrad", "UPGrad", "MGDA", "GradVac", "NashMTL", "Mean"} <= set(aggregators())
+    assert not {"Aggregator", "WeightedAggregator", "GramianWeightedAggregator", "PCGradWeighting"} & set(aggregators())
+    assert set(aggregators()) <= set(torchjd.aggregation.__all__)
 
 
 def short_run(world, small_training, aggregation, loss=None):

@@ -9,7 +9,7 @@ from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
 from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.registry.decision import Decision, Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.gates import judge, read_validation
+from pinet_kedro.registry.gates import GateInputs, judge, read_validation
 from pinet_kedro.registry.page import render_promotion
 from pinet_kedro.registry.promotion_config import Bound, Gates
 
@@ -34,7 +34,7 @@ def trial(coverage=0.5, **changed):
 
 def failed(held=None, answer=ANSWER, validation=VALID, tags=None, config=None):
     """Names of the gates that fail; all of them are there in any case."""
-    gates = judge(config or Gates(), held or trial(), answer, validation, tags or {}, STRATA)
+    gates = judge(GateInputs(config or Gates(), held or trial(), answer, validation, tags or {}, STRATA))
     assert [gate.name for gate in gates] == [
         "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "validation", "fresh process",
         "latency", "history",
@@ -143,7 +143,7 @@ def test_one_failed_suite_fails_the_validation(write_report):
 
 def decision(**changed):
     held = trial()
-    gates = judge(Gates(), held, ANSWER, VALID, {}, STRATA)
+    gates = judge(GateInputs(Gates(), held, ANSWER, VALID, {}, STRATA))
     told = {
         "promoted": True, "model": "m", "version": "3", "against": "version 2", "champion_before": "2", "gates": gates,
         "groups": held.groups, "data": {"test_targets": 1234}, "date": "2026-01-01T00:00:00+00:00",

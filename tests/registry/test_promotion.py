@@ -18,10 +18,12 @@ from pinet_kedro.registry import promotion
 from pinet_kedro.registry.decision import Gate
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
 from pinet_kedro.registry.fresh_process import try_version
-from pinet_kedro.registry.promotion import Newest, list_versions, promote, roll_back
+from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.promotion import Newest, promote
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.registry.registration import register_model
-from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, load_version, trust_version
+from pinet_kedro.registry.rollback import roll_back
+from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
 
 pytestmark = pytest.mark.slow

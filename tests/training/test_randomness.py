@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pinet_kedro.aggregation.config import AgrRandConfig, ReptileConfig, TorchJDConfig
-from pinet_kedro.aggregation.library import aggregator_names
+from pinet_kedro.aggregation.library import aggregators
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig
@@ -106,7 +106,7 @@ OPTIONS = {"Constant": {"weights": [0.5, 1.0, 2.5]}, "CAGrad": {"c": 0.5}, "Fair
            "Krum": {"n_byzantine": 0}, "TrimmedMean": {"trim_number": 1}}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted({*aggregator_names()} - {"NashMTL"}))  # its extra is not among the tests'
+@pytest.mark.parametrize("name", sorted({*aggregators()} - {"NashMTL"}))  # its extra is not among the tests'
 def test_no_aggregator_of_torchjd_draws_from_the_generator_of_the_process(name):
     options = OPTIONS.get(name, {})
     inputs = RuleInputs(users=torch.ones(3), interactions=torch.ones(3), sizes=[4])

@@ -1,4 +1,4 @@
-"""Aggregators of torchjd by name."""
+"""Aggregators by name: those of torchjd, and others with the same interface."""
 
 import inspect
 from typing import Any
@@ -9,12 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedAggregator
 
+# Aggregators that `rule: torchjd` finds by the name of their class, beside those of torchjd. A new one is a file and a
+# line here.
+OTHERS: dict[str, type[Aggregator]] = {}
 
-def aggregator_names() -> list[str]:
-    """The classes of torchjd.aggregation that aggregate a matrix, without their abstract bases."""
+
+def aggregators() -> dict[str, type[Aggregator]]:
+    """Classes that aggregate a matrix, by name; without torchjd's abstract bases."""
     bases = (Aggregator, WeightedAggregator, GramianWeightedAggregator)
     found = [getattr(torchjd.aggregation, name) for name in torchjd.aggregation.__all__]
-    return [c.__name__ for c in found if issubclass(c, Aggregator) and c not in bases]
+    return {c.__name__: c for c in found if issubclass(c, Aggregator) and c not in bases} | OTHERS
 
 
 def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggregator:
@@ -22,9 +26,10 @@ def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggrega
 
     Raises `ValueError` for a name, an option or a value that torchjd does not know, or if an extra is not installed.
     """
-    if name not in aggregator_names():
-        raise ValueError(f"torchjd has no aggregator '{name}'; there are {', '.join(aggregator_names())}")
-    known = inspect.signature(getattr(torchjd.aggregation, name)).parameters
+    known_classes = aggregators()
+    if name not in known_classes:
+        raise ValueError(f"torchjd has no aggregator '{name}'; there are {', '.join(known_classes)}")
+    known = inspect.signature(known_classes[name]).parameters
     unknown = [key for key in options if key not in known]
     if unknown:
         raise ValueError(f"{name} of torchjd has no option '{unknown[0]}'; there are {', '.join(known) or 'none'}")
@@ -34,7 +39,7 @@ def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggrega
         raise ValueError(f"{name} of torchjd needs the option '{missing[0]}': aggregation.options: {{{missing[0]}: …}}")
     try:
         arguments = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in given.items()}
-        return getattr(torchjd.aggregation, name)(**arguments)
+        return known_classes[name](**arguments)
     except ImportError as error:
         raise ValueError(f"{error}, or all of them with: pip install 'pinet-kedro[rules]'") from error
     # The errors that torchjd's checks raise.

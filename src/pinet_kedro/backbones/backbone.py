@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pinet_kedro.backbones.config import BackboneConfig
+from pinet_kedro.backbones.config import BackboneConfig, network
 from pinet_kedro.losses.loss import Loss
 from pinet_kedro.randomness import DrawsFrom, Generators
 
@@ -81,10 +81,5 @@ class Backbone(nn.Module, ABC):
 
 def build_backbone(config: BackboneConfig, n_items: int, rng: Generators | None = None) -> Backbone:
     """A new backbone on the CPU, with weights drawn from `rng` (None: torch's own generator)."""
-    from pinet_kedro.backbones.din import DIN
-    from pinet_kedro.backbones.gru4rec import GRU4Rec
-    from pinet_kedro.backbones.sasrec import SASRec
-
-    classes: dict[str, type[Backbone]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "din": DIN}
     with nullcontext() if rng is None else DrawsFrom(rng):
-        return classes[config.name](config, n_items)  # type: ignore[call-arg]
+        return network(config.name)(config, n_items)

@@ -1,13 +1,22 @@
 """Typed configurations of the backbones. This file does not import torch, so the command line reads them quickly."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from pinet_kedro.configuration import LARGEST, Configuration
 
+# Every backbone: its `name` in conf/, and its class in this package. A new backbone is a file and a line here.
+NETWORKS = {
+    "sasrec": "sasrec:SASRec",
+    "gru4rec": "gru4rec:GRU4Rec",
+    "din": "din:DIN",
+}
 
-class _Shared(Configuration):
+
+class SharedConfig(Configuration):
     """Fields that all backbones have, so that the environment of a data set can set them for any backbone."""
 
     width: int = Field(64, ge=2, le=LARGEST, description="of item vectors and states")
@@ -15,7 +24,7 @@ class _Shared(Configuration):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class _Headed(_Shared):
+class _Headed(SharedConfig):
     """A backbone with multi-head attention."""
 
     heads: int = Field(
@@ -43,7 +52,7 @@ class SASRecConfig(_Headed):
     )
 
 
-class GRU4RecConfig(_Shared):
+class GRU4RecConfig(SharedConfig):
     """Hyper-parameters of `gru4rec.GRU4Rec`."""
 
     name: Literal["gru4rec"] = "gru4rec"
@@ -57,4 +66,21 @@ class DINConfig(_Headed):
     name: Literal["din"] = "din"
 
 
-BackboneConfig = Annotated[SASRecConfig | GRU4RecConfig | DINConfig, Field(discriminator="name")]
+def network(name: str) -> Any:
+    """The class of a backbone."""
+    return resolve_name(f"pinet_kedro.backbones.{NETWORKS[name]}")
+
+
+def _settings_of_network(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validates a backbone whose configuration is not in this file by the `Config` of its class."""
+    if isinstance(given, SharedConfig):
+        return given
+    name = given.get("name") if isinstance(given, Mapping) else None
+    here = ("sasrec", "gru4rec", "din")
+    return network(name).Config.model_validate(given) if name in NETWORKS and name not in here else handler(given)
+
+
+BackboneConfig = Annotated[
+    SerializeAsAny[Annotated[SASRecConfig | GRU4RecConfig | DINConfig, Field(discriminator="name")]],
+    WrapValidator(_settings_of_network),
+]

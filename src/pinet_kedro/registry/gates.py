@@ -1,7 +1,8 @@
-"""The gates of promotion. All are evaluated, passed or not; none is skipped because another one failed."""
+"""The gates of promotion. All are evaluated; none is skipped because another one failed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from pinet_kedro.activeness import ReportingStrata
@@ -16,35 +17,25 @@ from pinet_kedro.validation.data_docs import data_docs_index
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 
 
-def judge(
-    config: Gates, challenge: Challenge | str, answer: FreshProcessResult, validation: Gate, tags: Mapping[str, str],
-    strata: ReportingStrata,
-) -> tuple[Gate, ...]:  # fmt: skip
-    """Every gate; `challenge` is what went wrong where there could be none, `tags` are those of the version."""
-    bounds = {"tail": config.tail, "head": config.head}
-    bounds |= {f"q{q}": config.quintiles for q in range(1, len(strata.quintiles) + 1)}
-    return (
-        *(_gain(group, bound, challenge) for group, bound in bounds.items()),
-        _coverage(config.coverage, challenge),
-        validation,
-        Gate(
-            name="fresh process",
-            passed=answer.fault is None,
-            measured=answer.fault or f"loaded in {answer.load_s:.1f} s, answers the example",
-            asked="loads and answers the signature's example",
-        ),
-        _latency(config.latency_ms, answer),
-        Gate(
-            name="history",
-            passed=ROLLED_BACK_TAG not in tags,
-            measured=f"rolled back on {tags[ROLLED_BACK_TAG]}" if ROLLED_BACK_TAG in tags else "clean",
-            asked="not rolled back before",
-        ),
-    )
+@dataclass(frozen=True)
+class GateInputs:
+    """What a gate may use: `challenge` is a sentence if there was no comparison, `tags` are those of the version."""
+
+    config: Gates
+    challenge: Challenge | str
+    fresh_process: FreshProcessResult
+    validation: Gate
+    tags: Mapping[str, str]
+    strata: ReportingStrata
+
+
+def judge(inputs: GateInputs) -> tuple[Gate, ...]:
+    """All gates, passed or failed."""
+    return tuple(gate for check in GATES for gate in check(inputs))
 
 
 def read_validation(manifest: Manifest) -> Gate:
-    """Whether the latest validation of every suite passed, and was that of the clean events behind these sequences."""
+    """The gate `validation`: the latest validation of each suite passed, on the clean events of this manifest."""
     asked = "all rules of the latest validation hold"
     reports = [
         json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +45,7 @@ def read_validation(manifest: Manifest) -> Gate:
         return Gate(name="validation", passed=False, measured="no report: run data_validation", asked=asked)
     broken = [f"{report['suite']} failed, checked {report['checked']}" for report in reports if not report["success"]]
     clean = [report for report in reports if report["suite"] == "clean_events"]
-    # Another log has another hash, and so has a newer one whose events are not indexed yet.
+    # Another log has another hash; so has a newer log whose events are not indexed yet.
     events = manifest.contents().get("clean_events")
     if not broken and not any(report.get("content") == events for report in clean):
         broken = ["the reports are not of these events: run activeness_stratification after data_validation"]
@@ -63,18 +54,25 @@ def read_validation(manifest: Manifest) -> Gate:
     return Gate(name="validation", passed=not broken, measured="; ".join(broken) or passed, asked=asked)
 
 
+def gains(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The gains over the champion of tail users, head users and each quintile."""
+    bounds = {"tail": inputs.config.tail, "head": inputs.config.head}
+    bounds |= {f"q{q}": inputs.config.quintiles for q in range(1, len(inputs.strata.quintiles) + 1)}
+    return tuple(_gain(group, bound, inputs.challenge) for group, bound in bounds.items())
+
+
 def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     name = f"{group} gain" if group in ("tail", "head") else f"quintile {group[1:]}"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
     if isinstance(challenge, str):
         return Gate(name=name, passed=False, measured=challenge, asked=asked, bound=bound.above)
-    if group not in challenge.groups:  # where a loss must be shown to refuse, a group without users shows none
+    if group not in challenge.groups:  # passes only if a refusal needs a proven loss: no users, no loss
         return Gate(
             name=name, passed=bound.by == "high", measured="not measured: no users", asked=asked, bound=bound.above
         )
     found = challenge.groups[group]
     gain = found["gain"]
-    if gain["relative"] is None:  # the reference never succeeds: there is nothing to divide by, nor to lose
+    if gain["relative"] is None:  # the reference is 0, so there is no relative gain, and nothing to lose
         text = f"NDCG@10 0 → {found['challenger']:.4f}"
         passed = found["challenger"] > 0 or bound.above < 0
         return Gate(name=name, passed=passed, measured=text, asked=asked, bound=bound.above)
@@ -85,20 +83,54 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     )  # fmt: skip
 
 
-def _coverage(least: float, challenge: Challenge | str) -> Gate:
+def coverage(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The share of the catalogue that is in any user's first ten."""
+    least, challenge = inputs.config.coverage, inputs.challenge
     asked = f"at least {share(least, 1)} of the catalogue"
     if isinstance(challenge, str):
-        return Gate(name="coverage", passed=False, measured=challenge, asked=asked, bound=least)
+        return (Gate(name="coverage", passed=False, measured=challenge, asked=asked, bound=least),)
     found = challenge.coverage
     measured = f"{share(found, 1)}, the reference {share(challenge.reference_coverage, 1)}"
-    return Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least)
+    return (Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least),)
 
 
-def _latency(most: float, answer: FreshProcessResult) -> Gate:
+def validation(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The validation of the data (`read_validation`)."""
+    return (inputs.validation,)
+
+
+def fresh_process(inputs: GateInputs) -> tuple[Gate, ...]:
+    """Whether the version loads and answers in a fresh process."""
+    result = inputs.fresh_process
+    measured = result.fault or f"loaded in {result.load_s:.1f} s, answers the example"
+    asked = "loads and answers the signature's example"
+    return (Gate(name="fresh process", passed=result.fault is None, measured=measured, asked=asked),)
+
+
+def latency(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The median time of a single request."""
+    most, found = inputs.config.latency_ms, inputs.fresh_process.request_ms
     asked = f"at most {most:g} ms"
-    if answer.request_ms is None:
-        return Gate(name="latency", passed=False, measured="not measured: it does not answer", asked=asked, bound=most)
-    found = answer.request_ms
-    return Gate(
-        name="latency", passed=found <= most, measured=f"{found:.1f} ms", asked=asked, value=found, bound=most
-    )  # fmt: skip
+    if found is None:
+        unknown = "not measured: it does not answer"
+        return (Gate(name="latency", passed=False, measured=unknown, asked=asked, bound=most),)
+    measured = f"{found:.1f} ms"
+    return (Gate(name="latency", passed=found <= most, measured=measured, asked=asked, value=found, bound=most),)
+
+
+def history(inputs: GateInputs) -> tuple[Gate, ...]:
+    """Whether the version has been rolled back before."""
+    rolled_back = inputs.tags.get(ROLLED_BACK_TAG)
+    measured = f"rolled back on {rolled_back}" if rolled_back else "clean"
+    return (Gate(name="history", passed=rolled_back is None, measured=measured, asked="not rolled back before"),)
+
+
+# In the order in which they are shown. A new gate is a function, in a file of its own, and a line here.
+GATES: list[Callable[[GateInputs], tuple[Gate, ...]]] = [
+    gains,
+    coverage,
+    validation,
+    fresh_process,
+    latency,
+    history,
+]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pinet_kedro.errors import InputError
 from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.registry.aliases import CHAMPION, read_aliases
-from pinet_kedro.registry.versions import UnreadableVersionError, load_version
+from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.versions import UnreadableVersionError
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.server import sentence

@@ -15,7 +15,8 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry.versions import find_version, load_version
+from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.versions import find_version
 from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
