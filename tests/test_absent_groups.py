@@ -1,4 +1,4 @@
-"""Groups of users without targets: everything else is trained and measured, and what is not measured is named."""
+"""Groups of users without targets: all other groups are trained and measured, and these are named."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def without(world, group, *parts):
 
 
 @pytest.mark.parametrize(("absent", "left"), [("head", {"all", "tail"}), ("tail", {"all", "head"}), ("all", set())])
-def test_a_curve_holds_the_groups_that_have_validation_targets(planted_world, small_training, absent, left):
+def test_a_curve_has_the_groups_with_validation_targets(planted_world, small_training, absent, left):
     dataset = without(planted_world, absent, "valid_at")
     schedule = small_training.schedule.model_copy(update={"epochs": 1})
     config = small_training.model_copy(update={"schedule": schedule})
@@ -84,9 +84,9 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     evaluation = compare(ranks, dataset) | {
         "protocol": {}, "data": data, "versions": {},
     }  # fmt: skip
-    said = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])
-    assert f"no {absent} user has a test target" in said
-    assert "nan" not in said
+    text = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])
+    assert f"no {absent} user has a test target" in text
+    assert "nan" not in text
     figures = {"gains": gains_figure(evaluation), "quintiles": quintiles_figure(evaluation)}
     page = render_report(evaluation, figures, CLEANING, {}, {})
     assert f"no {absent} user has a test target" in page
@@ -97,7 +97,7 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
 
 
 @pytest.mark.parametrize("absent", ["head", "tail"])
-def test_the_gate_of_a_group_without_targets_says_so(planted_world, joint_backbone, absent):
+def test_the_gate_of_a_group_without_targets_reports_it(planted_world, joint_backbone, absent):
     w = planted_world
     dataset = without(w, absent, "test_at")
     popular = PopularityScorer(w.popularity)

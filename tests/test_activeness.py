@@ -27,7 +27,7 @@ def test_equally_active_users_are_never_split_and_more_active_never_lower(active
 
 
 @given(activeness=counts, strata=st.integers(2, 8))
-def test_no_fitted_stratum_is_empty_and_there_are_as_many_as_can_be(activeness, strata):
+def test_fitted_strata_are_not_empty_and_as_many_as_possible(activeness, strata):
     fitted = fit_strata(activeness, Stratification(strata=strata)).training
     assert len(fitted) == min(strata, len(np.unique(activeness)))
     assert (np.bincount(fitted.assign(activeness), minlength=len(fitted)) > 0).all()
@@ -49,14 +49,14 @@ def test_labels_are_the_intervals():
     assert Strata(thresholds=(5, 6, 12)).labels() == ["0–4 events", "5 events", "6–11 events", "12+ events"]
 
 
-def test_quantiles_hold_equal_shares_where_counts_are_distinct():
+def test_quantiles_have_equal_shares_if_counts_are_distinct():
     fitted = fit_strata(np.arange(1, 101), Stratification())
     assert fitted.training.thresholds == (21, 41, 61, 81)
     assert fitted.quintiles.thresholds == (21, 41, 61, 81)
     assert fitted.head_tail.thresholds == (81,)
 
 
-def test_quantile_shares_are_as_near_to_the_target_as_ties_allow():
+def test_quantile_shares_are_as_close_to_the_target_as_ties_allow():
     activeness = long_tail()
     fitted = fit_strata(activeness, Stratification()).training
     values = np.unique(activeness)
@@ -87,7 +87,7 @@ def test_explicit_thresholds_must_be_given_and_increase(thresholds):
 
 
 @pytest.mark.parametrize(("thresholds", "empty"), [((1, 5), 1), ((5, 6, 200), 4), ((5, 30, 31), 3)])
-def test_explicit_threshold_that_empties_a_stratum_is_an_input_error(thresholds, empty):
+def test_an_explicit_threshold_that_leaves_a_stratum_empty_is_an_input_error(thresholds, empty):
     activeness = np.array([2, 3, 5, 8, 13, 21, 34])
     with pytest.raises(InputError, match=f"leaves stratum {empty} without users"):
         fit_strata(activeness, Stratification(rule="thresholds", thresholds=thresholds))

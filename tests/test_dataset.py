@@ -1,4 +1,4 @@
-"""One object holds what training and evaluation read, and says what it is."""
+"""The Dataset: one object with all data of training and evaluation."""
 
 import hashlib
 from dataclasses import replace
@@ -23,7 +23,7 @@ def test_a_dataset_prints_its_size_targets_and_policy(planted_world):
     assert "never recommended" in repr(replace(d, split=replace(d.split, exclude_seen=True)))
 
 
-def test_the_hash_is_that_of_histories_times_and_item_ids(planted_world):
+def test_the_hash_covers_histories_times_and_item_ids(planted_world):
     """Registered versions and finished studies carry it: it must not change."""
     d = planted_world.dataset
     parts = [d.sequences.items, d.sequences.timestamps, d.sequences.offsets]

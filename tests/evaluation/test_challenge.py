@@ -1,4 +1,4 @@
-"""Models with other catalogues answer as they would when served; a target that a model does not know is a miss."""
+"""Models with other catalogues are ranked as in serving; a target that a model does not know is a miss."""
 
 from dataclasses import replace
 
@@ -41,8 +41,8 @@ def ask(scorer, w):
     return target_ranks(scorer, w.sequences, users, w.split.test_at, w.split.exclude_seen)
 
 
-def test_the_same_items_in_another_order_change_no_rank(planted_world, model):
-    """The model itself against its translation to a catalogue that is numbered backwards and back."""
+def test_ranks_do_not_depend_on_the_order_of_items(planted_world, model):
+    """The model itself compared with its alignment to a reversed catalogue."""
     w = planted_world
     scorer, known = align(model, w.item_ids, 100)
     assert scorer is model
@@ -51,7 +51,7 @@ def test_the_same_items_in_another_order_change_no_rank(planted_world, model):
     np.testing.assert_array_equal(ask(aligned, w).rank, ask(model, w).rank)
 
 
-def test_recommendations_are_those_of_serving(planted_world, model):
+def test_an_aligned_model_recommends_as_in_serving(planted_world, model):
     """Known to the model are half of the data's items and some others: the best ten are what `recommend` says."""
     w = planted_world
     other = with_catalogue(model, [*w.item_ids[::2], "new1", "new2", "new3"])
@@ -84,7 +84,7 @@ def test_unknown_events_are_skipped_and_do_not_count_for_routing(planted_world, 
     assert asked == [([[0, 0, 0, 1, 2, 3], [0] * 6], [4, 0])]
 
 
-def test_unknown_items_stand_below_all_known_ones(planted_world, model):
+def test_unknown_items_are_below_all_known_items(planted_world, model):
     w = planted_world
     other = with_catalogue(model, w.item_ids[:40])
     aligned = AlignedModel(other, w.item_ids, 60)
@@ -93,7 +93,7 @@ def test_unknown_items_stand_below_all_known_ones(planted_world, model):
     assert aligned.known.sum() == 40
 
 
-def test_a_target_that_the_model_does_not_know_is_a_miss_and_does_not_vanish(model):
+def test_an_unknown_target_counts_as_a_miss(model):
     """In a catalogue of a dozen items, tied with the other unknown ones, it would be among the first ten."""
     events = generate_interactions(SyntheticLog(users=60, items=12, min_events=3, max_events=5))
     sequences, _, ids = build_sequences(events)
@@ -139,7 +139,7 @@ def test_a_score_that_is_not_finite_is_an_error(planted_world, model):
         run_challenge(broken, model, w.dataset)
 
 
-def test_coverage_counts_what_anybody_is_shown():
+def test_coverage_counts_items_that_any_user_sees():
     """Two users of a catalogue of 20 items, and of 5 more that only the model knows."""
     coverage = Coverage(20)
     scores = torch.arange(25.0).repeat(2, 1)
@@ -157,7 +157,7 @@ def test_popularity_covers_little_and_a_trained_model_more(planted_world, model)
     assert held.reference_coverage < held.coverage <= 1
 
 
-def test_a_challenger_of_another_policy_on_seen_items_is_not_judged(planted_world, model):
+def test_a_challenger_with_another_policy_on_seen_items_is_refused(planted_world, model):
     w, other = planted_world, replace(model, exclude_seen=True)
     with pytest.raises(InputError, match=r"served with exclude_seen = true, but the targets in data/ .* = false"):
         run_challenge(other, model, w.dataset)

@@ -45,12 +45,12 @@ def test_unknown_users_and_items_are_shares_of_users_items_and_events(model, hal
     assert drift.unknown_items == pytest.approx(1 / (first["item_id"].nunique() + 1))
 
 
-def test_a_draw_from_the_same_events_shifts_no_more_than_chance_and_a_new_fashion_does(model, halves):
+def test_only_a_real_change_of_popularity_exceeds_the_divergence_by_chance(model, halves):
     old, _ = halves
     same = old.sample(1000, replace=True, random_state=1)
-    alike = measure_drift(model, "3", old, same, THEN).popularity
-    assert alike.divergence < 1.3 * alike.by_chance
-    assert alike.rank_correlation > 0.9
+    equal = measure_drift(model, "3", old, same, THEN).popularity
+    assert equal.divergence < 1.3 * equal.by_chance
+    assert equal.rank_correlation > 0.9
     fashion = same.assign(
         item_id=np.where(np.arange(1000) % 2, old["item_id"].value_counts().index[-1], same["item_id"])
     )
@@ -68,17 +68,17 @@ def test_the_model_is_ranked_on_the_first_new_event_of_users_with_a_history(mode
     assert 0 < len(had) < len(back)
     assert measure_drift(model, "3", old, new, THEN).targets == len(back) - len(had)
     assert drift.groups["all"]["users"] == drift.targets
-    assert drift.groups["all"]["challenger"] > 1.5 * drift.groups["all"]["reference"]  # it has learnt the chain
+    assert drift.groups["all"]["challenger"] > 1.5 * drift.groups["all"]["reference"]  # it has learned the chain
     assert drift.then == THEN
 
 
-def test_without_newer_events_nothing_is_ranked_and_that_is_said(model, halves):
+def test_without_newer_events_nothing_is_ranked_and_the_reason_is_given(model, halves):
     drift = measure_drift(model, "3", *halves[::-1], THEN)
     assert drift.groups == {}
     assert "nothing to rank" in drift.missing[0]
 
 
-def test_users_are_routed_by_what_the_model_knows_of_them(model, halves):
+def test_users_are_routed_by_their_training_events(model, halves):
     old, new = halves
     strata = measure_drift(model, "3", old, new.assign(user_id="nobody"), THEN).activeness.strata
     assert strata["tail"][1] == 1.0

@@ -1,4 +1,4 @@
-"""The ranks of an evaluation are the places of the targets in what the same model recommends."""
+"""The rank of a target in the evaluation is its place in the recommendations of the same model."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_every_target_is_recommended_at_its_rank(evaluated):
     assert [len(items) for items, _, _ in answers] == ranks["candidates"].tolist()
 
 
-def test_batch_inference_has_every_target_at_its_rank(evaluated):
+def test_batch_inference_gives_every_target_at_its_rank(evaluated):
     w, split, model, ranks = evaluated
     users = ranks["user"].to_numpy()
     begin, known = w.sequences.offsets[users], split.test_at[users]
@@ -72,7 +72,7 @@ def test_batch_inference_has_every_target_at_its_rank(evaluated):
     np.testing.assert_array_equal(places, ranks["rank"])
 
 
-def test_users_are_routed_by_what_is_known_when_they_ask(evaluated):
+def test_users_are_routed_by_the_events_known_at_the_request(evaluated):
     """By the number of their training events some users would get the plugin of another stratum."""
     w, split, model, ranks = evaluated
     users = ranks["user"].to_numpy()

@@ -1,4 +1,4 @@
-"""Ranks against an oracle in loops, metrics by hand, intervals against planted truth."""
+"""Ranks compared with loops, metrics with values by hand, intervals with a planted truth."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_ranks_equal_a_loop(monkeypatch, block, exclude_seen):
         assert (got.rank[u], got.candidates[u]) == expected
 
 
-def test_users_of_a_part_are_ranked_in_the_order_asked_for():
+def test_ranks_have_the_order_of_the_given_users():
     histories = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
     scorer = TableScorer()
     whole = ranks_of(scorer, histories, [2, 1, 3])
@@ -79,7 +79,7 @@ def test_users_of_a_part_are_ranked_in_the_order_asked_for():
     np.testing.assert_array_equal(part.rank, whole.rank[[2, 0]])
 
 
-def test_scorer_sees_only_what_stands_before_the_target():
+def test_the_scorer_sees_only_events_before_the_target():
     scorer = TableScorer()
     ranks_of(scorer, [[1, 2, 3, 4, 5, 6, 7], [8, 9, 10]], [5, 1])
     assert sorted(scorer.histories) == [[0, 0, 0, 8], [2, 3, 4, 5]]
@@ -96,13 +96,13 @@ def test_ties_count_half():
     assert got.rank.tolist() == [6.0]  # the middle of 11
 
 
-def test_a_repeated_target_is_ranked_among_all_items_where_seen_ones_are_offered():
+def test_a_repeated_target_is_ranked_among_all_items_if_seen_items_are_candidates():
     got = ranks_of(ConstantScorer(), [[3, 4, 5, 3]], [3], exclude_seen=False)
     assert got.candidates.tolist() == [ITEMS]
     assert got.rank.tolist() == [6.5]
 
 
-def test_a_target_that_would_never_be_offered_has_no_rank():
+def test_a_target_that_is_never_recommended_is_refused():
     with pytest.raises(ValueError, match="which exclude_seen never recommends"):
         ranks_of(ConstantScorer(), [[1, 2], [3, 4, 5, 3]], [1, 3])
 
@@ -141,7 +141,7 @@ def test_target_alone_is_first():
     assert user_metrics(Ranks(np.array([1.0]), np.array([1])))["auc"].tolist() == [1]
 
 
-def test_groups_are_averaged_apart_and_empty_ones_left_out():
+def test_groups_have_their_own_means_and_empty_groups_are_left_out():
     table = metrics_by_group(
         Ranks(np.array([1.0, 2.0, 20.0]), np.full(3, 100)),
         {"all": np.ones(3, bool), "head": np.array([True, False, False]), "none": np.zeros(3, bool)},
@@ -171,7 +171,7 @@ def planted(rng, users):
     return reference * rng.normal(1.2, 0.3, users), reference
 
 
-def test_interval_covers_the_truth_as_often_as_it_says(monkeypatch):
+def test_the_interval_has_its_nominal_coverage(monkeypatch):
     monkeypatch.setattr(intervals, "RESAMPLES", 400)
     rng = np.random.default_rng(5)
     found = [relative_gain(*planted(rng, 200), seed=trial) for trial in range(200)]
@@ -211,7 +211,7 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
     assert relative_gain(model, reference, seed=1) != relative_gain(model, reference, seed=2)
 
 
-def test_pairs_together_have_the_intervals_that_each_has_alone():
+def test_several_pairs_have_the_same_intervals_as_each_alone():
     rng = np.random.default_rng(0)
     reference, *models = rng.random((4, 2, 300))
     pairs = [(models[0], reference), (models[1], reference), (reference, models[2]), (models[2], 0 * reference)]
@@ -220,7 +220,7 @@ def test_pairs_together_have_the_intervals_that_each_has_alone():
 
 
 @pytest.mark.parametrize("values", [np.zeros(5), np.empty(0)])
-def test_gain_over_nothing_is_none(values):
+def test_the_gain_over_zero_is_none(values):
     assert relative_gain(values + 1, values) == {"relative": None, "low": None, "high": None}
 
 

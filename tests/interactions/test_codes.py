@@ -1,4 +1,4 @@
-"""Integers for ids: what pandas computes on the values themselves, for any types, gaps and ranges."""
+"""Integers for ids: the same results as pandas on the values, for all types, gaps and ranges."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Cleaning by rules that are counted."""
+"""Cleaning: each rule, and the count of dropped events."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from pinet_kedro.interactions.events import Cleaning, clean_events
 
 
 def log_of(pairs, **columns):
-    """Canonical events of (user, item) pairs, one a second unless told otherwise."""
+    """Canonical events of (user, item) pairs, one a second by default."""
     user, item = zip(*pairs, strict=True) if pairs else ((), ())
     frame = pd.DataFrame({"user_id": pd.Series(user, dtype="string"), "item_id": pd.Series(item, dtype="string")})
     frame["timestamp"] = pd.Series(range(len(pairs)), dtype="Int64")
@@ -34,7 +34,7 @@ def test_cleaning_counts_what_each_rule_drops():
     assert left["timestamp"].dtype == np.int64
 
 
-def test_repeat_at_another_time_is_no_duplicate():
+def test_a_repeat_at_another_time_is_not_a_duplicate():
     events = log_of([("a", "x")] * 5)
     left, _ = clean_events(events, Cleaning(min_user_events=5, min_item_events=5))
     assert len(left) == 5

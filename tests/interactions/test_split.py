@@ -34,7 +34,7 @@ def test_training_events_are_those_before_the_targets():
     assert trained.tolist() == [True, False, False, True, True, True, False, False]
 
 
-def test_split_of_some_users_has_nothing_of_the_others():
+def test_a_split_of_some_users_excludes_all_others():
     sequences = sequences_of([[1, 2, 3], [5, 5, 6, 7, 9]])
     split = split_sequences(sequences, Splitting(), EXCLUDE).only(np.array([False, True]))
     assert split.train_end.tolist() == [0, 3]
@@ -65,7 +65,7 @@ def test_global_time_takes_the_first_event_after_each_cut():
     assert split.test_at.tolist() == [5, -1, -1, 3, -1]
 
 
-def test_target_without_history_is_no_target():
+def test_an_event_without_history_is_not_a_target():
     histories = [[12, 16], [*range(12), 13, 14, 15, 17, 18, 19]]
     split = split_sequences(
         sequences_of(histories), Splitting(rule="global_time", valid_share=0.2, test_share=0.2), ExcludeSeen(False)
@@ -76,7 +76,7 @@ def test_target_without_history_is_no_target():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_targets_have_a_history_and_never_precede_what_trains(seed):
+def test_targets_have_a_history_and_come_after_training_events(seed):
     rng = np.random.default_rng(seed)
     histories = [np.sort(rng.integers(0, 200, rng.integers(1, 15))) for _ in range(80)]
     sequences = sequences_of(histories)
@@ -109,7 +109,7 @@ def repeating(items):
     return Sequences(np.concatenate(items).astype(np.int32), sequences.timestamps, sequences.offsets)
 
 
-def test_a_target_that_would_never_be_offered_is_no_target_and_is_counted():
+def test_an_event_that_is_never_recommended_is_counted_and_is_not_a_target():
     sequences = repeating([[1, 2, 3, 4], [1, 2, 3, 1], [1, 2, 2, 3], [5, 5, 5, 5]])
     split = split_sequences(sequences, Splitting(), EXCLUDE)
     assert split.train_end.tolist() == [2, 2, 2, 2]
@@ -118,7 +118,7 @@ def test_a_target_that_would_never_be_offered_is_no_target_and_is_counted():
     assert (split.exclude_seen, split.repeated_valid, split.repeated_test) == (True, 2, 2)
 
 
-def test_where_seen_items_are_offered_every_target_stays():
+def test_if_seen_items_are_candidates_all_targets_stay():
     sequences = repeating([[1, 2, 3, 4], [5, 5, 5, 5]])
     split = split_sequences(sequences, Splitting(), ExcludeSeen(False))
     assert split.valid_at.tolist() == [2, 2]
@@ -127,7 +127,7 @@ def test_where_seen_items_are_offered_every_target_stays():
 
 
 @pytest.mark.parametrize("rule", ["leave_one_out", "global_time"])
-def test_what_is_left_out_are_exactly_the_repeats(rule):
+def test_exactly_the_repeats_are_left_out(rule):
     rng = np.random.default_rng(3)
     histories = [rng.integers(1, 6, rng.integers(4, 12)) for _ in range(100)]
     sequences = repeating(histories)

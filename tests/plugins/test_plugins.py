@@ -1,4 +1,4 @@
-"""Plugins: spaces that start as the backbone, memory against loops, fits that gain where there is something to gain."""
+"""Plugins: prediction spaces, memory and factors compared with loops and libraries, and fits on planted data."""
 
 import copy
 from dataclasses import replace
@@ -57,13 +57,13 @@ def evidence(users=7, items=9, width=4, columns=False):
 
 @pytest.mark.parametrize("space", [LogitSpace(2), StateSpace(4, 3, seed=1)], ids=["logit", "state"])
 @pytest.mark.parametrize("columns", [False, True], ids=["catalogue", "candidates"])
-def test_start_leaves_the_backbone_as_it_is(space, columns):
+def test_start_gives_the_scores_of_the_backbone(space, columns):
     e = evidence(columns=columns)
     torch.testing.assert_close(space.logits(space.start(), e), e.scores, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("backbone", [True, False])
-def test_logit_space_is_its_formula(backbone):
+def test_logit_space_equals_its_formula(backbone):
     e = evidence()
     tau, w, alpha = theta = torch.tensor([0.7, 2.0, -0.3])
     z = LogitSpace(2, backbone).logits(theta, e)
@@ -132,9 +132,7 @@ def test_memory_keeps_the_strongest_neighbours_of_every_item(log, neighbours):
 
 @pytest.mark.parametrize("pairs", [1, 50, 1000])
 @pytest.mark.parametrize("neighbours", [5, 1000])
-def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
-    planted_world, monkeypatch, pairs, neighbours
-):
+def test_memory_does_not_depend_on_the_number_of_pairs_per_block(planted_world, monkeypatch, pairs, neighbours):
     w, config = planted_world, MemoryConfig(neighbours=neighbours)
     whole = build_memory(w.dataset, config).matrix
     monkeypatch.setattr("pinet_kedro.plugins.memory._PAIRS", pairs)
@@ -144,7 +142,7 @@ def test_memory_does_not_depend_on_how_many_pairs_are_looked_at_at_a_time(
     np.testing.assert_allclose(parts.data, whole.data, rtol=1e-6)
 
 
-def test_memory_of_no_events_is_empty():
+def test_memory_without_events_is_empty():
     nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
     nobody = np.zeros(0, np.int64)
     memory = build_memory(as_dataset(nothing, Split(nobody, nobody, nobody), ITEMS), MemoryConfig())
@@ -153,7 +151,7 @@ def test_memory_of_no_events_is_empty():
 
 
 @pytest.mark.parametrize("window", [1, 3, 10])
-def test_recall_weighs_the_newest_items_by_their_age(log, window):
+def test_recall_weights_the_newest_items_by_their_age(log, window):
     config = MemoryConfig(window=window, decay=0.8)
     memory = build_memory(log, config)
     histories = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 4, 2], [1, 2, 2, 3, 5]])
@@ -167,7 +165,7 @@ def test_recall_weighs_the_newest_items_by_their_age(log, window):
     assert (recalled[0] == 0).all()
 
 
-def test_factors_agree_with_the_library_that_fits_them(log):
+def test_factors_of_users_equal_those_of_the_library(log):
     """`recalculate_user` of implicit solves the same equations, once for each user."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy import sparse
@@ -183,7 +181,7 @@ def test_factors_agree_with_the_library_that_fits_them(log):
     assert (factors.affinity(histories)[0] == 0).all()
 
 
-def test_factors_read_the_newest_events_alone_and_are_the_same_twice(log):
+def test_factors_use_only_the_newest_events_and_are_reproducible(log):
     config = FactorsConfig(factors=3, window=2)
     factors = fit_factors(log, config)
     assert torch.equal(factors.items, fit_factors(log, config).items)
@@ -191,7 +189,7 @@ def test_factors_read_the_newest_events_alone_and_are_the_same_twice(log):
     torch.testing.assert_close(factors.affinity(long), factors.affinity(short))
 
 
-def test_memory_is_the_best_of_those_tried(planted_world, caplog):
+def test_the_search_finds_the_best_memory(planted_world, caplog):
     """In the planted world an item depends on the one before it alone: the shortest memory wins."""
     w = planted_world
     with caplog.at_level("INFO"):
@@ -204,7 +202,7 @@ def test_memory_is_the_best_of_those_tried(planted_world, caplog):
     assert build_scorers(w.dataset, w.popularity, given).memory.config == given.memory
 
 
-def test_no_backbone_means_that_its_scores_do_not_count(planted_world, untrained, joint_backbone):
+def test_without_backbone_its_scores_are_ignored(planted_world, untrained, joint_backbone):
     settings = {"backbone": False, "hard_candidates": 1000}  # the whole catalogue: candidates do not depend on scores
     ours, theirs = (fit(planted_world, backbone, **settings)[0] for backbone in (untrained, joint_backbone))
     torch.testing.assert_close(ours.theta, theirs.theta, rtol=1e-3, atol=1e-3)
@@ -261,7 +259,7 @@ def test_fit_improves_the_validation_loss(planted_world, joint_backbone, kind, e
     assert loss_with(w, joint_backbone, by_stratum, split.valid_at) < before - 1e-3
 
 
-def test_memory_alone_carries_over_to_test_targets(planted_world, untrained):
+def test_memory_alone_improves_test_targets(planted_world, untrained):
     by_stratum, shared = fit(planted_world, untrained)
     at = planted_world.split.test_at
     before = loss_without(planted_world, untrained, at)
@@ -293,7 +291,7 @@ def test_stratum_without_gain_keeps_the_backbone(planted_world, untrained):
     assert by_stratum.theta[0].tolist() == [1, 0, 0, 0, 0]
 
 
-def test_strata_of_opposite_taste_get_plugins_of_their_own(planted_world, untrained):
+def test_strata_with_opposite_tastes_get_their_own_plugins(planted_world, untrained):
     """The least active take the most popular unseen item, the others the least popular one."""
     split, counts = planted_world.split, planted_world.popularity.counts
     items = planted_world.sequences.items.copy()
@@ -308,7 +306,7 @@ def test_strata_of_opposite_taste_get_plugins_of_their_own(planted_world, untrai
     assert by_stratum.theta[0, 3] > 0 > shared.theta[0, 3]
 
 
-def test_heavier_ridge_keeps_strata_nearer_to_what_all_share(planted_world, untrained):
+def test_a_larger_ridge_keeps_strata_closer_to_the_shared_plugin(planted_world, untrained):
     w = planted_world
     config = PluginTraining(ridge=0)
     scorers = build_scorers(w.dataset, w.popularity, config)
@@ -324,7 +322,7 @@ def test_heavier_ridge_keeps_strata_nearer_to_what_all_share(planted_world, untr
     assert distances[3] < 1e-2
 
 
-def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
+def test_weighted_candidates_estimate_the_sum_over_all_unseen_items():
     """Target and hard candidates count once, random ones as many as they stand for; never a seen item, none twice."""
     users, items = 4, 40
     everything = evidence(users, items)
@@ -350,7 +348,7 @@ def test_candidates_estimate_the_sum_over_the_unseen_catalogue():
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_catalogue_smaller_than_the_candidates_asked_for_is_taken_whole(exclude_seen):
+def test_a_catalogue_smaller_than_the_number_of_candidates_is_used_completely(exclude_seen):
     everything = evidence(3, 9)
     seen = (torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3])) if exclude_seen else None
     targets, rng = torch.tensor([[0], [0], [8]]), torch.Generator().manual_seed(0)
@@ -370,7 +368,7 @@ def test_backbone_of_equal_scores_can_be_fitted(planted_world, untrained):
     assert shared.theta[0, 1] > 0
 
 
-def test_fit_is_the_same_twice_and_leaves_the_global_generator(planted_world, untrained):
+def test_the_fit_is_reproducible_and_does_not_use_the_global_generator(planted_world, untrained):
     state = torch.get_rng_state()
     first, _ = fit(planted_world, untrained)
     assert torch.equal(torch.get_rng_state(), state)
@@ -380,7 +378,7 @@ def test_fit_is_the_same_twice_and_leaves_the_global_generator(planted_world, un
     assert first.choice == second.choice
 
 
-def test_users_are_served_by_the_plugin_of_their_stratum(planted_world, untrained):
+def test_users_get_the_plugin_of_their_stratum(planted_world, untrained):
     by_stratum, _ = fit(planted_world, untrained, folds=2)
     theta = torch.arange(15.0).view(5, 3) / 20
     plugins = type(by_stratum)(by_stratum.config, theta, by_stratum.choice, by_stratum.scorers)

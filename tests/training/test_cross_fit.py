@@ -6,7 +6,7 @@ from pinet_kedro.training import cross_fit
 CONFIG = PluginTraining(folds=2, factors=None, memory_search=None)
 
 
-def test_nobody_is_ranked_by_plugins_that_saw_the_own_target(planted_world, joint_backbone, monkeypatch):
+def test_no_user_is_ranked_by_plugins_fitted_on_the_users_target(planted_world, joint_backbone, monkeypatch):
     w, fitted_on, ranked = planted_world, [], []
 
     def fit(backbone, dataset, *others):

@@ -1,4 +1,4 @@
-"""Training learns what is planted and nothing else; a trained model is stored and served as it was evaluated."""
+"""Training learns planted transitions and no noise; a trained model is stored and served as it was evaluated."""
 
 import pickle
 from dataclasses import replace
@@ -46,27 +46,29 @@ SHORT = {"epochs": 1, "batch_users": 100}
 
 
 @in_both_modes
-def test_planted_transitions_are_learnt(planted_world, small_training, aggregation):
+def test_planted_transitions_are_learned(planted_world, small_training, aggregation):
     model = train(planted_world, small_training, aggregation)
     popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, BackboneScorer(model)) > 1.7 * popularity
 
 
-def test_planted_transitions_are_learnt_from_sampled_candidates(planted_world, small_training):
+def test_planted_transitions_are_learned_from_sampled_candidates(planted_world, small_training):
     model = train(planted_world, small_training, DeconfoundedConfig(), loss=SampledSoftmaxConfig(uniform_items=15))
     popularity = ndcg(planted_world, PopularityScorer(planted_world.popularity))
     assert ndcg(planted_world, BackboneScorer(model)) > 1.7 * popularity
 
 
 @in_both_modes
-def test_noise_is_not_learnt(noise_world, small_training, aggregation):
+def test_noise_is_not_learned(noise_world, small_training, aggregation):
     model = train(noise_world, small_training, aggregation)
     popularity = ndcg(noise_world, PopularityScorer(noise_world.popularity))
     assert ndcg(noise_world, BackboneScorer(model)) < 1.1 * popularity
 
 
 @in_both_modes
-def test_same_seed_gives_identical_weights_whatever_the_global_generator(planted_world, small_training, aggregation):
+def test_weights_depend_on_the_seed_and_not_on_the_global_generator(
+    planted_world, small_training, aggregation
+):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = weights_of(train(planted_world, small_training, aggregation, schedule=SHORT))
@@ -84,7 +86,7 @@ def test_aggregation_changes_the_result(planted_world, small_training):
 
 
 @in_both_modes
-def test_loss_falls_and_reports_say_what_is_known(planted_world, small_training, aggregation):
+def test_the_loss_decreases_and_reports_are_complete(planted_world, small_training, aggregation):
     reports = []
     train(planted_world, small_training, aggregation, schedule={"validate_every": 3}, on_epoch=reports.append)
     assert [r.epoch for r in reports] == list(range(1, 9))
@@ -117,7 +119,7 @@ def test_divergence_in_a_stratum_names_it(planted_world, small_training, monkeyp
 
 
 def test_divergence_keeps_the_best_validated_epoch(planted_world, small_training, monkeypatch):
-    """What is kept is what training that ends at that epoch gives, whatever is trained after it."""
+    """The best epoch equals a training that ends at this epoch."""
     loss, reports = _Training._loss, []
 
     def poisoned(self, *arguments):
@@ -136,13 +138,13 @@ def test_divergence_keeps_the_best_validated_epoch(planted_world, small_training
     assert torch.equal(weights_of(best.backbone), weights_of(until))
 
 
-def test_divergence_before_any_validation_keeps_nothing(planted_world, small_training):
+def test_divergence_before_any_validation_has_no_best_epoch(planted_world, small_training):
     with pytest.raises(DivergedError) as caught:
         train(planted_world, small_training, None, schedule={"learning_rate": 1e30})
     assert caught.value.best is None
 
 
-def test_validation_score_that_is_not_finite_is_divergence(planted_world, small_training):
+def test_a_validation_score_that_is_not_finite_is_divergence(planted_world, small_training):
     schedule = {"learning_rate": 1e30, "batch_users": 1000, "validate_every": 1}  # one step an epoch
     with pytest.raises(DivergedError, match=r"a validation score is not finite after epoch 1\. .*learning_rate"):
         train(planted_world, small_training, None, schedule=schedule)
@@ -150,7 +152,7 @@ def test_validation_score_that_is_not_finite_is_divergence(planted_world, small_
 
 @in_both_modes
 @pytest.mark.parametrize("loss", [FullSoftmaxConfig(), SampledSoftmaxConfig(uniform_items=15)], ids=["full", "sampled"])
-def test_nothing_after_the_training_part_is_read(planted_world, small_training, aggregation, loss):
+def test_weights_do_not_depend_on_held_out_events(planted_world, small_training, aggregation, loss):
     """Other held-out events, same weights."""
     small_training = small_training.model_copy(update={"loss": loss})
     first = weights_of(train(planted_world, small_training, aggregation, schedule=SHORT))
@@ -171,7 +173,7 @@ def with_short_histories(world, events):
 
 @in_both_modes
 @pytest.mark.parametrize("events", [0, 1])
-def test_users_without_a_next_item_to_learn_are_left_out(
+def test_users_with_a_single_training_event_are_left_out(
     planted_world, small_training, aggregation, events, monkeypatch
 ):
     split, few = with_short_histories(planted_world, events)
@@ -182,7 +184,7 @@ def test_users_without_a_next_item_to_learn_are_left_out(
     assert not few[np.concatenate(taken)].any()
 
 
-def test_stratum_that_cannot_train_weighs_nothing_and_stops_nothing(planted_world, small_training):
+def test_a_stratum_without_training_users_has_weight_zero(planted_world, small_training):
     """A cut in time leaves many users without training events: they are a stratum, but there is nothing to draw."""
     split, _ = with_short_histories(planted_world, 1)
     strata = planted_world.strata.model_copy(update={"training": Strata(thresholds=(2, 8, 10_000))})
@@ -242,7 +244,7 @@ def test_quotas_follow_the_users_and_leave_no_stratum_out(sizes, total, expected
     assert quotas(sizes, total) == expected
 
 
-def test_stream_reads_every_user_before_any_twice():
+def test_a_stream_reads_all_users_before_it_repeats_one():
     users = np.arange(10, 17)
     stream = _Shuffled(users, np.random.default_rng(0))
     drawn = np.concatenate([stream.take(3) for _ in range(7)])
@@ -298,7 +300,7 @@ def recommender(recommenders, request):
     return recommenders[request.param]
 
 
-def test_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, tmp_path, monkeypatch):
+def test_a_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, tmp_path, monkeypatch):
     def forbidden(*arguments, **named):
         raise AssertionError("something was unpickled")
 
@@ -318,12 +320,12 @@ def test_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, 
         assert loaded.plugins.choice == recommender.plugins.choice
 
 
-def test_folder_holds_weights_and_json_only(recommender, tmp_path):
+def test_the_folder_contains_only_weights_and_json(recommender, tmp_path):
     recommender.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["items.json", "recommender.json", "weights.safetensors"]
 
 
-def test_plugins_keep_what_the_backbone_has_learnt(planted_world, recommenders):
+def test_plugins_keep_the_quality_of_the_backbone(planted_world, recommenders):
     backbone, pin = (ndcg(planted_world, recommenders[name]) for name in ("backbone", "logit_space"))
     assert pin > 0.97 * backbone
 
@@ -341,7 +343,7 @@ def test_recommendations_are_the_best_unseen_items_in_order(planted_world, recom
     assert group == "tail"
 
 
-def test_scores_are_those_of_backbone_or_plugin_however_short_the_history(planted_world, recommender):
+def test_scores_of_short_histories_are_those_of_backbone_or_plugin(planted_world, recommender):
     w = planted_world
     histories = torch.from_numpy(w.sequences.windows(w.users, np.minimum(w.users % 14 + 1, w.split.train_end), 10))
     if recommender.plugins is None:
@@ -363,7 +365,7 @@ def test_only_the_newest_items_of_a_long_history_are_read(planted_world, recomme
     assert scores == pytest.approx(best.values.tolist(), rel=1e-5)
 
 
-def test_seen_items_are_excluded_unless_asked_for(planted_world, recommender):
+def test_seen_items_are_excluded_by_default(planted_world, recommender):
     history = planted_world.item_ids[:30].tolist()
     [(without, _, _)] = recommender.recommend([history], k=1000)
     [(everything, _, _)] = recommender.recommend([history], k=1000, exclude_seen=False)
@@ -371,7 +373,7 @@ def test_seen_items_are_excluded_unless_asked_for(planted_world, recommender):
     assert sorted(everything) == sorted(planted_world.item_ids)
 
 
-def test_user_who_has_seen_everything_gets_nothing(planted_world, recommender):
+def test_a_user_who_has_seen_all_items_gets_no_recommendations(planted_world, recommender):
     assert recommender.recommend([planted_world.item_ids.tolist()])[0][:2] == ([], [])
 
 
@@ -390,7 +392,7 @@ def test_empty_history_gets_popularity_with_recency(planted_world, recommender):
         assert group == "tail"
 
 
-def test_users_of_one_call_do_not_touch_each_other(planted_world, recommender):
+def test_users_of_one_call_do_not_affect_each_other(planted_world, recommender):
     ids = planted_world.item_ids
     histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist()]
     together = recommender.recommend(histories)
@@ -401,7 +403,7 @@ def test_users_of_one_call_do_not_touch_each_other(planted_world, recommender):
 
 
 @pytest.mark.parametrize("block", [1, 3])
-def test_blocks_of_users_change_no_recommendation(planted_world, recommender, monkeypatch, block):
+def test_recommendations_do_not_depend_on_the_blocks_of_users(planted_world, recommender, monkeypatch, block):
     ids = planted_world.item_ids
     histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist(), ids[7:9].tolist()]
     together = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])

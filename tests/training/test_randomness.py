@@ -1,4 +1,4 @@
-"""A training draws from generators of its own: whatever else the process draws, its weights are the same."""
+"""A training uses its own generators, so other random draws of the process do not change its weights."""
 
 import threading
 
@@ -60,7 +60,7 @@ TRAININGS = {
 
 
 @pytest.mark.parametrize("training", TRAININGS)
-def test_a_training_gives_the_same_weights_whatever_other_threads_draw(planted_world, noisy_process, training):
+def test_weights_do_not_depend_on_draws_of_other_threads(planted_world, noisy_process, training):
     alone = weights(planted_world, *TRAININGS[training])
     noisy_process()
     beside = weights(planted_world, *TRAININGS[training])
@@ -68,7 +68,7 @@ def test_a_training_gives_the_same_weights_whatever_other_threads_draw(planted_w
 
 
 @pytest.mark.parametrize("kind", ["logit_space", "state_space"])
-def test_plugins_are_the_same_whatever_other_threads_draw(planted_world, joint_backbone, noisy_process, kind):
+def test_plugins_do_not_depend_on_draws_of_other_threads(planted_world, joint_backbone, noisy_process, kind):
     config = PluginTraining(kind=kind, memory_search=None)
     alone = planted_world.fit_plugins(joint_backbone, config)
     noisy_process()
@@ -77,7 +77,7 @@ def test_plugins_are_the_same_whatever_other_threads_draw(planted_world, joint_b
     assert torch.equal(alone.theta, beside.theta)
 
 
-def test_what_is_carried_over_and_branched_off_is_the_same_too(planted_world, joint_backbone, noisy_process):
+def test_warm_starts_and_branches_do_not_depend_on_draws_of_other_threads(planted_world, joint_backbone, noisy_process):
     w, ids = planted_world, [*planted_world.item_ids[5:], "new"]
 
     def draw():
@@ -90,7 +90,7 @@ def test_what_is_carried_over_and_branched_off_is_the_same_too(planted_world, jo
     assert torch.equal(alone, draw())
 
 
-def test_the_noise_of_gradients_is_the_same_too(planted_world, noisy_process):
+def test_gradient_noise_does_not_depend_on_draws_of_other_threads(planted_world, noisy_process):
     w, config = planted_world, BackboneTraining(backbone=SASREC, schedule=SCHEDULE)
 
     def measure():
@@ -107,7 +107,7 @@ OPTIONS = {"Constant": {"weights": [0.5, 1.0, 2.5]}, "CAGrad": {"c": 0.5}, "Fair
 
 
 @pytest.mark.parametrize("name", sorted({*aggregators()} - {"NashMTL"}))  # its extra is not among the tests'
-def test_no_aggregator_of_torchjd_draws_from_the_generator_of_the_process(name):
+def test_no_aggregator_of_torchjd_uses_the_global_generator(name):
     options = OPTIONS.get(name, {})
     inputs = RuleInputs(users=torch.ones(3), interactions=torch.ones(3), sizes=[4])
     matrix = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
@@ -123,7 +123,7 @@ def test_no_aggregator_of_torchjd_draws_from_the_generator_of_the_process(name):
     assert torch.equal(drawn, aggregate())
 
 
-def test_inside_the_block_torch_draws_what_a_seeded_process_would_draw():
+def test_draws_in_the_block_equal_those_of_a_seeded_global_generator():
     def draw():
         layers = torch.nn.GRU(3, 4, 2), torch.nn.Linear(3, 2), torch.nn.Embedding(4, 3)
         numbers = (

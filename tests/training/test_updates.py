@@ -1,4 +1,4 @@
-"""Lazy updates of item tables against dense ones, against what they are defined as, and at what they leave alone."""
+"""Lazy updates of item tables: compared with dense ones, with their definition, and rows that they must not change."""
 
 import copy
 
@@ -51,7 +51,7 @@ def flat(model):
 
 @pytest.mark.parametrize("weight_average", [0.0, 0.5, 0.98])
 @on_all_backbones
-def test_lazy_is_dense_where_every_step_touches_every_item(backbone, weight_average):
+def test_lazy_equals_dense_if_every_step_has_all_items(backbone, weight_average):
     dense, lazy = (pair(backbone, kind, weight_average=weight_average) for kind in (DenseUpdates, LazyUpdates))
     for step in range(50):
         for updates in (dense, lazy):
@@ -64,7 +64,7 @@ def test_lazy_is_dense_where_every_step_touches_every_item(backbone, weight_aver
 
 @pytest.mark.parametrize("weight_average", [0.0, 0.5, 0.98])
 @on_all_backbones
-def test_settled_average_is_that_of_all_steps(backbone, weight_average):
+def test_the_settled_average_covers_all_steps(backbone, weight_average):
     """Settled in the middle as well, as a validation does."""
     lazy = pair(backbone, LazyUpdates, weight_average=weight_average)
     expected = [p.detach().double().clone() for p in lazy.model.parameters()]
@@ -99,12 +99,12 @@ def training_of(w, config):
                          ids=["joint", "deconfounded", "torchjd", "reptile"])  # fmt: skip
 @pytest.mark.parametrize("loss", ["sampled", "bce"])
 @on_all_backbones
-def test_step_leaves_all_other_rows_alone(planted_world, backbone, loss, aggregation):
+def test_a_step_does_not_change_other_rows(planted_world, backbone, loss, aggregation):
     """Weights and both moments, to the bit."""
     training = training_of(planted_world, config_of(backbone, LOSSES[loss], aggregation=aggregation))
     of_tables = training.updates._optimisers[1]
     search, found = training.sparse_rows.rows, []
-    training.sparse_rows.rows = lambda *told: found.append(search(*told)) or found[-1]
+    training.sparse_rows.rows = lambda *arguments: found.append(search(*arguments)) or found[-1]
 
     def state():
         moments = [of_tables.state[p][name] for p in training.tables for name in ("exp_avg", "exp_avg_sq")]
@@ -122,7 +122,7 @@ def test_step_leaves_all_other_rows_alone(planted_world, backbone, loss, aggrega
             assert not torch.equal(then[~untouched], now[~untouched])
 
 
-def test_first_lazy_step_is_the_dense_one(planted_world):
+def test_the_first_lazy_step_equals_the_dense_one(planted_world):
     """Before there is any momentum, the two differ in nothing."""
     weights = []
     for item_updates in ("dense", "lazy"):
@@ -165,9 +165,9 @@ def test_lazy_with_full_softmax_is_refused():
         BackboneTraining(schedule=TrainingSchedule(item_updates="lazy"))
 
 
-def test_what_was_stored_before_the_setting_keeps_its_name():
+def test_models_stored_before_the_parameter_existed_keep_their_names():
     """Names of trained models are digests of the configuration."""
     assert "item_updates" not in plain(BackboneTraining())["schedule"]
-    told = plain(config_of(BACKBONES["sasrec"], LOSSES["bce"], "lazy"))
-    assert told["schedule"]["item_updates"] == "lazy"
-    assert BackboneTraining.model_validate(told).schedule.item_updates == "lazy"
+    stored = plain(config_of(BACKBONES["sasrec"], LOSSES["bce"], "lazy"))
+    assert stored["schedule"]["item_updates"] == "lazy"
+    assert BackboneTraining.model_validate(stored).schedule.item_updates == "lazy"

@@ -1,4 +1,4 @@
-"""An earlier model in a catalogue that has changed."""
+"""Warm start: an earlier model for a changed catalogue."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def scores(model, ids, history):
     return dict(zip(ids, found.detach().tolist(), strict=True))
 
 
-def test_scores_of_known_items_stay_whatever_their_numbers(old):
+def test_scores_of_known_items_do_not_depend_on_their_numbers(old):
     new_ids = ["e", "new", "c", "a", "newer", "b"]  # d is gone
     new = carry_over(old, OLD, new_ids, seed=1)
     before, after = scores(old, OLD, ["a", "c", "b"]), scores(new, new_ids, ["a", "c", "b"])
@@ -47,13 +47,13 @@ def test_the_same_catalogue_gives_the_same_weights(old):
         assert torch.equal(mine, theirs)
 
 
-def test_new_items_start_fresh_and_by_the_seed(old):
+def test_new_items_get_parameters_drawn_from_the_seed(old):
     vectors = [carry_over(old, OLD, [*OLD, "new"], seed).item_vectors()[-1] for seed in (1, 1, 2)]
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[2])
 
 
-def test_padding_stays_zero_and_torch_s_generator_is_left_alone(old):
+def test_padding_stays_zero_and_the_global_generator_is_not_used(old):
     state = torch.get_rng_state()
     new = carry_over(old, OLD, ["x", "y"], seed=1)
     assert torch.equal(torch.get_rng_state(), state)
