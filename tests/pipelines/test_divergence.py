@@ -36,7 +36,8 @@ def test_a_run_without_a_validated_epoch_names_what_is_stored_and_the_command_th
     assert not list((project.folder / "data").glob("06_models/diverged*"))
     assert advice.startswith("Stored in data/: the results of clean_events, build_dataset, describe_users.")
     command = shlex.split(advice.partition(" with: ")[2])
-    assert command[:5] == ["kedro", "run", "--pipeline=full", "--env=test", "--from-nodes=train_base"]
+    assert command[:4] == ["kedro", "run", "--pipeline=full", "--env=test"]
+    assert command[4] == "--from-nodes=train_base,train_deconfounded"
     assert "No nodes ran" not in caplog.text
     caplog.clear()
     assert project.run(*command[2:]).exit_code == 1  # the cause is still there

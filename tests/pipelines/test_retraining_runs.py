@@ -241,7 +241,7 @@ def test_a_round_whose_server_dies_is_done_again_with_the_next_server(
         log.removeHandler(killer)
         server.stop()
     assert failed.exit_code == 1
-    assert "No partition of this round counts as taken: the next run does it again." in failed.output
+    assert "No partition of this run counts as taken: the next run starts again." in failed.output
     assert not (project.folder / "data/01_raw/interactions/.taken.json").exists()
     done = project.run(*RETRAIN, f"--params=tracking.uri={tracking_server.uri},tracking.model=nightly")
     assert done.exit_code == 0, done.output

@@ -20,7 +20,7 @@ from pinet_kedro.reporting.figures.style import finish
 from pinet_kedro.reporting.figures.training import plugin_weights_figure
 from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
-from pinet_kedro.retraining.page import render_round
+from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.replay import Replay, render_replay
 from pinet_kedro.retraining.steps import RetrainingSummary
 from pinet_kedro.studies.tuning.figures import draw
@@ -68,7 +68,7 @@ def pages(tmp_path_factory):
                                 {"git": MARKUP}),
         "figures": render_figures(MARKUP, made_figures()),
         "promotion": render_promotion(made_decision()),
-        "round": render_round(made_round()),
+        "round": render_summary(made_round()),
         "replay": render_replay(made_periods(), Replay(env=MARKUP, params=MARKUP)),
         "tuning": render_tuning(*trial, figures),
     }  # fmt: skip

@@ -9,7 +9,7 @@ from pinet_kedro.registry.decision import Decision
 from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Arrival, Intake
-from pinet_kedro.retraining.page import render_round
+from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import work_key
 from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
 from pinet_kedro.retraining.steps import RetrainingSummary, _trained_until, choose_start, measure
@@ -124,7 +124,7 @@ def test_the_page_of_a_first_round_says_what_is_missing():
         {"id": "<a>", "accepted": True, "events": 3},
         {"id": "b", "accepted": False, "report": "x", "place": "y"},
     ]
-    told = render_round(
+    told = render_summary(
         RetrainingSummary.model_validate(
             {
                 "intake": {"arrivals": arrivals, "partitions": {"<a>": "1"}}, "drift": drift, "start": "cold: why",

@@ -27,7 +27,7 @@ MANIFEST_FILE = "manifest.json"
 
 
 class Entry(Configuration):
-    """What is known of one dataset: of itself in its manifest, and of each ancestor there.
+    """What a manifest records of its dataset and of each ancestor.
 
     `content` is the sha256 of its bytes. A raw source has no `node`; its `configuration` is the catalog's description
     of it, and `stamp` tells cheaply that its file has not changed.
@@ -60,12 +60,12 @@ class Manifest(Entry):
         return {name: entry.content for name, entry in sorted(self.entries().items())}
 
     def tags(self) -> dict[str, str]:
-        """What a registered version says of the stored model that it is."""
+        """Tags of the registered version of this stored model."""
         return {"model.sha256": self.content, **{f"code.{key}": value for key, value in self.code.items()}}
 
 
 def manifest_path(path: Path) -> Path:
-    """Where the manifest of what is stored at `path` stands."""
+    """Place of the manifest of what is stored at `path`."""
     return path / MANIFEST_FILE if path.is_dir() else path.with_name(f"{path.name}.{MANIFEST_FILE}")
 
 
@@ -75,20 +75,20 @@ def content_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / MANIFEST_FILE)
-    told = [[p.relative_to(path).as_posix(), content_hash(p)] for p in files]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    listed = [[p.relative_to(path).as_posix(), content_hash(p)] for p in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of what is stored at `path`; `InputError`, without a way out yet, where there is none to read."""
     place = manifest_path(path)
     try:
-        told = json.loads(place.read_text(encoding="utf-8"))
-        if isinstance(told, dict) and told.get("format") != FORMAT:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("format") != FORMAT:
             raise InputError(
-                f"{short_path(place)} has format {told.get('format')!r}, and this version reads format {FORMAT}"
+                f"{short_path(place)} has format {content.get('format')!r}, and this version reads format {FORMAT}"
             )
-        return Manifest.model_validate(told)
+        return Manifest.model_validate(content)
     except FileNotFoundError:
         raise InputError(
             f"{short_path(path)} has no manifest: an earlier version of this project has made it, or something else"
@@ -112,12 +112,12 @@ class Source:
 
     def description(self) -> dict[str, Any]:
         """What the catalog says of it, but for the place of its file: another one with the same content is the same."""
-        told = {"type": type(self).__name__, **self._describe()}  # type: ignore[attr-defined]
-        told.pop("filepath", None)
-        return json.loads(json.dumps(told, default=str))
+        description = {"type": type(self).__name__, **self._describe()}  # type: ignore[attr-defined]
+        description.pop("filepath", None)
+        return json.loads(json.dumps(description, default=str))
 
     def entries(self, name: str) -> dict[str, Entry]:
-        """What the lineage of a dataset made from it says of it."""
+        """Its entry in the lineage of a dataset that is made from it."""
         description, path = self.description(), self.place
         if path is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

@@ -30,8 +30,11 @@ KEY, UNTIL, START, SPLIT, TRAINED_ON = (
 
 @dataclass(frozen=True)
 class Champion:
-    """A version and its model. `partitions` (id -> sha256) are those that it was trained on and `until` is the time of
-    the newest event that its backbone has learnt from (ns); both are None of a version that retraining has not made."""
+    """A registered version and its model.
+
+    `partitions` (id -> sha256) are those it was trained on, and `until` is the time of the newest event that its
+    backbone has learnt from (ns). Both are None if the version was not made by retraining.
+    """
 
     version: str
     recommender: "Recommender"
@@ -48,12 +51,12 @@ class CurrentChampion:
 
 
 def reached(registry: Tracking) -> AbstractContextManager[None]:
-    """Around whatever needs the registry: an outage is one sentence, and what it means for the round."""
-    return sentence(registry.uri, "No partition of this round counts as taken: the next run does it again.")
+    """A context for code that needs the registry: an outage ends in one sentence on what it means for the run."""
+    return sentence(registry.uri, "No partition of this run counts as taken: the next run starts again.")
 
 
 def read_champion(registry: Tracking) -> CurrentChampion:
-    """The version with the alias `champion`, read by this project's code."""
+    """The version with the alias `champion`, loaded by this project's code."""
     with reached(registry):
         return _read_champion(registry)
 
@@ -81,14 +84,14 @@ def _read_champion(registry: Tracking) -> CurrentChampion:
 
 
 def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:
-    """The registered version (MLflow's) that was trained on exactly this, and from there, or None."""
-    told = {KEY: key} | ({} if start is None else {START: start})
+    """MLflow's entry of the version with this key and, if given, this start of training; None if there is none."""
+    wanted = {KEY: key} | ({} if start is None else {START: start})
     found = client.search_model_versions(f"name = '{model}' and tags.`{KEY}` = '{key}'")
-    return next((version for version in found if told.items() <= dict(version.tags).items()), None)
+    return next((version for version in found if wanted.items() <= dict(version.tags).items()), None)
 
 
 def aliases(client: "MlflowClient", model: str) -> dict[str, str]:
-    """Version of every alias; none where nothing has been registered yet."""
+    """Version of every alias; empty if nothing has been registered yet."""
     if not client.search_registered_models(f"name = '{model}'"):
         return {}
     return read_aliases(client, model)

@@ -1,4 +1,4 @@
-"""The page of a round of retraining: what came in, how far it is from what was known, what was decided."""
+"""The page of a run of retraining: what came in, how far it is from what the champion knows, what was decided."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, gain_of, s
 from pinet_kedro.retraining.steps import RetrainingSummary
 
 
-def render_round(done: RetrainingSummary) -> str:
-    """A self-contained HTML page in the style of the report; nothing is loaded from the network."""
+def render_summary(done: RetrainingSummary) -> str:
+    """A self-contained HTML page in the style of the report; it loads nothing from the network."""
     groups = [_group(name, values) for name, values in done.promotion.groups.items()]
     template = Path(__file__).with_name("retraining.html.j2")
     return render(template, done=done, rows=drift_rows(done.drift), champion=_champion(done.drift), groups=groups)

@@ -157,7 +157,7 @@ def _stamp(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
 def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:
     """Hash of what a run does: the sha256 of each partition that it trains on, and its parameters.
 
-    Where results are recorded, and what a promotion asks, make no difference to the model.
+    The sections `tracking` and `promotion` are left out: they make no difference to the model.
     """
-    told = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
-    return hashlib.sha256(json.dumps([contents, told], sort_keys=True).encode()).hexdigest()
+    relevant = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
+    return hashlib.sha256(json.dumps([contents, relevant], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A log played back month by month through retraining, in a sandbox: what the loop would have done, and why."""
+"""A log played back period by period through retraining, in a sandbox: what the loop would have done, and why."""
 
 import json
 import logging
@@ -42,11 +42,11 @@ class Replay:
 
 
 def replay(config: Replay) -> pd.DataFrame:
-    """One row a period, also stored with its page in `data/08_reporting`; every row is shown as it comes.
+    """One row per period, stored with its page in `data/08_reporting` after every period.
 
     The events are those of `raw_interactions`. Each period is put as a file into a sandbox, a project of its own with
     this one's configuration but with its own data, registry and lock, and retraining is run there by a process of its
-    own, as a scheduler would. A period that fails says so, and its events come in with the next one.
+    own, as a scheduler would. If a period fails, its row says so, and its events are trained on with the next period's.
     """
     with hold("replay"):
         return _replay(config)
@@ -82,13 +82,13 @@ def _moments(events: pd.DataFrame) -> pd.Series:
 
 def line(row: dict[str, Any]) -> str:
     """A period in one line."""
-    said = [f"{row['period']}: {row['events']:,} events", row["decision"]]
+    parts = [f"{row['period']}: {row['events']:,} events", row["decision"]]
     if pd.notna(row.get("challenger_tail")):
-        said.append(
+        parts.append(
             f"head {row['reference_head']:.4f} → {row['challenger_head']:.4f}, "
             f"tail {row['reference_tail']:.4f} → {row['challenger_tail']:.4f} against {row['against']}"
         )
-    return f"{'; '.join(said)} ({row['seconds']:.0f} s)"
+    return f"{'; '.join(parts)} ({row['seconds']:.0f} s)"
 
 
 def summary(rows: pd.DataFrame) -> str:
@@ -98,8 +98,8 @@ def summary(rows: pd.DataFrame) -> str:
 
 def _counts(rows: pd.DataFrame) -> str:
     counts = rows["outcome"].value_counts()
-    told = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("promoted", "refused", "failed"))
-    return f"Replay: {len(rows)} periods, {told}."
+    listed = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("promoted", "refused", "failed"))
+    return f"Replay: {len(rows)} periods, {listed}."
 
 
 def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -150,12 +150,13 @@ def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
     place = sandbox / "logs" / f"{name}.log"
     with place.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, cwd=sandbox, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
-    told: dict[str, Any] = {"seconds": time.monotonic() - begun}
+    took: dict[str, Any] = {"seconds": time.monotonic() - begun}
     if done.returncode not in (0, REFUSED_EXIT):
-        said = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]
-        why = next((text for text in reversed(said) if text.startswith("Error")), said[-1] if said else "no output")
-        return {**told, "outcome": "failed", "decision": f"failed: {why.removeprefix('Error: ')}"}
-    return told | _row(json.loads((sandbox / REPORTING / "retraining.json").read_text(encoding="utf-8")))
+        lines = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]
+        last = lines[-1] if lines else "no output"
+        why = next((text for text in reversed(lines) if text.startswith("Error")), last)
+        return {**took, "outcome": "failed", "decision": f"failed: {why.removeprefix('Error: ')}"}
+    return took | _row(json.loads((sandbox / REPORTING / "retraining.json").read_text(encoding="utf-8")))
 
 
 def _row(done: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +178,14 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "targets": decision["data"].get("test_targets"),
     }
     for group in ("head", "tail"):
-        on_new, trial = drift["groups"].get(group, {}), decision["groups"].get(group, {})
+        on_new, challenge = drift["groups"].get(group, {}), decision["groups"].get(group, {})
         row |= {
             f"champion_{group}_on_new": on_new.get("challenger"),
             f"popularity_{group}_on_new": on_new.get("reference"),
-            f"reference_{group}": trial.get("reference"),
-            f"challenger_{group}": trial.get("challenger"),
+            f"reference_{group}": challenge.get("reference"),
+            f"challenger_{group}": challenge.get("challenger"),
         }
-        row |= {f"{group}_gain_{end}": trial.get("gain", {}).get(end) for end in ("relative", "low", "high")}
+        row |= {f"{group}_gain_{end}": challenge.get("gain", {}).get(end) for end in ("relative", "low", "high")}
     return row
 
 

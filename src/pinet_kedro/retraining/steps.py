@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingStart:
-    """Where training starts, its budget and what it holds out.
+    """Where training starts, its budget, and how events are held out.
 
-    `backbone` is None for fresh weights, `why` says which and why; `seen` why the champion may have learnt from what is
-    held out now, None where it cannot have.
+    `backbone` is None for fresh weights; `why` is the reason as a sentence. `seen` is the reason why the champion may
+    have learnt from events that are held out now, None if it cannot have.
     """
 
     why: str
@@ -70,13 +70,13 @@ class RetrainingSummary(Stored):
 
 
 def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.DataFrame]], intake: Intake) -> Drift:
-    """Drift of the new partitions against those that the champion was trained on."""
+    """Drift of the new partitions against those that the champion was trained on; what is missing if it is unknown."""
     window = gather(accepted, intake.new).events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
     if champion.partitions is None:
-        why = f"{version} was not made by retraining: which events it was trained on is not known"
+        why = f"{version} was not made by retraining: its training events are not known"
         return Drift(model=champion.version, window=size(window), missing=(why,))
     kept = [name for name in champion.partitions if name in accepted and name not in intake.new]
     if not kept:
@@ -99,7 +99,7 @@ def choose_start(
     splitting: Splitting,
     config: Retraining,
 ) -> TrainingStart:
-    """Warm from the champion's backbone, or cold where it is asked for or nothing else is honest."""
+    """Warm from the champion's backbone; cold if configured, or if the champion may have seen the held-out events."""
     seen = None if champion is None else _seen(champion, dataset, splitting)
     why = _cold(champion, training, config) or seen
     if why is not None or champion is None:
@@ -115,7 +115,7 @@ def choose_start(
 
 
 def _cold(champion: Champion | None, training: BackboneTraining, config: Retraining) -> str | None:
-    """Why training cannot, or shall not, start from the champion, whatever it has learnt from."""
+    """The reason for fresh weights that does not depend on what the champion has learnt from; None if there is none."""
     if config.start == "cold":
         return "as configured (retraining.start)"
     if champion is None:
@@ -126,11 +126,11 @@ def _cold(champion: Champion | None, training: BackboneTraining, config: Retrain
 
 
 def _seen(champion: Champion, dataset: Dataset, splitting: Splitting) -> str | None:
-    """Why the champion may have learnt from what is held out now."""
+    """The reason why the champion may have learnt from events that are held out now; None if it cannot have."""
     if champion.until is None:
         return f"version {champion.version} was not made by retraining, so it may have seen what is held out now"
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return None  # histories only grow: nobody's last event is one that was learnt from before
+        return None  # histories only grow: no user's last event was in training before
     if champion.until >= _first_target(dataset):
         return (
             f"version {champion.version} has learnt from events until {day(champion.until)}, some of them held out now"
@@ -194,7 +194,7 @@ def register(
 
 
 def finished_before(registry: Tracking, key: str) -> str | None:
-    """The version that an interrupted round of the same work has made the champion, if there is one."""
+    """The version that an interrupted run of the same work has made the champion; None if there is none."""
     with reached(registry):
         client = tracking.connect(registry)
         found = version_of(client, registry.model, key)

@@ -1,4 +1,4 @@
-"""Adapters of the life of a model to the catalog: partitions, drift, start, registration, decision."""
+"""Adapters of `retraining` to the catalog: partitions, drift, start of training, registration, decision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,14 +34,14 @@ def require_new(delivery: Delivery, config: Retraining, registry: Tracking, para
 
 
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
-    """Events of the new partitions that are good, by id, and the account of all new ones."""
+    """Events of the accepted new partitions by id, and a record of all new ones."""
     from pinet_kedro.retraining.intake import take_in
 
     return take_in(delivery, config)
 
 
 def gather(accepted: _Partitions, intake: Intake) -> Interactions:
-    """Raw events of all partitions, those of earlier runs included."""
+    """Raw events of all accepted partitions, including those of earlier runs."""
     from pinet_kedro.retraining.intake import gather
 
     return gather(accepted, list(intake.partitions))
@@ -74,7 +74,7 @@ def choose_start(
 
 
 def effective(parameters: dict[str, Any], start: TrainingStart) -> dict[str, Any]:
-    """The parameters as they hold for this run."""
+    """The parameters that this run uses: those of training and splitting come from the start of training."""
     return {**parameters, "backbone_training": start.config, "splitting": start.splitting}
 
 
@@ -114,11 +114,11 @@ def conclude(
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The run as `retraining.json` stores it, and its page."""
     from pinet_kedro.registry.decision import Decision
-    from pinet_kedro.retraining.page import render_round
+    from pinet_kedro.retraining.page import render_summary
     from pinet_kedro.retraining.steps import RetrainingSummary
 
     done = RetrainingSummary(
         intake=intake, drift=drift, start=start.why, epochs=start.config.schedule.epochs,
         events=len(dataset.sequences.items), promotion=Decision.model_validate(promotion),
     )  # fmt: skip
-    return done.model_dump(mode="json"), render_round(done)
+    return done.model_dump(mode="json"), render_summary(done)
