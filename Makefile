@@ -1,6 +1,6 @@
 # make run   set up and run the whole pipeline on MovieLens-100k
 # make test  set up and pass tests, lint, types and import rules
-# make test-quick  the unit tests alone, for every edit
+# make test-quick  the unit tests alone, for every edit: no pipeline, no server, no browser
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -9,12 +9,13 @@ BIN := .venv/bin
 run: setup
 	$(BIN)/kedro run --pipeline=full
 
-# Two workers take a file of tests at a time, slow files first: each has its own fixtures, both share one finished run.
+# Workers take a file of tests at a time, slow files first, and share one finished project. Coverage is that of the
+# unit tests (tests/conftest.py).
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test: setup check
-	$(PYTEST)
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 test-quick: setup
 	$(PYTEST) -m 'not slow'

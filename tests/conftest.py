@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from coverage import Coverage
 
 from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.aggregation.config import DeconfoundedConfig
@@ -43,6 +44,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """Coverage is that of the unit tests: Python 3.11 takes 40 % longer where it is measured."""
+    measurement = Coverage.current() if item.get_closest_marker("slow") else None
+    if measurement:
+        measurement.stop()
+    try:
+        return (yield)
+    finally:
+        if measurement:
+            measurement.start()
 
 
 @pytest.fixture(autouse=True)
