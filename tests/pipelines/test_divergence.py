@@ -1,4 +1,4 @@
-"""A learning rate that is too high: the command says so, and says where the best model until then is."""
+"""A learning rate that is too high: the message names the cause and the place of the best model before that."""
 
 import shlex
 
@@ -20,7 +20,7 @@ def test_best_model_is_stored_and_the_message_says_where(project):
     folder = project.folder / "data/06_models/diverged_base"
     words = " ".join(result.output.split())
     assert "learning_rate" in words
-    assert "The best model until then (epoch " in words
+    assert "The best model before that (epoch " in words
     assert str(folder) in words
     [(items, _, _)] = Recommender.load(folder).recommend([[]], k=3)
     assert len(items) == 3
@@ -32,7 +32,7 @@ def test_a_run_without_a_validated_epoch_names_what_is_stored_and_the_command_th
         result = run(project, "schedule.learning_rate=1.0e+30", "schedule.validate_every=100")
         (advice,) = [entry.getMessage() for entry in caplog.records if "kedro run" in entry.getMessage()]
     assert result.exit_code == 1
-    assert "No epoch had been validated before" in " ".join(result.output.split())
+    assert "No epoch was validated before" in " ".join(result.output.split())
     assert not list((project.folder / "data").glob("06_models/diverged*"))
     assert advice.startswith("Stored in data/: the results of clean_events, build_dataset, describe_users.")
     command = shlex.split(advice.partition(" with: ")[2])

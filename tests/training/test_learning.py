@@ -66,9 +66,7 @@ def test_noise_is_not_learned(noise_world, small_training, aggregation):
 
 
 @in_both_modes
-def test_weights_depend_on_the_seed_and_not_on_the_global_generator(
-    planted_world, small_training, aggregation
-):
+def test_weights_depend_on_the_seed_and_not_on_the_global_generator(planted_world, small_training, aggregation):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = weights_of(train(planted_world, small_training, aggregation, schedule=SHORT))

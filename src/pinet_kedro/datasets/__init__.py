@@ -1,1 +1,1 @@
-"""Kedro datasets with their manifests, and files that are there whole or not at all."""
+"""Kedro datasets with manifests, the download of the default data, and files that are replaced as a whole."""

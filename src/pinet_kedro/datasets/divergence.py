@@ -1,4 +1,4 @@
-"""What is left of a training run that diverged: its best model so far, stored beside the trained ones."""
+"""The best model of a training run that diverged, stored beside the trained models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _MODELS = "data/06_models"
 def store_best_on_divergence(name: str, dataset: Dataset) -> Iterator[None]:
     """Stores the best validated model in `data/06_models/diverged_<name>` when the training inside diverges.
 
-    The error is raised again, and its message says where the model is or why there is none.
+    The error is raised again; its message gives the place of the model, or the reason why there is none.
     """
     try:
         yield
@@ -26,10 +26,10 @@ def store_best_on_divergence(name: str, dataset: Dataset) -> Iterator[None]:
 
 def _stored(name: str, dataset: Dataset, error: DivergedError) -> str:
     if error.best is None:
-        return "No epoch had been validated before (backbone_training.schedule.validate_every), so no model is kept."
+        return "No epoch was validated before (backbone_training.schedule.validate_every), so no model is stored."
     folder = project_folder() / _MODELS / f"diverged_{name}"
     RecommenderDataset(str(folder)).save(new_recommender(error.best.backbone, dataset))
     return (
-        f"The best model until then (epoch {error.best.epoch}, validation NDCG@10 {error.best.valid_ndcg:.4f}) "
+        f"The best model before that (epoch {error.best.epoch}, validation NDCG@10 {error.best.valid_ndcg:.4f}) "
         f"is in {folder}."
     )

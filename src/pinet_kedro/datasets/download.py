@@ -1,4 +1,4 @@
-"""MovieLens-100k from whoever has it, checked before it is used."""
+"""Download of MovieLens-100k from the first source that has it, with a check of its content."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from pinet_kedro.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# The table as RecBole ships it: GroupLens' own `u.data` under one line of header, byte for byte.
+# The table in RecBole's format: a header line, then GroupLens' `u.data`, byte for byte.
 SHA256 = "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff"
 _HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 _GROUPLENS = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -27,11 +27,11 @@ _TIMEOUT = 20  # seconds without a byte
 def _from_grouplens() -> bytes:
     from tqdm import tqdm
 
-    with urllib.request.urlopen(_GROUPLENS, timeout=_TIMEOUT) as answer:
-        size = int(answer.headers.get("Content-Length") or 0) or None
+    with urllib.request.urlopen(_GROUPLENS, timeout=_TIMEOUT) as response:
+        size = int(response.headers.get("Content-Length") or 0) or None
         archive = io.BytesIO()
         with tqdm(total=size, desc="MovieLens-100k from GroupLens", unit="B", unit_scale=True) as bar:
-            while block := answer.read(2**16):
+            while block := response.read(2**16):
                 archive.write(block)
                 bar.update(len(block))
     return _HEADER + zipfile.ZipFile(archive).read("ml-100k/u.data")
@@ -56,19 +56,19 @@ SOURCES: dict[str, Callable[[], bytes]] = {
 
 
 def check(path: Path) -> None:
-    """Raises `InputError` unless the file is the MovieLens-100k table, whole."""
+    """Raises `InputError` unless the file is the complete MovieLens-100k table."""
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
         raise InputError(
-            f"{path}: this is not the MovieLens-100k table, or not all of it (sha256 {found[:12]}…, expected "
-            f"{SHA256[:12]}…). Delete the file and run again: it is fetched anew."
+            f"{path}: this is not the complete MovieLens-100k table (sha256 {found[:12]}…, expected "
+            f"{SHA256[:12]}…). Delete the file and run again to download it."
         )
 
 
 def fetch_movielens_100k(path: Path, sources: dict[str, Callable[[], bytes]] | None = None) -> None:
-    """Puts the checked table at `path`, whole or not at all; sources are tried in order.
+    """Writes the checked table to `path`, completely or not at all; tries the sources in order.
 
-    Raises `InputError` when none of them has it.
+    Raises `InputError` if no source has it.
     """
     failures = []
     for name, download in (sources or SOURCES).items():
@@ -77,17 +77,17 @@ def fetch_movielens_100k(path: Path, sources: dict[str, Callable[[], bytes]] | N
             data = download()
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, StopIteration) as error:
             failures.append(f"{name}: {error}")
-            log.info("Not to be had there: %s", error)
+            log.info("This source failed: %s", error)
             continue
         found = hashlib.sha256(data).hexdigest()
         if found != SHA256:
-            failures.append(f"{name}: {len(data)} bytes arrived with sha256 {found[:12]}…, expected {SHA256[:12]}…")
+            failures.append(f"{name}: {len(data)} bytes with sha256 {found[:12]}…, expected {SHA256[:12]}…")
             continue
         try:
             with whole_file(path) as part:
                 part.write_bytes(data)
         except OSError as error:
-            raise InputError(f"{path}: the data arrived, but cannot be written ({error}).") from error
+            raise InputError(f"{path}: the downloaded data cannot be written ({error}).") from error
         log.info("MovieLens-100k is in %s", path)
         return
     tried = "\n".join(f"  - {failure}" for failure in failures)

@@ -1,4 +1,4 @@
-"""Kedro datasets: where data come from, and how they are stored whole or not at all."""
+"""Kedro datasets that are files: raw interactions, and results that are written completely or not at all."""
 
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         fetch: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """`fetch`: the file is MovieLens-100k, to be fetched when missing and checked before use."""
+        """`fetch`: the file is MovieLens-100k; it is downloaded if it is missing, and checked."""
         if not filepath:
-            raise InputError("which file? Say --params=filepath=events.csv,user=…,item=…,timestamp=…")
+            raise InputError("which file? Use --params=filepath=events.csv,user=…,item=…,timestamp=…")
         self._filepath = Path(filepath).expanduser()
         self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
@@ -58,7 +58,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
 
 
 class SyntheticInteractionsDataset(Source, AbstractDataset[Any, Interactions]):
-    """Raw interactions made up from a seed; needs no file and no network."""
+    """Synthetic raw interactions from a seed; needs no file and no network."""
 
     def __init__(self, metadata: dict[str, Any] | None = None, **settings: Any) -> None:
         self.metadata = metadata
@@ -79,7 +79,7 @@ class SyntheticInteractionsDataset(Source, AbstractDataset[Any, Interactions]):
 
 
 class _WholeFile(Signed):
-    """Saves under a temporary name and renames: a run that is killed leaves the old file, never half of a new one."""
+    """Saves under a temporary name, then renames: a killed run leaves the old file, never a part of a new one."""
 
     def save(self, data: Any) -> None:
         final = self._filepath
@@ -95,7 +95,7 @@ class ParquetDataset(_WholeFile, _ParquetDataset):
 
 
 class EventsDataset(ParquetDataset):
-    """The events of `Interactions` as Parquet. Where they came from is not kept: the same events are the same file."""
+    """The events of `Interactions` as Parquet, without their origin: equal events give equal files."""
 
     def load(self) -> Interactions:
         return Interactions.canonical(super().load(), str(self._filepath))
@@ -134,10 +134,10 @@ class TextDataset(Signed, AbstractDataset[str, str]):
 
 
 class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
-    """A table as Parquet, written batch by batch and there only when it is complete.
+    """A table as Parquet, written batch by batch; the file exists only when it is complete.
 
-    What is saved is an iterable of pyarrow record batches with their `schema`; its `summary`, which may be complete
-    only after the last batch, is kept as the file's metadata.
+    `save` takes an iterable of pyarrow record batches with a `schema`. Its `summary`, which may be complete only after
+    the last batch, becomes the file's metadata.
     """
 
     _GROUP_ROWS = 50_000
@@ -150,7 +150,7 @@ class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
         return pd.read_parquet(self._filepath)
 
     def summary(self) -> dict[str, Any]:
-        """The summary that was kept; numbers are numbers again."""
+        """The stored summary; whole numbers are converted back."""
         import pyarrow.parquet as pq
 
         kept = {key.decode(): value.decode() for key, value in pq.read_metadata(self._filepath).metadata.items()}

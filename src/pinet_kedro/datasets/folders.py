@@ -1,4 +1,4 @@
-"""Kedro datasets that are folders: the prepared data and trained models, replaced as a whole or not at all."""
+"""Kedro datasets that are folders: prepared data and trained models, replaced completely or not at all."""
 
 import json
 import os
@@ -57,7 +57,7 @@ class Folder(Signed, AbstractDataset[Any, Any]):
 
 
 class PreparedDataset(Folder):
-    """A `Dataset`: an `.npy` file for each array, memory-mapped when read, the strata as JSON, the items as Parquet."""
+    """A `Dataset`: one memory-mapped `.npy` file per array, the strata as JSON, the items as Parquet."""
 
     def load(self) -> Dataset:
         self._restore()
@@ -85,10 +85,10 @@ class PreparedDataset(Folder):
 
 
 class RecommenderDataset(Folder):
-    """A trained recommender, or why there is none: safetensors and JSON, nothing that can execute code."""
+    """A trained recommender, or the reason why there is none: safetensors and JSON, which cannot execute code."""
 
     def summary(self) -> dict[str, Any]:
-        """Kind and settings of backbone and plugins, without their weights."""
+        """The configurations of backbone and plugins, without weights."""
         return json.loads((self._filepath / "recommender.json").read_text(encoding="utf-8"))
 
     def load(self) -> Any:

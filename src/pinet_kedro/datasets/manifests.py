@@ -1,8 +1,8 @@
-"""Manifests: what every stored dataset and model says of itself, written with it and read back before it is used.
+"""Manifests: the description of every stored dataset and model, written with it and checked before it is used.
 
-`<folder>/manifest.json`, or `<file>.manifest.json` beside a file. A folder is replaced together with its manifest; a
-file is replaced before its manifest, so that a crash in between leaves a content that the manifest does not describe,
-which is found out when it is read.
+A manifest is `<folder>/manifest.json`, or `<file>.manifest.json` beside a file. A folder is replaced together with its
+manifest. A file is replaced before its manifest: after a crash in between, the content does not match the manifest,
+which is detected when the file is read.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ MANIFEST_FILE = "manifest.json"
 
 
 class Entry(Configuration):
-    """What a manifest records of its dataset and of each ancestor.
+    """The record of a dataset or of one of its ancestors.
 
-    `content` is the sha256 of its bytes. A raw source has no `node`; its `configuration` is the catalog's description
-    of it, and `stamp` tells cheaply that its file has not changed.
+    `content` is the sha256 of its bytes. A raw source has no `node`; its `configuration` is its description in the
+    catalog, and `stamp` shows without reading the file that it has not changed.
     """
 
     content: str
@@ -45,7 +45,7 @@ class Entry(Configuration):
 
 
 class Manifest(Entry):
-    """Of one stored dataset: itself, and everything stored that it was made from, by name (`lineage`)."""
+    """The manifest of a stored dataset: its own entry, and those of all stored ancestors by name (`lineage`)."""
 
     format: int
     dataset: str
@@ -65,12 +65,12 @@ class Manifest(Entry):
 
 
 def manifest_path(path: Path) -> Path:
-    """Place of the manifest of what is stored at `path`."""
+    """The path of the manifest for the file or folder `path`."""
     return path / MANIFEST_FILE if path.is_dir() else path.with_name(f"{path.name}.{MANIFEST_FILE}")
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of the names and the sha256 of all files of a folder but its manifest."""
+    """sha256 of a file, or of the names and sha256 of all files in a folder except its manifest."""
     if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -80,7 +80,7 @@ def content_hash(path: Path) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of what is stored at `path`; `InputError`, without a way out yet, where there is none to read."""
+    """The manifest for `path`. Raises `InputError` if it cannot be read; the caller adds what to do."""
     place = manifest_path(path)
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 class Source:
-    """Base of the datasets that raw data come from. They have no manifest; what is made from them records them."""
+    """Base of raw data sources. They have no manifest; datasets made from them record them."""
 
     @property
     def place(self) -> Path | None:
@@ -107,17 +107,17 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return short_path(self.place) if self.place else type(self).__name__
 
     def description(self) -> dict[str, Any]:
-        """What the catalog says of it, but for the place of its file: another one with the same content is the same."""
+        """The description in the catalog without the path: another file with the same content is the same source."""
         description = {"type": type(self).__name__, **self._describe()}  # type: ignore[attr-defined]
         description.pop("filepath", None)
         return json.loads(json.dumps(description, default=str))
 
     def entries(self, name: str) -> dict[str, Entry]:
-        """Its entry in the lineage of a dataset that is made from it."""
+        """The entry of this source in the lineage of datasets made from it."""
         description, path = self.description(), self.place
         if path is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
@@ -127,7 +127,7 @@ class Source:
 
 
 def stamp(path: Path) -> dict[str, int]:
-    """Size and time of a file, which tell cheaply that it has not changed."""
+    """Size and modification time of a file, which show without reading it that it has not changed."""
     stat = path.stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
@@ -138,7 +138,7 @@ class _Gate(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run makes a dataset: all of its manifest but the content. `parents` are the nearest stored datasets."""
+    """How a run makes a dataset: its manifest without the content. `parents` are the nearest stored datasets."""
 
     dataset: str
     node: str
@@ -150,7 +150,7 @@ class Recipe:
     gate: _Gate | None = None
 
     def manifest(self, place: Path, content: str) -> Manifest:
-        """The manifest of what was made, from those of its parents."""
+        """The manifest of the new dataset, with the lineage of its parents."""
         return Manifest(
             format=FORMAT,
             dataset=self.dataset,
@@ -170,8 +170,10 @@ class Recipe:
 
 
 def merged(lineages: Iterable[dict[str, Entry]]) -> dict[str, Entry]:
-    """The entries of several datasets by name, each of them the first of its own; `MixedError` where a name stands for
-    two contents."""
+    """The entries of several datasets by name; the first entry of each lineage is the dataset itself.
+
+    Raises `MixedError` if a name has two different contents.
+    """
     found: dict[str, tuple[Entry, Entry]] = {}
     for entries in lineages:
         itself = next(iter(entries.values()))
@@ -183,7 +185,7 @@ def merged(lineages: Iterable[dict[str, Entry]]) -> dict[str, Entry]:
 
 
 class MixedError(InputError):
-    """Stored datasets that were made from different versions of a third one: `older` is what to make again."""
+    """Stored datasets were made from different versions of a third one; `older` must be made again."""
 
     def __init__(self, name: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry]) -> None:
         derived = [by for entry, by in (one, other) if entry is not by]
@@ -197,19 +199,21 @@ class MixedError(InputError):
 
 
 class Signed:
-    """Base of the datasets that are stored with a manifest. In a run, the hook gives each of them its recipe; what is
-    saved without one has no manifest."""
+    """Base of datasets that are stored with a manifest.
+
+    In a run, a hook gives each of them its recipe. Without a recipe, `save` writes no manifest.
+    """
 
     _filepath: Any
     recipe: Recipe | None = None
 
     def manifest(self) -> Manifest:
-        """The manifest of what is stored."""
+        """The manifest of the stored content."""
         return read_manifest(Path(self._filepath))
 
     @contextmanager
     def _signed_file(self) -> Iterator[Path]:
-        """As `whole_file`, and then the manifest."""
+        """As `whole_file`; then writes the manifest."""
         path = Path(self._filepath)
         with whole_file(path) as part:
             yield part
@@ -227,7 +231,7 @@ class Signed:
 
 
 class ManifestDataset(AbstractDataset[None, Manifest]):
-    """The manifest of what is stored at `filepath`, for nodes that report where their inputs come from."""
+    """The manifest for `filepath`, for nodes that report the origin of their inputs."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)

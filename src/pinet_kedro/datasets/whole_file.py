@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,10 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, in a folder that exists: what the block writes there takes the place of `path`
-    when it ends. A block that fails, or a process that is killed, leaves what was there before."""
+    """Yields a temporary path beside `path`; at the end of the block, this file replaces `path`.
+
+    Creates the folder if necessary. If the block fails or the process is killed, the old file stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

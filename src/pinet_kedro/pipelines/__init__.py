@@ -1,1 +1,1 @@
-"""Kedro wiring: one folder a pipeline, nodes as thin adapters of the method."""
+"""Kedro pipelines, one folder each; their nodes are thin adapters of the method."""

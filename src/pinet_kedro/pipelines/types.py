@@ -1,7 +1,7 @@
-"""Classes whose import takes seconds, for annotations alone.
+"""Classes with slow imports, for annotations only.
 
-Kedro resolves the hints of every node to find typed parameters, before it is known that a node will run: what is the
-real class to the type checker is Any to Kedro, so that no command waits for torch or plotly in vain.
+Kedro resolves the type hints of all nodes to find typed parameters, also of nodes that will not run. The type checker
+sees the real classes here and Kedro sees Any, so that no command imports torch or plotly needlessly.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,1 +1,1 @@
-"""Clean events to the dataset of all later stages: sequences, their split, strata of users by activeness, items."""
+"""From clean events to the dataset of later stages: sequences, their split, strata of users by activeness, items."""

@@ -1,1 +1,1 @@
-"""The joint base and the deconfounded model, under one budget."""
+"""Training of the joint base and the deconfounded model, with the same budget."""

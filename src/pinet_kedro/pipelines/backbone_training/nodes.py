@@ -1,4 +1,4 @@
-"""Adapters of `training.backbone` to the catalog, with what watches it."""
+"""Adapters of `training.backbone` to the catalog, with monitoring."""
 
 import pandas as pd
 
@@ -52,7 +52,7 @@ def _train(
 
 
 def draw_curves(base: pd.DataFrame, deconfounded: pd.DataFrame) -> tuple[Figure, Figure]:
-    """Learning curves of both models, and the strata's weights in the aggregation."""
+    """Learning curves of both models, and the weights of the strata in the aggregation."""
     from pinet_kedro.reporting.figures.training import learning_curves_figure, stratum_weights_figure
 
     curves = pd.concat([base, deconfounded], ignore_index=True)

@@ -6,9 +6,9 @@ from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_bas
 
 
 def create_pipeline(start: str | None = None) -> Pipeline:
-    """Two models that differ in nothing but the aggregation of gradients; the base alone where none is configured.
+    """Two models that differ only in the aggregation of gradients; without an aggregation, the base alone.
 
-    `start`: the dataset that says where both start and on which budget; without one, from fresh weights.
+    `start`: the dataset with the initial weights and the budget of both; None: new weights.
     """
     inputs = ["dataset", "params:backbone_training", "run_info", *([start] if start else [])]
     curves = ["base_curve", "deconfounded_curve"]

@@ -9,7 +9,7 @@ from pinet_kedro.tracking.config import Tracking
 
 
 def recommend(dataset: Dataset, users: pd.DataFrame, config: BatchInference, registry: Tracking) -> Recommendations:
-    """Recommendations, to be computed while they are written."""
+    """Recommendations, which are computed while they are written."""
     from pinet_kedro.serving.batch_inference import prepare_recommendations
     from pinet_kedro.tracking.server import sentence
 

@@ -6,6 +6,6 @@ from pinet_kedro.pipelines.batch_inference.nodes import recommend
 
 
 def create_pipeline() -> Pipeline:
-    """A registered version and the histories that the data stages have left -> recommendations for every user."""
+    """A registered version and the stored histories -> recommendations for every user."""
     inputs = ["dataset", "users", "params:batch_inference", "params:tracking"]
     return Pipeline([node(recommend, inputs, "recommendations", name="recommend_to_all")])

@@ -1,1 +1,1 @@
-"""Methods against the base over seeds, on the data of one environment."""
+"""Comparison of methods with the base over several seeds, on the data of one environment."""

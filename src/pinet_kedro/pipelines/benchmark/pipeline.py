@@ -1,4 +1,4 @@
-"""`kedro run --pipeline=benchmark --env=<dataset>`: prepares the data, then runs what is missing of the benchmark."""
+"""`kedro run --pipeline=benchmark --env=<dataset>`: prepares the data, then runs the missing cells of the benchmark."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -6,7 +6,7 @@ from pinet_kedro.pipelines.benchmark.nodes import run_cells, tabulate
 
 
 def create_pipeline() -> Pipeline:
-    """Cells -> ranks -> table and figures; `pipeline_registry` puts the preparation of the data before it."""
+    """Cells -> ranks -> table and figures; `pipeline_registry` adds the preparation of the data."""
     parameters = ["params:benchmark", "params:backbone_training", "params:plugin_training"]
     return Pipeline(
         [

@@ -1,1 +1,1 @@
-"""Raw events to clean events, past two gates of expectations."""
+"""From raw events to clean events, with a gate of expectations for each."""

@@ -1,1 +1,1 @@
-"""Who gains and who loses: ranks, metrics by stratum, intervals, the report page."""
+"""Evaluation: ranks, metrics by group of users, intervals, the report page."""

@@ -10,7 +10,7 @@ from pinet_kedro.tracking.run_info import RunInfo
 
 
 def rank_targets(dataset: Dataset, **models: Recommender | NoModel) -> pd.DataFrame:
-    """Rank of every test target under every model that there is, one row each: `model, user, rank, candidates`."""
+    """Rank of every test target for every trained model, one row each: `model, user, rank, candidates`."""
     from pinet_kedro.evaluation.ranks import rank_models
     from pinet_kedro.recommender import NoModel
 
@@ -26,7 +26,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The evaluation as `evaluation.json` stores it, and its metrics as a table.
 
-    `lineage` is the sha256 of the ranks and of everything stored that they were made from.
+    `lineage` has the sha256 of the ranks and of all stored datasets from which they were made.
     """
     from pinet_kedro.evaluation.comparison import compare, describe_data, describe_protocol, metrics_table
     from pinet_kedro.parameters import plain
@@ -43,7 +43,7 @@ def evaluate(
 
 
 def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
-    """Gains over the base with intervals, and NDCG by quintile of activeness."""
+    """Figures of the gains over the base with intervals, and of NDCG@10 by quintile of activeness."""
     from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
 
     return gains_figure(evaluation), quintiles_figure(evaluation)

@@ -4,7 +4,7 @@ from kedro.pipeline import Pipeline, node
 
 from pinet_kedro.pipelines.evaluation.nodes import draw_results, evaluate, rank_targets, write_report
 
-# Names of the models in the results, and their datasets. One that the configuration does not train has no rows.
+# Names of the models in the results, and their datasets. A model that is not configured has no rows.
 MODELS = {
     "base": "base_model",
     "backbone": "deconfounded_model",
@@ -22,7 +22,7 @@ FIGURES = [
 def create_pipeline(parameters: str = "parameters") -> Pipeline:
     """Ranks of every model on the test targets -> metrics by stratum with intervals -> the report page.
 
-    `parameters`: the dataset of those that hold for the run.
+    `parameters`: the dataset with the parameters of the run.
     """
     return Pipeline(
         [

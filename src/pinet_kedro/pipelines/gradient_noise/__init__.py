@@ -1,1 +1,1 @@
-"""How many users make a stratum's gradient signal, on the data of one environment."""
+"""How many users a stratum needs for a clear gradient, on the data of one environment."""

@@ -11,7 +11,7 @@ from pinet_kedro.training.config import BackboneTraining, GradientNoise
 def measure(
     dataset: Dataset, training: BackboneTraining, noise: GradientNoise, run: RunInfo
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of the strata and of their pairs, at every checkpoint of the base's training."""
+    """Tables of the strata and of pairs of strata, at every checkpoint of the base's training."""
     from pinet_kedro.studies.gradient_noise.measurement import measure_while_training
     from pinet_kedro.tracking.watching import watch_training
 
@@ -20,7 +20,7 @@ def measure(
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Noise scales against the users that there are."""
+    """Figure of the noise scales and the numbers of users."""
     from pinet_kedro.reporting.figures.studies import gradient_noise_figure
 
     return gradient_noise_figure(table)

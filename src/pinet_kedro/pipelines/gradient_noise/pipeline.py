@@ -6,7 +6,7 @@ from pinet_kedro.pipelines.gradient_noise.nodes import draw, measure
 
 
 def create_pipeline() -> Pipeline:
-    """Tables and figure; `pipeline_registry` puts the preparation of the data before it."""
+    """Tables and figure; `pipeline_registry` adds the preparation of the data."""
     parameters = ["params:backbone_training", "params:gradient_noise"]
     return Pipeline(
         [

@@ -1,1 +1,1 @@
-"""A prediction network for every stratum, on the frozen base and on the frozen deconfounded model."""
+"""A plugin for every stratum, on the frozen base and on the frozen deconfounded model."""

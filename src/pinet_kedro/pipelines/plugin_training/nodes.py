@@ -22,7 +22,7 @@ def fit_plugins(
 ) -> tuple[Recommender, Recommender | NoModel, Recommender]:  # fmt: skip
     """PIN, the base with a plugin for every stratum, and the base with one plugin for all.
 
-    Without a deconfounded model PIN is the base with its plugins, and is stored as PIN alone.
+    Without a deconfounded model, PIN is the base with its plugins, and is stored only as PIN.
     """
     from pinet_kedro.recommender import NoModel
 
@@ -36,7 +36,7 @@ def fit_plugins(
 def fit_plugins_alone(
     base: Recommender, scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
 ) -> Recommender:
-    """Plugins by stratum that leave the backbone's scores out."""
+    """Plugins by stratum that ignore the scores of the backbone."""
     alone = config.model_copy(update={"kind": "logit_space", "backbone": False})
     return _plug(base, scorers, dataset, alone)[0]
 

@@ -11,7 +11,7 @@ from pinet_kedro.pipelines.plugin_training.nodes import (
 
 
 def create_pipeline() -> Pipeline:
-    """Plugins on the deconfounded model give PIN; plugins on the base are the ablation that could embarrass it."""
+    """Plugins on the deconfounded model give PIN; plugins on the base are the most important ablation."""
     data = ["dataset", "params:plugin_training"]
     return Pipeline(
         [

@@ -1,1 +1,1 @@
-"""Challenger against champion by strata: the aliases of the registry move, or the refusal says why not."""
+"""Comparison of challenger and champion by strata: aliases move, or the refusal gives the reasons."""

@@ -15,7 +15,7 @@ def promote(
     run: RunInfo,
     notes: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], str]:
-    """The decision as `promotion.json` stores it, and its page; `notes` come to those that it makes itself."""
+    """The decision as `promotion.json` stores it, and its page; `notes` are added to the decision's own."""
     from pinet_kedro.registry.gates import read_validation
     from pinet_kedro.registry.page import render_promotion
     from pinet_kedro.registry.promotion import Newest, promote
