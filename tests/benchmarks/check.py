@@ -29,7 +29,7 @@ from pinet_kedro.dataset import build_dataset
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import build_sequences
-from pinet_kedro.interactions.split import ExcludeSeen, Splitting
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting, without_repeats
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.memory import build_memory
@@ -78,9 +78,10 @@ def counts() -> Iterator[tuple[str, float]]:
             steps()  # the first step allocates what the others keep
             yield from named(f"{'strata' if strata else 'joint'} steps of {backbone}", torch_counts(steps))
     log = log_of("tail")
-    users = np.arange(500)
+    at = without_repeats(log.sequences, log.split).test_at
+    users = np.flatnonzero(at > 0)[:500]
     model = BackboneScorer(build_backbone(SASRecConfig(), 5000).eval())
-    rank = lambda: target_ranks(model, log.sequences, users, log.split.test_at[:500], exclude_seen=True)  # noqa: E731
+    rank = lambda: target_ranks(model, log.sequences, users, at[users], exclude_seen=True)  # noqa: E731
     yield from named("ranking 500 users of 5,000 items", torch_counts(rank))
     events = generate_interactions(SyntheticLog(users=2000, items=1000))
     yield from named("cleaning 100,000 events", numpy_peak(lambda: clean_events(events, Cleaning())))
