@@ -1,8 +1,8 @@
 """Strata of users by activeness, the confounder of the paper (arXiv 2208.09130).
 
 The activeness of a user is the number of events in the TRAINING part of the history. A stratum is an interval between
-two thresholds, which are numbers of events. So users who are equally active are always in the same stratum, whatever
-the order of the file, and the stored thresholds suffice to assign a later user.
+two thresholds, which are numbers of events. So users who are equally active are always in the same stratum, in any
+order of the file, and the stored thresholds suffice to assign a later user.
 """
 
 from typing import Literal

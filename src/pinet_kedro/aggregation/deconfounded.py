@@ -12,9 +12,9 @@ gradients, because the gradients of a single step are too noisy to agree or to o
 
     w_a = p_a · 1[a ∈ K] · exp( (1/τ) Σ_{b ∈ K} cos(m_a, m_b) ) / Σ_c (the same for c),    g = Σ_a w_a g_a.
 
-The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0
-this is the formula of the public code. Without the gate K is all strata; if also τ → ∞, w = p: plain backdoor
-adjustment. A gradient of zero has cosine 0 to all.
+The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0,
+per tensor and with the gate, this is the formula of the public code. Without the gate, K is all strata; if also τ → ∞,
+w = p: plain backdoor adjustment. A gradient of zero has cosine 0 to all.
 """
 
 import torch

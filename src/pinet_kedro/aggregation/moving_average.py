@@ -17,7 +17,7 @@ class MovingAverage:
 
     @property
     def value(self) -> Float[Tensor, "G *shape"]:
-        """m."""
+        """The averages m."""
         assert self.stored is not None, "no gradient has been averaged yet"
         return self.stored * self._scale
 

@@ -74,9 +74,8 @@ def _transitions(
     by_item = sparse.csr_array((np.ones(len(items), bool), place), (n_items, len(items)))
     events, start = by_item.indices, by_item.indptr
     ends = np.cumsum(lengths)
-    begin, stop = (
-        np.repeat(at.astype(index), lengths) for at in (ends - lengths, ends)
-    )  # per event: bounds of its user
+    # Bounds of the user's events, for each event.
+    begin, stop = (np.repeat(at.astype(index), lengths) for at in (ends - lengths, ends))
     lags: np.ndarray = np.arange(1, config.max_lag + 1).astype(index)
     weights = lags.astype(np.float64) ** -config.lag_exponent
     lags, weights = np.concatenate([lags, -lags]), np.concatenate([weights, config.reverse * weights])

@@ -58,8 +58,8 @@ def fit_plugins(
     choices = ("none", "shared", "own")
     theta = torch.stack([(space.start(), shared, own[a])[best[a]] for a in range(len(groups))])
     by_stratum = Plugins(config, theta, tuple(choices[b] for b in best), scorers)
-    alike = Plugins(config, shared.expand(len(groups), -1).contiguous(), ("shared",) * len(groups), scorers)
-    return by_stratum, alike
+    the_same = Plugins(config, shared.expand(len(groups), -1).contiguous(), ("shared",) * len(groups), scorers)
+    return by_stratum, the_same
 
 
 def _fit_all(
