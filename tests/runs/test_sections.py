@@ -107,11 +107,11 @@ def changed(parameters, name, value):
 def test_a_wrong_value_is_refused_with_name_and_range(shipped, name, value, words):
     with pytest.raises(InputError) as refused:
         typed_sections(changed(shipped, name, value))
-    said = str(refused.value)
+    message = str(refused.value)
     for word in (name.split(".")[0], *words):
-        assert word in said
-    assert "pydantic" not in said
-    assert len(said) < 800
+        assert word in message
+    assert "pydantic" not in message
+    assert len(message) < 800
 
 
 def test_what_is_shipped_is_right(shipped):

@@ -39,7 +39,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def database(made, tmp_path, monkeypatch):
-    """A database in the folder that one stands in, which has not been written to lately."""
+    """A database in the current folder, which has not been written to lately."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(made, "mlflow.db")
     os.utime("mlflow.db", (0, 0))
@@ -82,10 +82,10 @@ def test_a_locked_database_is_waited_for(lock, caplog):
 def test_a_database_that_stays_locked_names_who_holds_it(lock, monkeypatch, write):
     monkeypatch.setattr(store, "_WAIT_S", 1.2)
     pid = lock(60)
-    said = refusal(write=write)
-    assert "has been locked for 1.2 s" in said
+    message = refusal(write=write)
+    assert "has been locked for 1.2 s" in message
     if Path("/proc/locks").exists():
-        assert f"by process {pid} (" in said
+        assert f"by process {pid} (" in message
 
 
 def overwrite(path, start, length):

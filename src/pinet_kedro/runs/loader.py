@@ -155,11 +155,11 @@ def _unreadable(path: Path) -> str | None:
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
-    said = str(error).splitlines()[0]
-    if "Environment variable" in said:
-        name = said.split("'")[1]
+    problem = str(error).splitlines()[0]
+    if "Environment variable" in problem:
+        name = problem.split("'")[1]
         return f"The environment variable {name} is not set; the configuration takes a value from it."
-    return f"the configuration of {error.full_key or 'a value'} cannot be resolved: {said}."
+    return f"the configuration of {error.full_key or 'a value'} cannot be resolved: {problem}."
 
 
 def _short(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""One MLflow run for one Kedro run: opened with the first work, given what its datasets are worth recording, closed."""
+"""One MLflow run for one Kedro run: opened with the first work; it records the datasets that the catalog marks."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def _kinds(origin: Origin) -> set[str]:
 
 
 def _applies(rule: _Rule, frame: pd.DataFrame, origin: Origin) -> bool:
-    """Whether a rule has something to say: of a missing column or an empty table only that is reported."""
+    """Whether a rule applies: of a missing column or an empty table, only that is reported."""
     if not is_meant(rule, origin):
         return False
     columns = columns_of(rule["kwargs"])
@@ -59,7 +59,7 @@ def _applies(rule: _Rule, frame: pd.DataFrame, origin: Origin) -> bool:
 
 
 def check(suite: dict[str, Any], frame: pd.DataFrame, origin: Origin) -> Any:
-    """Result of the rules that apply; offending rows are counted from 1."""
+    """Result of the rules that apply; the rows that break a rule are counted from 1."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx  # costs 3 s of CPU
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -136,7 +136,7 @@ def _together(results: list[Any]) -> Any:
 
 
 def error_of(rule: Any) -> str | None:
-    """What Great Expectations says where a rule could not even be evaluated."""
+    """The error of Great Expectations where a rule could not be evaluated, else None."""
     info = rule.exception_info or {}
     causes = [info] if "raised_exception" in info else info.values()
     return next((cause["exception_message"] for cause in causes if cause["raised_exception"]), None)
@@ -146,9 +146,9 @@ def broken_rules(result: Any, suite: dict[str, Any]) -> list[Any]:
     """Results of the broken rules, in the order of the suite."""
     broken = [(rule, error_of(rule), set(columns_of(rule.expectation_config.kwargs))) for rule in result.results]
     broken = [entry for entry in broken if not entry[0].success]
-    # A column of the wrong type makes other rules fail to evaluate; that is one complaint, not several.
-    told = {column for _, error, columns in broken if not error for column in columns}
-    return in_order([rule for rule, error, columns in broken if not error or not told & columns], suite)
+    # A column of the wrong type makes other rules fail to evaluate: one complaint, not several.
+    reported = {column for _, error, columns in broken if not error for column in columns}
+    return in_order([rule for rule, error, columns in broken if not error or not reported & columns], suite)
 
 
 def in_order(rules: list[Any], suite: dict[str, Any]) -> list[Any]:

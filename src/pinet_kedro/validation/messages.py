@@ -106,6 +106,7 @@ def _when(time: int, unit: str | None) -> str:
 
 
 def short(value: object, length: int = 40) -> str:
+    """The value in one line of bounded length."""
     text = " ".join(str(value).split())
     return text if len(text) <= length else f"{text[: length - 1]}…"
 

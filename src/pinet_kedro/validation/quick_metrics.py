@@ -1,4 +1,4 @@
-"""What Great Expectations does in a way that does not scale to tens of millions of rows; importing mends it."""
+"""Faster versions of what Great Expectations does too slowly for tens of millions of rows; importing installs them."""
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ from great_expectations.expectations.metrics.map_metric_provider.multicolumn_con
 
 from pinet_kedro.interactions.codes import encode, repeated
 
-# A fingerprint of every batch, taken below this size in bytes, which nobody reads: a fifth of a gate's time.
+# Below this size (bytes) Great Expectations hashes every batch, which nobody reads: a fifth of a gate's time.
 pandas_execution_engine.HASH_THRESHOLD = 0
 
 
 class _CompoundColumnsUnique(MulticolumnMapMetricProvider):
-    """Which rows equal no other; theirs hashes rows, which takes ten times as long and 100 bytes a row."""
+    """Which rows are unique; the original hashes rows, which takes ten times as long and 100 bytes a row."""
 
     condition_metric_name = CompoundColumnsUnique.condition_metric_name
     condition_domain_keys = CompoundColumnsUnique.condition_domain_keys

@@ -1,7 +1,7 @@
 """Files of expectations, read and checked: a rule that would check nothing is refused, never skipped.
 
-Great Expectations logs a rule that it does not know and goes on without it. So every rule is built once before any data
-are read, and whatever could make it check nothing is a `SuiteError` that names file, table and rule.
+Great Expectations logs a rule that it does not know and goes on without it. Therefore every rule is built once before
+any data are read, and anything that could make it check nothing is a `SuiteError` that names file, table and rule.
 """
 
 import json
@@ -27,7 +27,7 @@ _PARAMETERS = {"now"}
 _SUITE = {"name", "meta", "expectations", "notes", "id"}
 _RULE = {"type", "kwargs", "description", "notes", "meta", "severity", "id"}
 
-# Data that no run may use unchecked, and when they are checked.
+# Data that every run must check, and when.
 _GATED = {"raw_interactions": "load", "all_interactions": "load", "clean_events": "save"}
 _GATE = "pinet_kedro.validation.gate.ExpectationGate"
 
@@ -44,7 +44,7 @@ class SuiteError(ValidationFailedError):
 
 
 def read_suites(name: str) -> dict[str, dict[str, Any]]:
-    """Suites by table, of a file relative to the project's folder; `SuiteError` where one is no suite that checks."""
+    """Suites by table, of a file in the project's folder; raises `SuiteError` where one would check nothing."""
     path = project_folder() / name
     try:
         suites = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
@@ -59,13 +59,13 @@ def read_suites(name: str) -> dict[str, dict[str, Any]]:
 
 
 def columns_of(kwargs: dict[str, Any]) -> list[str]:
-    """Columns that a rule with these arguments reads."""
+    """The columns that a rule with these arguments reads."""
     named = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
     return [*kwargs.get("column_list", ()), *kwargs.get("column_set", ()), *named]
 
 
 def check_gates(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    """Refuses what this pipeline would check by a suite that cannot be used, or not check at all."""
+    """Refuses a pipeline that would not check its data, or by a suite that cannot be used."""
     specs = getattr(catalog, "validator_specs", {})
     used = {"load": pipeline.datasets() - pipeline.outputs(), "save": pipeline.all_outputs()}
     for name in sorted(pipeline.datasets() & (set(specs) | set(_GATED))):
@@ -80,7 +80,7 @@ def check_gates(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The object, of which JSON would keep only the last of two entries of one name."""
+    """The object; refuses two entries of one name, of which JSON would keep only the last."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -125,7 +125,7 @@ def _check_rule(rule: dict[str, Any], table: str, here: str) -> None:
         _known(columns, TABLES[table], f"{here}: the table has no column")
     meta = rule.get("meta") or {}
     if misspelt := get_close_matches("only_for", set(meta) - {"only_for"}, 1):
-        raise SuiteError(f"{here}: '{misspelt[0]}' in meta is nothing that is read. Did you mean 'only_for'?")
+        raise SuiteError(f"{here}: '{misspelt[0]}' in meta is not a known key. Did you mean 'only_for'?")
     if "only_for" in meta:
         known = _KINDS | TABLES["events"] | set(columns)
         _known([meta["only_for"]], known, f"{here}: only_for names a kind of data or a column, not")
@@ -152,6 +152,6 @@ def _build(rule: dict[str, Any], here: str) -> None:
         ExpectationConfiguration(**rule).to_domain_obj()
     except (GreatExpectationsError, TypeError, ValueError) as error:  # pydantic's errors are ValueErrors
         errors = getattr(error, "errors", None)
-        told = errors() if callable(errors) else [{"loc": (), "msg": str(error)}]
-        complaints = [": ".join(map(str, [*(at for at in e["loc"] if at != "__root__"), e["msg"]])) for e in told]
+        found = errors() if callable(errors) else [{"loc": (), "msg": str(error)}]
+        complaints = [": ".join(map(str, [*(at for at in e["loc"] if at != "__root__"), e["msg"]])) for e in found]
         raise SuiteError(f"{here} cannot be used: {'; '.join(complaints)[:300]}.") from error

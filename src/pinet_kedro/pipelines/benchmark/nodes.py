@@ -10,7 +10,10 @@ from pinet_kedro.training.config import BackboneTraining
 
 
 def run_cells(dataset: Dataset, config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> pd.DataFrame:
-    """Ranks of every cell, including those of earlier runs."""
+    """Ranks of every cell, including those of earlier runs.
+
+    Each cell is stored in the folder `benchmark.folder` as soon as it is done, so that a stopped benchmark can go on.
+    """
     from pinet_kedro.project import project_folder
     from pinet_kedro.studies.benchmark.bench import Bench, cells
 

@@ -34,7 +34,10 @@ def require_new(delivery: Delivery, config: Retraining, registry: Tracking, para
 
 
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
-    """Events of the accepted new partitions by id, and a record of all new ones."""
+    """Events of the accepted new partitions by id, and a record of all new ones.
+
+    Bad partitions move to the folder `retraining.rejected`, each with its report as text and as pages.
+    """
     from pinet_kedro.retraining.intake import take_in
 
     return take_in(delivery, config)
