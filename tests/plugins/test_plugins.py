@@ -13,7 +13,7 @@ from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
-from pinet_kedro.plugins.factors import fit_factors
+from pinet_kedro.plugins.factors import ImplicitFactors
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
@@ -171,7 +171,7 @@ def test_factors_of_users_equal_those_of_the_library(log):
     from scipy import sparse
 
     config = FactorsConfig(factors=3, regularization=0.5, confidence=7.0)
-    factors = fit_factors(log, config)
+    factors = ImplicitFactors.fit(log, config)
     histories = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 4, 2], [1, 2, 2, 3, 5]])
     liked = sparse.csr_matrix((np.ones(6, np.float32), ([1, 1, 2, 2, 2, 2], [3, 1, 0, 1, 2, 4])), shape=(3, ITEMS))
     library = AlternatingLeastSquares(3, regularization=0.5, alpha=7.0, use_cg=False)
@@ -183,8 +183,8 @@ def test_factors_of_users_equal_those_of_the_library(log):
 
 def test_factors_use_only_the_newest_events_and_are_reproducible(log):
     config = FactorsConfig(factors=3, window=2)
-    factors = fit_factors(log, config)
-    assert torch.equal(factors.items, fit_factors(log, config).items)
+    factors = ImplicitFactors.fit(log, config)
+    assert torch.equal(factors.items, ImplicitFactors.fit(log, config).items)
     long, short = np.array([[1, 3, 4, 2]]), np.array([[0, 0, 2, 4]])  # which are newest counts, their order does not
     torch.testing.assert_close(factors.affinity(long), factors.affinity(short))
 

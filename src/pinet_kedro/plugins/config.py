@@ -1,6 +1,6 @@
 """Typed configuration of the plugins. This file does not import torch, so the command line reads it quickly."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -65,6 +65,29 @@ class PluginTraining(Configuration):
     memory: MemoryConfig = MemoryConfig()
     memory_search: MemorySearch | None = Field(MemorySearch(), description="null: no search")
     factors: FactorsConfig | None = Field(FactorsConfig(), description="null: no factors")
+    # Omitted if empty, so that hashes computed before this field existed stay valid.
+    scorers: dict[str, dict[str, Any]] = Field(
+        {}, exclude_if=lambda value: not value, description="settings of further scorers, by name (`scorers.py`)"
+    )
+
+    def configured_scorers(self) -> dict[str, Configuration]:
+        """The settings of all scorers beside memory and popularity, by name."""
+        found: dict[str, Configuration] = {} if self.factors is None else {"factors": self.factors}
+        if self.scorers:
+            # Imported late: torch takes 1.5 s.
+            from pinet_kedro.plugins.scorers import SCORERS
+
+            for name, settings in self.scorers.items():
+                if name not in SCORERS or name == "factors":
+                    known = ", ".join(other for other in SCORERS if other != "factors") or "none"
+                    raise ValueError(f"there is no scorer '{name}'; there are {known}")
+                found[name] = SCORERS[name].Config.model_validate(settings)
+        return found
+
+    @model_validator(mode="after")
+    def _known_scorers(self) -> "PluginTraining":
+        self.configured_scorers()
+        return self
 
     @model_validator(mode="after")
     def _state_needs_backbone(self) -> "PluginTraining":

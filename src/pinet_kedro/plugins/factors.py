@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.plugins.config import FactorsConfig
+from pinet_kedro.plugins.frozen_scorer import FrozenScorer, log_scaled
 
 
 @dataclass(frozen=True)
-class ImplicitFactors:
+class ImplicitFactors(FrozenScorer):
     """Item factors Y of alternating least squares (Hu, Koren and Volinsky, ICDM 2008), with factors of a user computed
     from the history:
 
@@ -24,8 +26,33 @@ class ImplicitFactors:
     where u is the set of a user's newest items.
     """
 
+    Config: ClassVar = FactorsConfig
+
     items: Float[Tensor, "I F"]
     config: FactorsConfig
+
+    @property
+    def history_length(self) -> int:
+        """The window."""
+        return self.config.window
+
+    @classmethod
+    def fit(cls, dataset: Dataset, config: FactorsConfig) -> Self:
+        """Factors from the training part."""
+        return cls(_fit_items(dataset, config), config)
+
+    def term(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B I"]:
+        """log(1 + 20 max(x_u · y_j, 0))."""
+        return log_scaled(self.affinity(histories).clamp_(min=0))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Y."""
+        return {"items": self.items}
+
+    @classmethod
+    def restore(cls, tensors: dict[str, Tensor], config: FactorsConfig) -> Self:
+        """The factors that `tensors` gave."""
+        return cls(tensors["items"], config)
 
     @cached_property
     def _everyone(self) -> Float[Tensor, "F F"]:
@@ -42,8 +69,8 @@ class ImplicitFactors:
         return users @ self.items.T
 
 
-def fit_factors(dataset: Dataset, config: FactorsConfig) -> ImplicitFactors:
-    """Factors from the training part; repeated items of a user count once. The result is the same in every run."""
+def _fit_items(dataset: Dataset, config: FactorsConfig) -> Float[Tensor, "I F"]:
+    """Y from the training part; repeated items of a user count once. The result is the same in every run."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
@@ -58,4 +85,4 @@ def fit_factors(dataset: Dataset, config: FactorsConfig) -> ImplicitFactors:
             iterations=config.iterations, num_threads=torch.get_num_threads(), random_state=config.seed,
         )  # fmt: skip
         model.fit(liked, show_progress=False)
-    return ImplicitFactors(torch.from_numpy(np.asarray(model.item_factors)), config)
+    return torch.from_numpy(np.asarray(model.item_factors))

@@ -9,45 +9,44 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
-from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig
+from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.factors import ImplicitFactors
+from pinet_kedro.plugins.frozen_scorer import FrozenScorer, log_scaled
 from pinet_kedro.plugins.memory import TransitionMemory
 from pinet_kedro.plugins.popularity import Popularity
 
-
-def log_scaled(scores: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """log(1 + 20 x), in place; a typical non-zero score x is a few hundredths."""
-    return scores.mul_(20.0).log1p_()
+# Scorers beside memory and popularity, by name. A new scorer is a file and a line here.
+SCORERS: dict[str, type[FrozenScorer]] = {
+    "factors": ImplicitFactors,
+}
 
 
 @dataclass(frozen=True)
 class FrozenScorers:
-    """Scorers fitted on training events. A new scorer is a file, a name here, its term and its tensors."""
+    """Scorers fitted on training events; `others` are those of `SCORERS` that are configured."""
 
     memory: TransitionMemory
-    factors: ImplicitFactors | None
+    others: dict[str, FrozenScorer]
     popularity: Popularity
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms, in order."""
-        return "memory", *(("factors",) if self.factors else ()), "popularity", "recency"
+        return "memory", *self.others, "popularity", "recency"
 
     @property
     def history_length(self) -> int:
         """Number of newest events of a history that the scorers use."""
-        return max(self.memory.config.window, self.factors.config.window if self.factors else 0)
+        return max(self.memory.config.window, *(scorer.history_length for scorer in self.others.values()), 0)
 
     def terms(self, histories: Int[np.ndarray, "B L"]) -> tuple[Float[Tensor, "*B I"], ...]:
-        """log(1 + 20 (r_u M)_j), log(1 + 20 max(x_u · y_j, 0)), log(pop_j + 1) and log((rec_j + 1)/(pop_j + 2)) of
-        items 1..I after left-padded histories. The last two are the same for all users."""
+        """log(1 + 20 (r_u M)_j), the terms of the others, log(pop_j + 1) and log((rec_j + 1)/(pop_j + 2)) of items 1..I
+        after left-padded histories. The last two are the same for all users."""
         recalled = self.memory.recall(histories)
         log_scaled(torch.from_numpy(recalled.data))  # entries that are not stored stay 0
-        scores = [torch.from_numpy(recalled.toarray())]
-        if self.factors:
-            scores.append(log_scaled(self.factors.affinity(histories).clamp_(min=0)))
+        others = (scorer.term(histories) for scorer in self.others.values())
         items = self.popularity.log_popularity, self.popularity.log_recency
-        return *scores, *map(torch.from_numpy, items)
+        return torch.from_numpy(recalled.toarray()), *others, *map(torch.from_numpy, items)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, without those of popularity."""
@@ -57,12 +56,14 @@ class FrozenScorers:
             "memory.indices": torch.from_numpy(matrix.indices.astype(np.int32)),
             "memory.indptr": torch.from_numpy(matrix.indptr.astype(np.int64)),
         }
-        return found | ({"factors.items": self.factors.items} if self.factors else {})
+        for name, scorer in self.others.items():
+            found |= {f"{name}.{key}": value for key, value in scorer.tensors().items()}
+        return found
 
     def configuration(self) -> dict[str, Any]:
-        """Configurations of memory and factors, with the values that the search chose."""
-        factors = self.factors.config.model_dump(mode="json") if self.factors else None
-        return {"memory": self.memory.config.model_dump(mode="json"), "factors": factors}
+        """Configurations of memory and the others, with the values that the search chose; null: no such scorer."""
+        others = {name: scorer.config.model_dump(mode="json") for name, scorer in self.others.items()}
+        return {"memory": self.memory.config.model_dump(mode="json"), "factors": None} | others
 
     @classmethod
     def restore(
@@ -73,7 +74,11 @@ class FrozenScorers:
         arrays = tuple(tensors[f"memory.{name}"].numpy() for name in ("data", "indices", "indptr"))
         matrix = sparse.csr_array(arrays, shape=(n_items, n_items))
         memory = TransitionMemory(matrix, MemoryConfig.model_validate(configuration["memory"]))
-        factors = None
-        if configuration["factors"]:
-            factors = ImplicitFactors(tensors["factors.items"], FactorsConfig.model_validate(configuration["factors"]))
-        return cls(memory, factors, popularity)
+        others = {}
+        for name, kind in SCORERS.items():
+            if settings := configuration.get(name):
+                own = {
+                    key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
+                }
+                others[name] = kind.restore(own, kind.Config.model_validate(settings))
+        return cls(memory, others, popularity)

@@ -79,7 +79,7 @@ def plugin_needs(config: PluginTraining, n_items: int = 1, users: int = 0, block
         f"{config.random_candidates:,}"
     )
     # Per candidate: scores, the scorers' terms and the weight as floats, and the column as an integer of 64 bits.
-    terms = 4 + (config.factors is not None)
+    terms = 4 + (config.factors is not None) + len(config.scorers)
     needs.append(
         Need(users * candidates * (_FLOAT * (1 + terms) + 8), f"{candidates:,} candidates of {users:,} users", settings)
     )
@@ -130,12 +130,12 @@ def _read(path: Path, name: str | None = None) -> float | None:
 
 
 def _parameters(config: BackboneConfig, n_items: int) -> int:
-    """Number of weights of a backbone, without biases and norms."""
+    """Number of weights of a backbone, without biases and norms; an estimate for a backbone that is not shipped."""
     items = (n_items + 1) * config.width
     if isinstance(config, GRU4RecConfig):
         deeper = 6 * (config.layers - 1) * config.hidden**2
         return items + 3 * config.hidden * (config.width + config.hidden) + deeper + config.hidden * config.width
-    places = config.max_length * (config.width if _absolute(config) else config.heads)
+    places = config.max_length * (config.width if _absolute(config) else getattr(config, "heads", 1))
     layers = 8 * config.blocks if isinstance(config, SASRecConfig) else 3
     return items + places + layers * config.width**2
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import block_users
 from pinet_kedro.plugins.config import MemoryConfig, MemorySearch, PluginTraining
-from pinet_kedro.plugins.factors import fit_factors
+from pinet_kedro.plugins.frozen_scorer import log_scaled
 from pinet_kedro.plugins.memory import TransitionMemory, build_memory
 from pinet_kedro.plugins.popularity import Popularity
-from pinet_kedro.plugins.scorers import FrozenScorers, log_scaled
+from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
 from pinet_kedro.plugins.spaces import LogitSpace
 from pinet_kedro.training.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, plugin_needs
@@ -31,8 +31,9 @@ def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraini
     """
     n_items, users = dataset.n_items, dataset.validation_users
     check_memory(plugin_needs(config, n_items, len(users), min(len(users), block_users(n_items))))
-    factors = fit_factors(dataset, config.factors) if config.factors else None
-    given = FrozenScorers(build_memory(dataset, config.memory), factors, popularity)
+    configured = config.configured_scorers()
+    others = {name: kind.fit(dataset, configured[name]) for name, kind in SCORERS.items() if name in configured}
+    given = FrozenScorers(build_memory(dataset, config.memory), others, popularity)
     if config.memory_search is None or len(users) < config.folds:
         return given
     if len(users) > config.memory_search.users:

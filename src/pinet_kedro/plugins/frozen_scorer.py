@@ -1,0 +1,46 @@
+"""The interface of frozen scorers, and the scale that they share."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pinet_kedro.configuration import Configuration
+from pinet_kedro.dataset import Dataset
+
+
+def log_scaled(scores: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """log(1 + 20 x), in place; a typical non-zero score x is a few hundredths."""
+    return scores.mul_(20.0).log1p_()
+
+
+class FrozenScorer(ABC):
+    """Scores the catalogue without a backbone. It is fitted on training events; each plugin learns its weight."""
+
+    Config: ClassVar[type[Configuration]]
+    config: Any  # an instance of `Config`
+
+    @property
+    @abstractmethod
+    def history_length(self) -> int:
+        """Number of newest events of a history that the scorer uses."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, dataset: Dataset, config: Any) -> Self:
+        """The scorer fitted on the training part of the dataset."""
+
+    @abstractmethod
+    def term(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "*B I"]:
+        """Scores of items 1..I after left-padded histories; without the axis B if they are the same for all users."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The fitted numbers by name, which are stored with the model."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, tensors: dict[str, Tensor], config: Any) -> Self:
+        """The scorer from its `tensors` and `config`."""
