@@ -62,7 +62,7 @@ class BinaryCrossEntropy:
         return _ChunkedBinary.apply(states, vectors, picked, self.power)
 
     def summed(self, logits: Float[Tensor, "N m"]) -> Float[Tensor, ""]:
-        """Sum of ℓ over rows of logits, the target in column 0. For backbones whose logits are no dot products."""
+        """Sum of ℓ over rows of logits, the target in column 0. For backbones whose logits are not dot products."""
         return _summed(logits, self.power) / logits.shape[1]
 
 

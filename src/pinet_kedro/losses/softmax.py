@@ -103,7 +103,7 @@ def softmax_loss(
 def summed_loss(
     logits: Float[Tensor, "N C"], columns: Int[Tensor, " N"], candidates: Candidates, focal: float = 0.0
 ) -> Float[Tensor, ""]:
-    """Sum of (1 − p)^γ ℓ over rows of logits, the targets in `columns`. For logits that are no dot products."""
+    """Sum of (1 − p)^γ ℓ over rows of logits, the targets in `columns`. For logits that are not dot products."""
     score = logits.gather(1, columns[:, None])
     if candidates.log_inclusion is not None:
         logits = (logits - candidates.log_inclusion.to(logits)).scatter(1, columns[:, None], score)

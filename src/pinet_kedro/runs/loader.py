@@ -1,5 +1,4 @@
-"""How `conf/` is read: as Kedro reads it, but what is wrong there is a sentence with file and line, and nothing that is
-written there is left out in silence."""
+"""Kedro's configuration loader for `conf/`, with errors as sentences with file and line, and no unread entries."""
 
 import io
 import os
@@ -19,7 +18,7 @@ from yaml import YAMLError
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 
-# What `conf/csv` reads from the command line.
+# The parameters of `conf/csv` on the command line.
 DATA_PARAMETERS = ("filepath", "user", "item", "timestamp", "rating", "timestamp_unit")
 
 _NEARLY = 0.85
@@ -27,19 +26,19 @@ _ENDINGS = (".yml", ".yaml", ".json")
 
 
 class ConfigurationError(InputError, click.ClickException):
-    """An `InputError` that Kedro's own commands (`kedro catalog`, `kedro viz`) print as one sentence, too."""
+    """An `InputError` that Kedro's own commands (`kedro catalog`, `kedro viz`) also print as one sentence."""
 
     def __init__(self, message: str) -> None:
         click.ClickException.__init__(self, message)
 
 
 class ConfigurationLoader(OmegaConfigLoader):
-    """`OmegaConfigLoader` that refuses what it cannot read, and sections of an environment that nothing reads."""
+    """An `OmegaConfigLoader` that refuses unreadable files, and sections of an environment that nothing reads."""
 
     def __init__(self, conf_source: str | Path, env: str | None = None, *args: Any, **kwargs: Any) -> None:
         self._folder = Path(conf_source)
         self._environments = list(dict.fromkeys((kwargs["base_env"], env or kwargs["default_run_env"])))
-        if self._folder.is_dir() or not self._folder.exists():  # otherwise an archive, or an address
+        if self._folder.is_dir() or not self._folder.exists():  # otherwise an archive or an address
             _check_folders(self._folder, self._environments)
         with self._sentences():
             super().__init__(conf_source, env, *args, **kwargs)
@@ -53,12 +52,14 @@ class ConfigurationLoader(OmegaConfigLoader):
                     raise ConfigurationError(f"{_short(self._folder)}: {error}") from error
                 raise
             if key == "parameters" and not isinstance(found, dict):
-                raise ConfigurationError(f"the parameters in {self._folder} are no sections of names and values.")
+                raise ConfigurationError(f"the parameters in {self._folder} are not sections of names and values.")
             return found
 
     def declared(self, kind: str, environment: int = 0) -> dict[str, Path]:
-        """Names at the top of the files of a kind ('parameters', 'catalog') in conf/base (0) or in the environment (1),
-        each with its file."""
+        """Top-level names in the files of a kind ('parameters', 'catalog') with their files.
+
+        `environment`: 0 for conf/base, 1 for the environment of the run.
+        """
         folder = self._folder / self._environments[min(environment, len(self._environments) - 1)]
         names: dict[str, Path] = {}
         with self._sentences():
@@ -69,10 +70,10 @@ class ConfigurationLoader(OmegaConfigLoader):
         return names
 
     def check_environment(self) -> None:
-        """Raises `ConfigurationError` for what an environment's files say at their top and nothing reads: a section of
-        parameters that conf/base does not have, or a dataset whose name is nearly one of those of conf/base.
+        """Raises `ConfigurationError` for top-level names of an environment that nothing reads.
 
-        Other datasets may be a user's own.
+        These are sections of parameters that conf/base does not have, and datasets with a name similar to one in
+        conf/base. Other datasets may belong to the user.
         """
         sections, datasets = sorted(self.declared("parameters")), sorted(self.declared("catalog"))
         for name, path in self.declared("parameters", 1).items():
@@ -92,7 +93,7 @@ class ConfigurationLoader(OmegaConfigLoader):
     def _sentences(self) -> Iterator[None]:
         try:
             yield
-        except (InputError, MissingConfigException):  # Kedro itself does without globals and credentials
+        except (InputError, MissingConfigException):  # Kedro itself handles missing globals and credentials
             raise
         except InterpolationResolutionError as error:
             raise ConfigurationError(_unresolved(error)) from error
@@ -112,8 +113,8 @@ class ConfigurationLoader(OmegaConfigLoader):
 def _check_folders(conf: Path, environments: list[str]) -> None:
     if not conf.is_dir():
         raise ConfigurationError(
-            f"There is no configuration here ({conf}). Go to the folder that holds conf/, or unpack the archive of "
-            "conf/ that `kedro package` has made beside the wheel."
+            f"There is no configuration here ({conf}). Go to the folder that contains conf/, or unpack the archive of "
+            "conf/ that `kedro package` wrote beside the wheel."
         )
     known = sorted(path.name for path in conf.iterdir() if path.is_dir() and not path.name.startswith("."))
     for name in environments:
@@ -130,13 +131,13 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _names(path: Path) -> list[str]:
-    """The names at the top of a file. libyaml reads conf/base in 0.01 s, OmegaConf in 0.1 s; every run asks often."""
+    """The top-level names in a file. libyaml reads conf/base in 0.01 s, OmegaConf in 0.1 s; a run calls this often."""
     content = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return list(map(str, content)) if isinstance(content, dict | list) else []
 
 
 def _unreadable(path: Path) -> str | None:
-    """What is wrong with a file, beginning with the line; None where it can be read."""
+    """The error in a file, with its line; None if the file can be read."""
     try:
         text = path.read_bytes().decode("utf-8")
         content = OmegaConf.load(io.StringIO(text))
@@ -146,11 +147,11 @@ def _unreadable(path: Path) -> str | None:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        return f"{where}: {problem}. YAML is indented with spaces, closes brackets and quotes, and names nothing twice."
+        return f"{where}: {problem}. YAML needs spaces for indentation, closed brackets and quotes, and unique names."
     except (OmegaConfBaseException, ValueError, OSError) as error:
         return f": {str(error).splitlines()[0]}."
     if not OmegaConf.is_dict(content) and "expectations" not in path.parts:
-        return ": it holds a list where names and values are expected (name: value)."
+        return ": it contains a list where names and values are expected (name: value)."
     return None
 
 
@@ -163,6 +164,6 @@ def _unresolved(error: InterpolationResolutionError) -> str:
 
 
 def _short(path: Path) -> str:
-    """The path from the current folder, where it lies below it."""
+    """The path relative to the current folder if it is inside, otherwise the whole path."""
     inside = os.path.relpath(path)
     return str(path) if inside.startswith("..") else inside
