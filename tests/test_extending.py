@@ -25,7 +25,6 @@ from pinet_kedro.registry.decision import Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.runs.loader import ConfigurationLoader
-from pinet_kedro.settings import CONFIG_LOADER_ARGS
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.plugin import fit_plugins
@@ -204,7 +203,7 @@ def test_a_data_set(tmp_path, monkeypatch):
     (tmp_path / "conf/mine").mkdir(parents=True)
     (tmp_path / "conf/mine/catalog.yml").write_text(yaml.safe_dump({"raw_interactions": entry}))
     shutil.copytree(ROOT / "conf/base", tmp_path / "conf/base")
-    loader = ConfigurationLoader(tmp_path / "conf", env="mine", **CONFIG_LOADER_ARGS)
+    loader = ConfigurationLoader(tmp_path / "conf", env="mine", base_env="base", default_run_env="local")
     catalog = DataCatalog.from_config({"raw_interactions": loader["catalog"]["raw_interactions"]})
     found = catalog.load("raw_interactions")
     assert len(found.events) == 60
