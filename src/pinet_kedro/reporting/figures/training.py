@@ -15,9 +15,6 @@ _CHOICES = {
     "shared": ("shared plugin", "#2b8fc4"),
     "own": ("own plugin", "#00457c"),
 }
-_WEIGHTS = {
-    "backbone": "Backbone", "memory": "Memory", "factors": "Factors", "popularity": "Popularity", "recency": "Recency",
-}  # fmt: skip
 
 
 def learning_curves_figure(curves: pd.DataFrame) -> Figure:
@@ -86,7 +83,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
     taken = [f"{counts[choice]} {choice}" for choice in _CHOICES if choice in counts]
     statement = f"Plugins chosen by the {len(plugins)} strata: " + ", ".join(taken)
     rows = [f"{s} · {label}" for s, label in zip(plugins["stratum"], plugins["label"], strict=True)]
-    names = [name for name in _WEIGHTS if name in plugins]
+    names = [str(name) for name in plugins if name not in ("stratum", "label", "choice")]
     if not names:
         figure = Figure()
         figure.add_scatter(
@@ -106,7 +103,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
         for r in range(math.ceil(len(names) / columns))
     ]
     figure = make_subplots(
-        len(cells), columns, specs=cells, shared_yaxes=True, subplot_titles=[_WEIGHTS[n] for n in names],
+        len(cells), columns, specs=cells, shared_yaxes=True, subplot_titles=[name.capitalize() for name in names],
         horizontal_spacing=0.06, vertical_spacing=0.12,
     )  # fmt: skip
     for i, name in enumerate(names):
@@ -116,7 +113,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
                 figure.add_bar(
                     x=plugins.loc[mask, name], y=[row for row, m in zip(rows, mask, strict=True) if m], orientation="h",
                     name=text, legendgroup=choice, showlegend=i == 0, marker={"color": color},
-                    hovertemplate=f"stratum %{{y}}: {_WEIGHTS[name]} = %{{x:.3f}}<extra>{text}</extra>",
+                    hovertemplate=f"stratum %{{y}}: {name.capitalize()} = %{{x:.3f}}<extra>{text}</extra>",
                     row=i // columns + 1, col=i % columns + 1,
                 )  # fmt: skip
     figure.update_xaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1)
