@@ -27,7 +27,7 @@ def start(project, *arguments):
     )
 
 
-def wait_for(project, process, seen, seconds=90):
+def wait_for(project, process, seen, seconds=300):
     """Returns when the tracking database satisfies `seen`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -57,9 +57,9 @@ def record(project):
 
 @pytest.fixture(scope="module")
 def tuned(new_project, tmp_path_factory):
-    """A project after `kedro run --pipeline=tuning --env=test`."""
+    """A project after `kedro run --pipeline=tuning --env=test` with two workers."""
     project = new_project(tmp_path_factory.mktemp("tuned"))
-    result = project.run("--pipeline=tuning", "--env=test")
+    result = project.run("--pipeline=tuning", "--env=test", "--params=tuning.workers=2,tuning.trials=6")
     assert result.exit_code == 0, result.output
     return project
 
@@ -75,7 +75,7 @@ def test_the_tuned_environment_is_used_as_it_is(tuned, caplog):
     assert "schedule" in yaml.safe_load((tuned.folder / "conf/tuned/parameters.yml").read_text())["backbone_training"]
 
 
-def test_every_trial_is_a_nested_run_with_parameters_curve_values_and_state(tuned):
+def test_two_workers_share_the_trials_and_each_is_a_nested_run_with_curve_values_and_state(tuned):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{tuned.folder / 'mlflow.db'}")
@@ -85,6 +85,8 @@ def test_every_trial_is_a_nested_run_with_parameters_curve_values_and_state(tune
     (parent,) = client.search_runs([experiment.experiment_id], "tags.pipeline = 'tuning'")
     assert {run.data.tags["mlflow.parentRunId"] for run in found} == {parent.info.run_id}
     assert {int(run.data.tags["trial"]) for run in found} == set(table.index)
+    assert table["slot"].tolist() == list(range(6))
+    assert len({run.data.tags["process.pid"] for run in found}) == 2  # the workers
     for run in found:
         row = table.loc[int(run.data.tags["trial"])]
         assert run.info.status == "FINISHED"
@@ -111,13 +113,13 @@ def test_the_page_and_the_figures_are_there_and_fetch_nothing(tuned):
 def test_a_finished_study_tries_nothing_again_and_says_where_everything_is(tuned, caplog):
     before = trials(tuned)
     with caplog.at_level("INFO", logger="pinet_kedro"):
-        result = tuned.run("--pipeline=tuning", "--env=test", "--params=tuning.choose=0")
+        result = tuned.run("--pipeline=tuning", "--env=test", "--params=tuning.choose=0,tuning.trials=6")
     assert result.exit_code == 0, result.output
     pd.testing.assert_frame_equal(trials(tuned), before)
-    said = "\n".join(entry.getMessage() for entry in caplog.records)
-    assert "4 of 4 trials are done" in said
-    assert "Chosen: trial 0, named by tuning.choose" in said
-    assert str(tuned.folder / "conf/tuned/parameters.yml") in said
+    output = "\n".join(entry.getMessage() for entry in caplog.records)
+    assert "6 of 6 trials are done" in output
+    assert "Chosen: trial 0, named by tuning.choose" in output
+    assert str(tuned.folder / "conf/tuned/parameters.yml") in output
 
 
 def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project):
@@ -126,17 +128,9 @@ def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project):
         wait_for(project, process, lambda found: sum(status == "FINISHED" for _, status in found) >= 2)
     finally:
         process.kill()  # kill -9
-        process.wait(30)
-    time.sleep(5)  # a worker sees at the end of an epoch that its command is gone
-    done = subprocess.run(
-        command(project, "--params=tuning.trials=5"),
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
+        process.wait(90)
+    done = project.run("--pipeline=tuning", "--env=test", "--params=tuning.trials=5,tuning.workers=2")
+    assert done.exit_code == 0, done.output
     table = trials(project)
     finished = table[table["state"] != "interrupted"]
     assert sorted(finished["slot"]) == [0, 1, 2, 3, 4]
@@ -152,13 +146,14 @@ def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
         wait_for(project, process, lambda found: any(name.startswith("trial") for name, _ in found))
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(180)
     assert [status for _, status in runs(project)] == ["KILLED"] * 2
-    said = (project.folder / "tuning.log").read_text()
-    assert "Aborted!" in said
-    assert "Traceback" not in said
-    (journal,) = (project.folder / "data/07_model_output/tuning").glob("*.journal")
-    assert journal.read_text().count('"interrupted":"the run was stopped"') == 1
+    output = (project.folder / "tuning.log").read_text()
+    assert "Aborted!" in output
+    assert "Traceback" not in output
+    with sqlite3.connect(project.folder / "data/07_model_output/tuning/studies.db") as database:
+        states = [state for (state,) in database.execute("select state from trials order by number")]
+    assert states == ["FAIL", "WAITING"]
 
 
 def test_a_worker_that_is_killed_is_replaced(project):
@@ -175,34 +170,23 @@ def test_a_worker_that_is_killed_is_replaced(project):
         assert sorted(statuses) == ["FAILED", "RUNNING", "RUNNING"]
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    said = (project.folder / "tuning.log").read_text()
-    assert "A worker of the study has died (exit code -9)" in said
-    assert "Traceback" not in said
+        process.wait(180)
+    output = (project.folder / "tuning.log").read_text()
+    assert "A worker of the study has died (exit code -9)" in output
+    assert "Traceback" not in output
     assert "RUNNING" not in [status for _, status in runs(project)]
-
-
-def test_two_workers_share_one_study(project):
-    result = project.run("--pipeline=tuning", "--env=test", "--params=tuning.workers=2,tuning.trials=6")
-    assert result.exit_code == 0, result.output
-    table = trials(project)
-    assert table["slot"].tolist() == list(range(6))
-    assert set(table["state"]) <= {"complete", "pruned"}
-    journal = (project.folder / "data/07_model_output/tuning").glob("*.journal")
-    processes = {json.loads(line)["user_attr"]["process"]["pid"] for path in journal
-                 for line in path.read_text().splitlines() if '"process":' in line}  # fmt: skip
-    assert len(processes) == 2
 
 
 def test_a_name_that_is_no_parameter_is_refused_before_the_first_trial(project):
     path = project.folder / "conf/test/parameters.yml"
-    told = yaml.safe_load(path.read_text())
-    told["tuning"]["space"]["backbone_training.schedule.lerning_rate"] = {"type": "float", "low": 0.1, "high": 1.0}
-    path.write_text(yaml.safe_dump(told))
+    parameters = yaml.safe_load(path.read_text())
+    space = parameters["tuning"]["space"]
+    space["backbone_training.schedule.lerning_rate"] = {"type": "float", "low": 0.1, "high": 1.0}
+    path.write_text(yaml.safe_dump(parameters))
     result = project.run("--pipeline=tuning", "--env=test")
     assert result.exit_code == 1
     assert "lerning_rate" in result.output
-    assert "Did you mean 'backbone_training.schedule.learning_rate'" in result.output
+    assert "did you mean 'learning_rate'" in result.output
     assert "Traceback" not in result.output
     assert not [name for name in project.files() if "tuning" in name]
 
@@ -213,12 +197,12 @@ def test_a_tracking_server_that_dies_does_not_stop_a_study(project, tmp_path_fac
     server = start_tracking_server(tmp_path_factory.mktemp("doomed"))
     process = start(project, f"--params=tracking.uri={server.uri},tuning.trials=2")
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 300
         while "run_trials" not in (project.folder / "tuning.log").read_text() and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         server.kill()
-    assert process.wait(120) == 0, (project.folder / "tuning.log").read_text()
+    assert process.wait(300) == 0, (project.folder / "tuning.log").read_text()
     assert "Not recorded by the tracking server" in (project.folder / "tuning.log").read_text()
     assert trials(project)["state"].isin(["complete", "pruned"]).sum() == 2
 

@@ -23,9 +23,8 @@ from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.replay import Replay, render_replay
 from pinet_kedro.retraining.steps import RetrainingSummary
-from pinet_kedro.studies.tuning.figures import draw
 from pinet_kedro.studies.tuning.finalists import Choice
-from pinet_kedro.studies.tuning.page import render_tuning
+from pinet_kedro.studies.tuning.page import draw, render_tuning
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.validation.gate import ExpectationGate, ValidationFailedError
 

@@ -49,7 +49,7 @@ def written(conf, env, changes, **given):
     section = plain(BackboneTraining.model_validate(parameters["backbone_training"])) | changes
     training = BackboneTraining.model_validate(section)
     plugins = PluginTraining.model_validate(parameters["plugin_training"] | {"ridge": 3.0})
-    choice = Choice(label="trial 1", trial=1, why="it is", values={}, training=plain(training), plugins=plain(plugins))
+    choice = Choice(label="trial 1", trial=1, why="it is", training=training, plugins=plugins)
     texts = write_environment(choice, RECORD, parameters, conf, env)
     (conf / "tuned").mkdir(exist_ok=True)
     for name, text in zip(("parameters", "catalog"), texts, strict=True):

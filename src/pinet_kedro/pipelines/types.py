@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pinet_kedro.retraining.steps import TrainingRecord, TrainingStart
     from pinet_kedro.serving.batch_inference import Recommendations
     from pinet_kedro.studies.tuning.finalists import Choice
-    from pinet_kedro.studies.tuning.plan import Plan
+    from pinet_kedro.studies.tuning.plan import StudyPlan
     from pinet_kedro.studies.tuning.study import Record
 else:
-    Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Plan = Any
-    Recommendations = Recommender = Record = TrainingRecord = TrainingStart = Any
+    Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Any
+    Recommendations = Recommender = Record = StudyPlan = TrainingRecord = TrainingStart = Any
 
 __all__ = [
-    "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel", "Plan",
-    "Recommendations", "Recommender", "Record", "TrainingRecord", "TrainingStart",
+    "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel",
+    "Recommendations", "Recommender", "Record", "StudyPlan", "TrainingRecord", "TrainingStart",
 ]  # fmt: skip

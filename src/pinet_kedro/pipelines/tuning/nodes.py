@@ -5,39 +5,32 @@ from typing import Any
 import pandas as pd
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.pipelines.types import Choice, Figure, Plan, Record
+from pinet_kedro.pipelines.types import Choice, Figure, Record, StudyPlan
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
 
 
-def plan_study(
-    dataset: Dataset,
-    config: Tuning,
-    training: BackboneTraining,
-    plugins: PluginTraining,
-) -> Plan:
-    """What is tried, on which data; refused where the search space is wrong."""
-    from pinet_kedro.studies.tuning.plan import Plan as Study
+def plan_study(dataset: Dataset, config: Tuning, training: BackboneTraining, plugins: PluginTraining) -> StudyPlan:
+    """The plan of the study."""
+    from pinet_kedro.studies.tuning import plan
 
-    plan = Study(config, training, plugins, dataset)
-    plan.space.check()
-    return plan
+    return plan.StudyPlan(config, training, plugins, dataset)
 
 
-def run_trials(plan: Plan, run: RunInfo) -> tuple[Record, pd.DataFrame]:
+def run_trials(plan: StudyPlan, run: RunInfo) -> tuple[Record, pd.DataFrame]:
     """The study's record and its trials, those of earlier runs included."""
     from pinet_kedro.studies.tuning.study import run_study
 
     return run_study(plan, run.mlflow)
 
 
-def retrain_finalists(plan: Plan, record: Record, trials: pd.DataFrame) -> tuple[pd.DataFrame, Choice]:
+def retrain_finalists(plan: StudyPlan, record: Record, trials: pd.DataFrame) -> tuple[pd.DataFrame, Choice]:
     """The finalists in full on fresh seeds, and the choice among them."""
-    from pinet_kedro.studies.tuning.finalists import hold_finals
+    from pinet_kedro.studies.tuning.finalists import train_finalists
 
-    return hold_finals(plan, record, trials)
+    return train_finalists(plan, record, trials)
 
 
 def write_environment(choice: Choice, record: Record, parameters: dict[str, Any], run: RunInfo) -> tuple[str, str]:
@@ -48,11 +41,11 @@ def write_environment(choice: Choice, record: Record, parameters: dict[str, Any]
     return environment.write_environment(choice, record, parameters, project_folder() / "conf", run.environment)
 
 
-def draw_study(plan: Plan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:
+def draw_study(plan: StudyPlan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:
     """History, importances, slices and front."""
-    from pinet_kedro.studies.tuning.figures import draw
+    from pinet_kedro.studies.tuning.page import draw
 
-    return draw(plan.load(), record)
+    return draw(plan.study(), record)
 
 
 def write_page(record: Record, trials: pd.DataFrame, finalists: pd.DataFrame, choice: Choice, **figures: Figure) -> str:

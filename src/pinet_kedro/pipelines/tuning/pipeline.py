@@ -18,7 +18,12 @@ def create_pipeline() -> Pipeline:
     """Trials -> finalists -> the tuned environment, figures and page; `pipeline_registry` prepares the data before."""
     parameters = ["params:tuning", "params:backbone_training", "params:plugin_training"]
     figures = [f"tuning_{name}_figure" for name in FIGURES]
-    told = {"record": "tuning", "trials": "tuning_trials", "finalists": "tuning_finalists", "choice": "tuning_choice"}
+    results = {
+        "record": "tuning",
+        "trials": "tuning_trials",
+        "finalists": "tuning_finalists",
+        "choice": "tuning_choice",
+    }
     return Pipeline(
         [
             node(plan_study, ["dataset", *parameters], "tuning_plan", name="plan_study"),
@@ -38,7 +43,7 @@ def create_pipeline() -> Pipeline:
             node(draw_study, ["tuning_plan", "tuning"], figures, name="draw_study"),
             node(
                 write_page,
-                told | dict(zip(FIGURES, figures, strict=True)),
+                results | dict(zip(FIGURES, figures, strict=True)),
                 "tuning_page",
                 name="write_tuning_page",
             ),

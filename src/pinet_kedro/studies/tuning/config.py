@@ -1,4 +1,4 @@
-"""Typed configuration of tuning; free of torch and optuna, so that the command line can read it at no cost."""
+"""Typed configuration of tuning. Imports neither torch nor Optuna, so that the command line starts fast."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,17 +9,15 @@ from pinet_kedro.configuration import LARGEST, Configuration, Processes, Seed, T
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
-class _Dimension(Configuration):
-    """What is tried for one parameter."""
-
-    when: dict[str, Scalar | tuple[Scalar, ...]] = Field(
-        {}, description="only where other parameters have this value, or one of these"
-    )
+# A dimension is open only where other parameters have this value, or one of these.
+When = dict[str, Scalar | tuple[Scalar, ...]]
 
 
-class _Range(_Dimension):
-    """Numbers between two bounds."""
+class FloatRange(Configuration):
+    """A number between two bounds."""
 
+    type: Literal["float"] = "float"
+    when: When = Field({})
     low: float
     high: float
     log: bool = Field(False, description="uniform in the logarithm")
@@ -33,24 +31,19 @@ class _Range(_Dimension):
         return self
 
 
-class FloatRange(_Range):
-    """Any number between two bounds."""
-
-    type: Literal["float"] = "float"
-
-
-class IntRange(_Range):
+class IntRange(FloatRange):
     """A whole number between two bounds, both included."""
 
-    type: Literal["int"] = "int"
+    type: Literal["int"] = "int"  # type: ignore[assignment]
     low: StrictInt
     high: StrictInt
 
 
-class Categorical(_Dimension):
+class Categorical(Configuration):
     """One of several values."""
 
     type: Literal["categorical"] = "categorical"
+    when: When = Field({})
     choices: tuple[Scalar, ...] = Field(min_length=1)
 
 
@@ -58,18 +51,15 @@ Dimension = Annotated[FloatRange | IntRange | Categorical, Field(discriminator="
 
 
 class Pruning(Configuration):
-    """When a trial that shows no promise is given up (`pruning.py`)."""
+    """When an unpromising trial is stopped early."""
 
-    from_epoch: int = Field(4, ge=1, le=100_000, description="no trial is given up before")
-    quantile: float = Field(
-        0.5, ge=0, lt=1, description="two objectives: below this quantile of the others in both; 0 gives up none"
-    )
-    least: int = Field(5, ge=1, le=100_000, description="two objectives: trials that must have come that far before")
-    reduction: int = Field(3, ge=2, le=1000, description="one objective: Hyperband's reduction factor")
+    from_epoch: int = Field(4, ge=1, le=100_000, description="no trial is stopped before this epoch")
+    quantile: float = Field(0.5, ge=0, lt=1, description="stop below it in every objective; 0 stops none")
+    least: int = Field(5, ge=1, le=100_000, description="trials that must have reached the epoch")
 
 
 class Finalists(Configuration):
-    """Who is trained again, in full and on seeds that no trial had; more seeds leave less doubt."""
+    """How many trials are trained again in full, and on which seeds; more seeds give narrower intervals."""
 
     count: int = Field(2, ge=1, le=100_000)
     seeds: tuple[Seed, ...] = Field((101, 102), min_length=1)
@@ -83,38 +73,32 @@ class Finalists(Configuration):
 
 
 class Tuning(Configuration):
-    """What a study tries, how long, and what becomes of it."""
+    """What a study tries, how long, and how the winner is chosen."""
 
-    trials: int = Field(
-        18, ge=1, le=100_000, description="in total: a study that is run again goes on until it has so many"
-    )
-    workers: Processes = Field(2, description="processes, each with `backbone_training.threads` of its own")
+    trials: int = Field(18, ge=1, le=100_000, description="in total; a study that is run again continues up to it")
+    workers: Processes = Field(2, description="processes, each with `backbone_training.threads` threads")
     objective: Literal["head_and_tail", "tail"] = Field(
-        "head_and_tail", description="tail: with the head not below that of the base"
+        "head_and_tail", description="tail: maximise it where the head is not below that of the base"
     )
-    joint: bool = Field(False, description="tunes the base instead: joint training, no aggregation")
+    joint: bool = Field(False, description="tune the base instead: joint training, no aggregation")
     epochs: int = Field(24, ge=1, le=100_000, description="of a trial; never more than a full training has")
-    validate_every: int = Field(4, ge=1, le=100_000, description="epochs between looks at a trial")
-    seed: Seed = Field(1, description="of the sampler, and of the first trial's training; the next one's is 1 more")
-    startup: int = Field(6, ge=1, le=100_000, description="trials drawn at random before the sampler learns from them")
+    validate_every: int = Field(4, ge=1, le=100_000, description="epochs between validations of a trial")
+    seed: Seed = Field(1, description="of the sampler, and of the first trial's training; each next one has 1 more")
+    startup: int = Field(6, ge=1, le=100_000, description="random trials before the sampler uses results")
     pruning: Pruning = Pruning()
     failures: int = Field(5, ge=1, le=100_000, description="failed trials in a row that end the run")
     stale_minutes: float = Field(
-        30.0, gt=0, le=525_600, description="silence after which a trial of another machine counts as dead"
+        5.0, gt=0, le=525_600, description="minutes without a heartbeat after which a trial of another machine is dead"
     )
-    storage: Text | None = Field(None, description="URL of a database; null: a journal in the folder")
-    folder: Text = Field(
-        "data/07_model_output/tuning", description="of journals and retrained finalists, in the project"
-    )
+    storage: Text | None = Field(None, description="URL of a database; null: an SQLite file in `folder`")
+    folder: Text = Field("data/07_model_output/tuning", description="of the trials and the finalists' models")
     finalists: Finalists = Finalists()
-    tail_weight: float = Field(0.5, ge=0, le=1, description="two objectives: what the tail counts in the choice")
-    choose: int | None = Field(
-        None, ge=0, le=LARGEST, description="number of the trial that is taken; null: the best finalist"
-    )
+    tail_weight: float = Field(0.5, ge=0, le=1, description="two objectives: weight of the tail in the choice")
+    choose: int | None = Field(None, ge=0, le=LARGEST, description="number of a trial to take; null: best finalist")
     space: dict[str, Dimension | None] = Field(min_length=1, description="by dotted name; null leaves one out")
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Tuning":
+    def _consistent(self) -> Self:
         if self.epochs % self.validate_every:
             raise ValueError(f"epochs ({self.epochs}) must be a multiple of validate_every ({self.validate_every})")
         seen = set(range(self.seed, self.seed + self.trials)) & set(self.finalists.seeds)

@@ -1,8 +1,6 @@
 """The tuned configuration as a Kedro environment, complete: data, protocol and training as the study had them."""
 
 import re
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
+from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from pinet_kedro.activeness import Stratification
@@ -25,12 +24,11 @@ from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.training.config import BackboneTraining
 
-# What decides on data and models. Of all else the environment's own files are taken over as they stand.
-_DECISIVE: dict[str, type[Configuration]] = {
+# The sections that data and models depend on. Everything else is taken from the environment's own files as it is.
+_SECTIONS: dict[str, type[Configuration]] = {
     "cleaning": Cleaning, "splitting": Splitting, "stratification": Stratification,
     "backbone_training": BackboneTraining, "plugin_training": PluginTraining,
 }  # fmt: skip
-_LEFT_OUT = ("tuning",)
 _MACHINE = ("seed", "threads", "device")
 
 
@@ -39,106 +37,48 @@ def write_environment(
 ) -> tuple[str, str]:
     """Texts of `parameters.yml` and `catalog.yml` of the tuned environment.
 
-    It holds what environment `env` has, with the chosen values in place of its own, as differences from `conf/base`;
-    parameters of the command line that the study had are in it too. Credentials are not. Raises `InputError` where the
-    result would not be what was chosen.
+    It has everything that environment `env` has, parameters of the command line included, with the chosen values in
+    place. Credentials are left out. Raises `InputError` where it does not go together with `conf/base`.
     """
-    base = plain(_resolved(conf, "base"))
-    wanted = plain(parameters) | {"backbone_training": choice.training, "plugin_training": choice.plugins}
-    told = {name: value for name, value in _own(conf, env, "parameters").items() if name not in _LEFT_OUT}
-    for name, model in _DECISIVE.items():
-        told.pop(name, None)
-        ours, theirs = (plain(model.model_validate(section[name])) for section in (wanted, base))
-        if changed := _difference(ours, theirs, _MACHINE if name == "backbone_training" else ()):
-            told[name] = changed
-    body = yaml.safe_dump(told, sort_keys=False, allow_unicode=True) if told else ""
-    text = f"{_header(choice, record, env)}{body}"
-    _check(conf, text, choice)
-    return text, _catalog(conf, env, plain(parameters))
+    own: dict[str, Any] = {}
+    for path in sorted((conf / env).glob("parameters*.yml")) if env != "base" else ():
+        own |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    own.pop("tuning", None)
+    base = OmegaConfigLoader(str(conf), env="base", **settings.CONFIG_LOADER_ARGS)["parameters"]
+    chosen = plain(parameters | {"backbone_training": choice.training, "plugin_training": choice.plugins})
+    for name, model in _SECTIONS.items():
+        section = plain(model.model_validate(chosen[name]))
+        own[name] = {key: value for key, value in section.items() if key not in _MACHINE or name != "backbone_training"}
+        try:  # Kedro merges it over conf/base
+            model.model_validate(OmegaConf.to_container(OmegaConf.merge(plain(base[name]), own[name])))
+        except ValidationError as error:
+            raise InputError(
+                f"{choice.label} cannot be written as an environment: conf/base sets something under {name} that "
+                f"belongs to another choice ({error.errors()[0]['msg']}). Keep only the names of backbone, loss and "
+                "rule there."
+            ) from error
+    text = _header(choice, record, env) + yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
+    files = sorted((conf / env).glob("catalog*.yml")) if env != "base" else []
+    head = f"# Data of environment {env}, as used for tuning. Written by `kedro run --pipeline=tuning`.\n"
+    return text, head + "\n".join(_resolved(path.read_text(encoding="utf-8"), plain(parameters)) for path in files)
 
 
 def _header(choice: Choice, record: Record, env: str) -> str:
-    known = {**versions(), "optuna": version("optuna")}
-    described = ", ".join(f"{name} {number}" for name, number in known.items())
-    date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    lines = [
-        "Made by `kedro run --pipeline=tuning`, and made anew by the next one: keep a copy under another name.",
+    known = ", ".join(f"{name} {number}" for name, number in {**versions(), "optuna": version("optuna")}.items())
+    lines = (
+        "Written by `kedro run --pipeline=tuning`; the next one replaces it: keep a copy under another name.",
         "Use: kedro run --pipeline=full --env=tuned",
         f"study:    {record.study} ({record.storage})",
         f"chosen:   {choice.label}, {choice.why}",
         f"data:     environment {env}, sha256 {record.data} (log and split)",
-        f"versions: {described}, git {git_state()}",
-        f"date:     {date}",
-    ]
+        f"versions: {known}, git {git_state()}",
+        f"date:     {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _resolved(conf: Path, env: str) -> dict[str, Any]:
-    return OmegaConfigLoader(str(conf), env=env, **settings.CONFIG_LOADER_ARGS)["parameters"]
-
-
-def _own(conf: Path, env: str, kind: str) -> dict[str, Any]:
-    """What the environment's files of a kind say themselves, references unresolved."""
-    told: dict[str, Any] = {}
-    if env != "base":
-        for path in sorted((conf / env).glob(f"{kind}*.yml")):
-            told |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return told
-
-
-def _difference(wanted: dict[str, Any], base: dict[str, Any], left_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What must be said over `base` so that the two together mean `wanted`; an alternative to another is said whole."""
-    out: dict[str, Any] = {}
-    for key, value in wanted.items():
-        if key in left_out or (key in base and base[key] == value):
-            continue
-        other = base.get(key)
-        if isinstance(value, dict) and isinstance(other, dict) and not _alternatives(value, other):
-            out[key] = _difference(value, other)
-        else:
-            out[key] = value
-    return out
-
-
-def _alternatives(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return any(one.get(tag) != other.get(tag) for tag in ("name", "rule"))
-
-
-def _check(conf: Path, text: str, choice: Choice) -> None:
-    """Merges the text over `conf/base` as Kedro will, and compares."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(conf / "base", Path(folder, "base"))
-        Path(folder, "tuned").mkdir()
-        Path(folder, "tuned", "parameters.yml").write_text(text, encoding="utf-8")
-        merged = _resolved(Path(folder), "tuned")
-    for name, chosen in (("backbone_training", choice.training), ("plugin_training", choice.plugins)):
-        model = _DECISIVE[name]
-        try:
-            same = _comparable(model.model_validate(merged[name])) == _comparable(model.model_validate(chosen))
-            why = "it merges to something else"
-        except ValidationError as error:
-            same, why = False, error.errors()[0]["msg"]
-        if not same:
-            raise InputError(
-                f"{choice.label} cannot be written as an environment, for conf/base sets something under {name} that "
-                f"belongs to another choice: {why}. Leave there only the names of backbone, loss and rule."
-            )
-
-
-def _comparable(config: Any) -> dict[str, Any]:
-    return {key: value for key, value in plain(config).items() if key not in _MACHINE}
-
-
-def _catalog(conf: Path, env: str, parameters: dict[str, Any]) -> str:
-    """The environment's own catalog, word for word but for what came from the command line."""
-    files = sorted((conf / env).glob("catalog*.yml")) if env != "base" else []
-    texts = [path.read_text(encoding="utf-8") for path in files]
-    head = f"# Data of environment {env}, as it was tuned on. Made by `kedro run --pipeline=tuning`.\n"
-    return head + "\n".join(_settled(text, parameters) for text in texts)
-
-
-def _settled(text: str, parameters: dict[str, Any]) -> str:
-    """References to parameters of the command line, replaced by what was given, or by their default."""
+def _resolved(text: str, parameters: dict[str, Any]) -> str:
+    """The text with references to parameters of the command line replaced by their values, or their defaults."""
 
     def value(found: re.Match[str]) -> str:
         given = parameters.get(found[1], yaml.safe_load(found[2] or "null"))

@@ -1,120 +1,79 @@
-"""Which trial comes next: a study has so many slots, and each is tried once, whatever dies meanwhile.
+"""Which trial runs next and how its draws are seeded: a study is reproducible, whatever is interrupted.
 
-The number of trials is thus a total that any number of workers on any number of machines share. What was interrupted is
-done again in its slot, with the values that it had and the slot's seed.
+An interrupted trial is tried again by a copy with its values and its slot. A slot is a trial's place in the study: its
+number, not counting copies. Sampler and training are seeded by it.
 """
 
-import time
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from datetime import datetime, timedelta
 
+from optuna import Study
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.samplers import TPESampler
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
 
-from pinet_kedro.processes.identity import is_gone, this_process
-from pinet_kedro.processes.lock import hold
-from pinet_kedro.studies.tuning.plan import Plan
-from pinet_kedro.studies.tuning.sampling import SLOT
-
-if TYPE_CHECKING:
-    from optuna import Study
-
-PROCESS, INTERRUPTED, REASON, SEEN = "process", "interrupted", "reason", "seen"
-_LOCK_S = 60.0
-_SIGNED_AFTER_S = 60.0  # a worker writes its name on a trial at once; one that did not is dead
+REASON = "reason"  # user attribute of a failed trial
 
 
-def free_slots(plan: Plan, study: "Study") -> dict[int, dict[str, Any]]:
-    """Slots that nobody has tried or is trying, the lowest first, each with the values that are to be tried there.
+class SeededSampler(TPESampler):
+    """Optuna's TPE, seeded anew for every trial by its slot: a resumed study draws what it would have drawn.
 
-    Those are of a trial that was interrupted, of the shipped configuration for the first slot where the space admits
-    it, or none: then the sampler draws them.
+    With several workers the draws also depend on which trials have finished.
     """
+
+    def __init__(self, seed: int, startup: int) -> None:
+        super().__init__(seed=seed, n_startup_trials=startup)
+        self._seed, self._startup = seed, startup
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Seeds the generators."""
+        super().__init__(seed=self._seed + slot_of(study, trial.number), n_startup_trials=self._startup)
+
+
+def slot_of(study: Study, number: int) -> int:
+    """A trial's place in the study, from 0; a copy has that of its original."""
     trials = study.get_trials(deepcopy=False)
-    held = {trial.user_attrs.get(SLOT) for trial in trials if counts(trial) and trial.state != TrialState.WAITING}
-    left = {trial.user_attrs.get(SLOT): _values(trial) for trial in trials}
-    shipped = {0: plan.space.shipped() or {}}
-    return {slot: left.get(slot) or shipped.get(slot, {}) for slot in range(plan.config.trials) if slot not in held}
+    first = trials[number].system_attrs.get("failed_trial", number)
+    return first - sum("failed_trial" in trial.system_attrs for trial in trials[:first])
 
 
-def fail_the_dead(plan: Plan, study: "Study") -> None:
-    """Frees the slots of trials whose process has ended."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if is_dead(trial, plan.config.stale_minutes * 60):
-            _interrupt(study, trial, "its process ended")
+def counted(study: Study) -> list[FrozenTrial]:
+    """The trials that count: all but those that were interrupted and have a copy."""
+    trials = study.get_trials(deepcopy=False)
+    copied = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+    return [trial for trial in trials if trial.number not in copied]
 
 
-def claim(plan: Plan, study: "Study") -> Trial | None:
-    """A trial in the lowest free slot, which is this process's now; None when none is free.
+def has_room(study: Study, total: int) -> bool:
+    """Whether another trial may start."""
+    return sum(trial.state != TrialState.WAITING for trial in counted(study)) < total
 
-    The lock is that of one project folder. Should two machines reach for a slot in the same moment, the lower number
-    has it, and the other goes on with the next.
+
+def try_again(study: Study, trial: FrozenTrial) -> None:
+    """Queues a copy of an interrupted trial, without what the trial has recorded."""
+    trial.user_attrs = {}
+    RetryHeartbeatStaleTrialCallback()(study, trial)
+
+
+def interrupt_dead(study: Study, alone: bool) -> None:
+    """Fails the running trials whose process has ended, and queues copies of them.
+
+    `alone` says that no process works on the study now. Otherwise a trial is dead when its heartbeat is too old.
     """
-    while True:
-        with hold(f"tuning_{plan.name}", wait_s=_LOCK_S):
-            free = free_slots(plan, study)
-            if not free:
-                return None
-            if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):  # left by one that died right here
-                slot, values = next(iter(free.items()))
-                study.enqueue_trial(values, user_attrs={SLOT: slot})
-            trial = study.ask()
-            trial.set_user_attr(PROCESS, this_process())
-        slot, number = trial.user_attrs[SLOT], trial.number
-        trials = study.get_trials(deepcopy=False)
-        if not any(t.number < number and t.user_attrs.get(SLOT) == slot and counts(t) for t in trials):
-            return trial
-        put_back(study, trial, "another machine has its slot")
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        age = datetime.now() - (trial.datetime_start or datetime.now())
+        # A trial without values after a minute has died before its first heartbeat.
+        if alone or (not trial.params and age > timedelta(minutes=1)):
+            with suppress(UpdateFinishedTrialError, ValueError):  # it has ended meanwhile
+                study.tell(trial.number, state=TrialState.FAIL)
+                try_again(study, trial)
+    fail_stale_trials(study)
 
 
-def put_back(study: "Study", trial: Trial, why: str) -> None:
-    """Ends a trial of this process that could not come to its end: the next run does it again."""
-    trial.set_user_attr(INTERRUPTED, why)
-    study.tell(trial, state=TrialState.FAIL)
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether the trial is one of the study's total: all but those that were interrupted."""
-    return INTERRUPTED not in trial.user_attrs
-
-
-def is_dead(trial: FrozenTrial, stale_s: float) -> bool:
-    """Whether the process of a running trial has ended; that of another machine is judged by its silence."""
-    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    process = trial.user_attrs.get(PROCESS)
-    if process is None:
-        return time.time() - started > _SIGNED_AFTER_S
-    return is_gone(process) or time.time() - max(started, trial.user_attrs.get(SEEN, 0.0)) > stale_s
-
-
-def failed_in_a_row(study: "Study", since: float) -> list[str]:
-    """Reasons of the newest trials that failed one after the other, of those that began after a time."""
-    finished = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and counts(trial) and _time(trial.datetime_start) >= since
-    ]
-    finished.sort(key=lambda trial: _time(trial.datetime_complete))
-    reasons = []
-    for trial in reversed(finished):
-        if trial.state != TrialState.FAIL:
-            break
-        reasons.append(str(trial.user_attrs.get(REASON, "no reason is known")))
-    return reasons
-
-
-def _time(moment: datetime | None) -> float:
-    return moment.timestamp() if moment else 0.0
-
-
-def _interrupt(study: "Study", trial: FrozenTrial, why: str) -> None:
-    storage = study._storage  # Optuna's own `tell` sets no attribute of a trial of another process
-    try:
-        storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, why)
-        study.tell(trial.number, state=TrialState.FAIL)
-    except (UpdateFinishedTrialError, ValueError):
-        pass  # another machine was quicker, or the trial has ended after all
-
-
-def _values(trial: FrozenTrial) -> dict[str, Any]:
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+def failed_in_a_row(study: Study, since: datetime) -> list[str]:
+    """Reasons of the newest finished trials that failed one after the other, of those that ended after a time."""
+    finished = [trial for trial in counted(study) if trial.datetime_complete and trial.datetime_complete > since]
+    finished.sort(key=lambda trial: trial.datetime_complete or since, reverse=True)
+    ok = next((n for n, trial in enumerate(finished) if trial.state != TrialState.FAIL), len(finished))
+    return [trial.user_attrs.get(REASON, "the reason is unknown") for trial in finished[:ok]]

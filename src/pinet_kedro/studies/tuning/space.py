@@ -1,41 +1,34 @@
-"""The search space: checked against the typed configurations before the first trial, and what a trial makes of it."""
+"""The search space: checked against the typed configurations before the first trial; a trial's values in place."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import cached_property, reduce
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
 from itertools import product
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from operator import getitem
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
-from pinet_kedro.configuration import Configuration
+from pinet_kedro.configuration import Configuration, did_you_mean
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import flat, plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.studies.tuning.config import Categorical, Dimension, FloatRange, IntRange
+from pinet_kedro.studies.tuning.config import Categorical, Dimension, IntRange
 from pinet_kedro.training.config import BackboneTraining
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.trial import BaseTrial
 
-AGGREGATION = "backbone_training.aggregation."
-PLUGINS = "plugin_training."
 _ROOTS: dict[str, type[Configuration]] = {"backbone_training": BackboneTraining, "plugin_training": PluginTraining}
-_FIXED = {
-    "backbone_training.seed": "every trial has a seed of its own (tuning.seed)",
-    "backbone_training.threads": "it changes no result",
-    "backbone_training.device": "it changes no result",
-    "backbone_training.schedule.epochs": "all trials have one budget (tuning.epochs)",
-    "backbone_training.schedule.validate_every": "all trials are looked at together (tuning.validate_every)",
-    "backbone_training.schedule.validation_users": "all trials are judged on the same users",
-}
+_FIXED = ("seed", "threads", "device", "schedule.epochs", "schedule.validate_every", "schedule.validation_users")
 
 
 @dataclass(frozen=True)
-class Space:
-    """Dimensions by dotted name, each after those that its `when` asks for, around a shipped configuration."""
+class SearchSpace:
+    """Dimensions by dotted name, each after those that its `when` refers to, around a shipped configuration."""
 
     dimensions: dict[str, Dimension]
     training: BackboneTraining
@@ -43,93 +36,87 @@ class Space:
 
     @property
     def tunes_plugins(self) -> bool:
-        """Whether trials differ in the plugins, and so are judged with them."""
-        return any(name.startswith(PLUGINS) for name in self.dimensions)
+        """Whether trials differ in their plugins; they are then judged with them."""
+        return any(name.startswith("plugin_training.") for name in self.dimensions)
 
-    def suggest(self, trial: "Trial") -> dict[str, Any]:
+    @cached_property
+    def _shipped(self) -> dict[str, Any]:
+        return flat({"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)})
+
+    def suggest(self, trial: "BaseTrial") -> dict[str, Any]:
         """A value for every dimension that is open to this trial, by dotted name."""
         values: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
-            if not self._open(dimension, values):
-                continue
-            if isinstance(dimension, FloatRange):
-                values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-            elif isinstance(dimension, IntRange):
-                values[name] = trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
-            else:
-                values[name] = trial.suggest_categorical(name, dimension.choices)
+            if self._open(dimension, values):
+                if isinstance(dimension, Categorical):
+                    values[name] = trial.suggest_categorical(name, dimension.choices)
+                elif isinstance(dimension, IntRange):
+                    values[name] = trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+                else:
+                    values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
         return values
+
+    def shipped(self) -> dict[str, Any]:
+        """The shipped configuration as values of this space; empty where a bound or a choice excludes it."""
+        from optuna.trial import FixedTrial
+
+        try:
+            with warnings.catch_warnings(action="error"):  # Optuna warns of a value out of bounds
+                return self.suggest(FixedTrial(self._shipped))
+        except (ValueError, UserWarning):
+            return {}
 
     def configured(self, values: dict[str, Any]) -> tuple[BackboneTraining, PluginTraining]:
-        """The shipped configuration with these values in place; raises pydantic's error where they do not go together.
+        """The shipped configuration with these values in place; raises pydantic's error where they do not fit.
 
-        Another choice among alternatives (a backbone, a loss, a rule) keeps the settings that it shares with the old.
+        Another alternative (a backbone, a loss, a rule) keeps the settings that it shares with the shipped one.
         """
-        told = {"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)}
+        sections = {"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)}
         for name, value in values.items():
-            root, *path = name.split(".")
-            _put(told[root], _ROOTS[root], path, value)
+            root, *path, leaf = name.split(".")
+            section = sections[root]
+            for part in path:
+                if not isinstance(section.get(part), dict):
+                    section[part] = {}  # a part that is switched off, and now gets a setting
+                section = section[part]
+            if leaf in ("name", "rule"):
+                alone = reduce(lambda inner, part: {part: inner}, reversed(path), {leaf: value})
+                for key in section.keys() - reduce(getitem, path, plain(_ROOTS[root].model_validate(alone))).keys():
+                    del section[key]
+            section[leaf] = value
         return (
-            BackboneTraining.model_validate(told["backbone_training"]),
-            PluginTraining.model_validate(told["plugin_training"]),
+            BackboneTraining.model_validate(sections["backbone_training"]),
+            PluginTraining.model_validate(sections["plugin_training"]),
         )
 
-    def shipped(self) -> dict[str, Any] | None:
-        """The shipped configuration as a trial of this space; None where a bound or a choice leaves it out."""
-        told = self._told
-        values: dict[str, Any] = {}
-        for name, dimension in self.dimensions.items():
-            if not self._open(dimension, values):
-                continue
-            value = told.get(name)
-            if isinstance(dimension, Categorical):
-                inside = value in dimension.choices
-            else:
-                inside = value is not None and dimension.low <= value <= dimension.high
-            if not inside:
-                return None
-            values[name] = value
-        return values
-
     def check(self) -> None:
-        """Raises `InputError` for a dimension that some trial could not use, before there is any trial."""
+        """Raises `InputError` for a dimension that some trial could not use."""
         for name, dimension in self.dimensions.items():
-            for field in _fields(name):
-                _check_type(name, dimension, field)
-            for context in self._contexts(name):
-                for value in _probes(dimension):
-                    try:
-                        self.configured(context | {name: value})
-                    except ValidationError as error:
-                        why = error.errors()[0]["msg"].removeprefix("Value error, ")
-                        given = "".join(f" with {key} = {v}" for key, v in context.items())
-                        raise InputError(f"tuning.space: {name} cannot be {value}{given}: {why}.") from error
-
-    @property
-    def _told(self) -> dict[str, Any]:
-        return flat({"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)})
+            ends = dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+            for context, value in product(self._contexts(name), ends):
+                try:
+                    self.configured(context | {name: value})
+                except ValidationError as error:
+                    why = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    given = "".join(f" with {key} = {v}" for key, v in context.items())
+                    raise InputError(f"tuning.space: {name} cannot be {value}{given}: {why}.") from error
 
     def _open(self, dimension: Dimension, values: dict[str, Any]) -> bool:
-        """Whether the conditions hold: of a parameter that is tuned by its value, of another one as it is shipped."""
+        """Whether the conditions hold; a parameter that is not tuned counts as it is shipped."""
         for name, wanted in dimension.when.items():
-            value = values.get(name) if name in self.dimensions else self._told.get(name)
+            value = values.get(name) if name in self.dimensions else self._shipped.get(name)
             if value not in (wanted if isinstance(wanted, tuple) else (wanted,)):
                 return False
         return True
 
     def _contexts(self, name: str) -> Iterator[dict[str, Any]]:
-        """Values of the choices that the dimension depends on, or stands beside, under which it is open."""
-        beside = name.rpartition(".")[0]
-        asked = [
-            other
-            for other, dimension in self.dimensions.items()
-            if other != name
-            and isinstance(dimension, Categorical)
-            and (other in self.dimensions[name].when or other.rpartition(".")[0] == beside)
-        ]
-        for values in product(*(self.dimensions[other].choices for other in asked)):  # type: ignore[union-attr]
+        """Values of the choices in the same section or in its conditions, under which the dimension is open."""
+        section, conditions = name.rpartition(".")[0], self.dimensions[name].when
+        near = [n for n in self.dimensions if n != name and (n in conditions or n.rpartition(".")[0] == section)]
+        choices = {n: d.choices for n in near if isinstance(d := self.dimensions[n], Categorical)}
+        for values in product(*choices.values()):
             context: dict[str, Any] = {}
-            for other, value in zip(asked, values, strict=True):
+            for other, value in zip(choices, values, strict=True):
                 if self._open(self.dimensions[other], context):
                     context[other] = value
             if self._open(self.dimensions[name], context):
@@ -138,134 +125,33 @@ class Space:
 
 def build_space(
     dimensions: dict[str, Dimension | None], training: BackboneTraining, plugins: PluginTraining, joint: bool = False
-) -> Space:
-    """The space, checked; `joint` leaves the aggregation out. Raises `InputError`, which names what is wrong."""
-    left = {name: d for name, d in dimensions.items() if d is not None}
+) -> SearchSpace:
+    """The checked space; `joint` leaves the aggregation out. Raises `InputError`, which names what is wrong."""
+    if find_spec("optuna") is None:
+        raise InputError("The pipeline 'tuning' needs Optuna. Install it: pip install 'pinet-kedro[studies]'")
+    left = {name: dimension for name, dimension in dimensions.items() if dimension is not None}
+    known = [*flat({"backbone_training": plain(training), "plugin_training": plain(plugins)}), *left]
     for name, dimension in left.items():
-        _check_name(name, "tuning.space")
+        if name.partition(".")[0] not in _ROOTS:
+            raise InputError(
+                f"tuning.space: '{name}' is not a parameter of training; {did_you_mean(name, known)}use a dotted name "
+                "from backbone_training or plugin_training in conf/base."
+            )
         for other in dimension.when:
-            _check_name(other, f"tuning.space.{name}.when")
-        if name in _FIXED:
-            raise InputError(f"tuning.space: {name} cannot be tuned: {_FIXED[name]}.")
+            if not any(f"{other}.".startswith(f"{parameter}.") for parameter in known):
+                hint = did_you_mean(other, known)
+                raise InputError(f"tuning.space.{name}.when: there is no parameter '{other}'; {hint}")
+        if name.removeprefix("backbone_training.") in _FIXED:
+            why = "tuning.epochs, tuning.validate_every and tuning.seed set it, or it changes no result"
+            raise InputError(f"tuning.space: {name} cannot be tuned: {why}.")
     if joint:
-        left = {name: d for name, d in left.items() if not name.startswith(AGGREGATION)}
+        left = {name: d for name, d in left.items() if not name.startswith("backbone_training.aggregation.")}
     if not left:
-        raise InputError("tuning.space: nothing is left to be tuned.")
-    space = Space(_ordered(left), training, plugins)
+        raise InputError("tuning.space: nothing is left to tune.")
+    try:
+        after = {name: [other for other in dimension.when if other in left] for name, dimension in left.items()}
+        space = SearchSpace({name: left[name] for name in TopologicalSorter(after).static_order()}, training, plugins)
+    except CycleError as error:
+        raise InputError(f"tuning.space: the conditions of {', '.join(error.args[1][1:])} form a circle.") from error
     space.check()
     return space
-
-
-def _ordered(dimensions: dict[str, Dimension]) -> dict[str, Dimension]:
-    ordered: dict[str, Dimension] = {}
-    while len(ordered) < len(dimensions):
-        ready = {
-            name: d
-            for name, d in dimensions.items()
-            if name not in ordered and all(other in ordered or other not in dimensions for other in d.when)
-        }
-        if not ready:
-            circle = ", ".join(name for name in dimensions if name not in ordered)
-            raise InputError(f"tuning.space: the conditions of {circle} wait for each other.")
-        ordered |= ready
-    return ordered
-
-
-def _check_name(name: str, where: str) -> None:
-    if _fields(name):
-        return
-    known = list(_names())
-    near = get_close_matches(name, known, 1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise InputError(
-        f"{where}: '{name}' is no parameter of training.{hint} Tuned is what stands under backbone_training and "
-        "plugin_training in conf/base, by its dotted name."
-    )
-
-
-def _check_type(name: str, dimension: Dimension, field: FieldInfo) -> None:
-    kinds = _kinds(field.annotation)
-    if isinstance(dimension, Categorical):
-        return  # its choices are tried out one by one
-    fitting = {int, float} if isinstance(dimension, IntRange) else {float}
-    if not kinds & fitting:
-        said = " or ".join(sorted(kind.__name__ for kind in kinds)) or "no number"
-        raise InputError(
-            f"tuning.space: {name} takes {said}, so a range of type '{dimension.type}' is of the wrong type. "
-            f"{'Use type: int' if int in kinds else 'Use type: categorical with choices'}."
-        )
-
-
-def _probes(dimension: Dimension) -> tuple[Any, ...]:
-    return dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
-
-
-def _kinds(annotation: Any) -> set[type]:
-    """Plain types that an annotation admits; a literal's are those of its values."""
-    if get_origin(annotation) is Literal:
-        return {type(value) for value in get_args(annotation)}
-    parts = get_args(annotation)
-    if parts and get_origin(annotation) not in (tuple, list, dict):
-        return set().union(*(_kinds(part) for part in parts))
-    return {annotation} if isinstance(annotation, type) and annotation is not NoneType else set()
-
-
-def _members(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [member for part in get_args(annotation) for member in _members(part)]
-
-
-def _fields(name: str) -> list[FieldInfo]:
-    """Fields that a dotted name can mean, one for each alternative that has it."""
-    root, *path = name.split(".")
-    models: list[type[BaseModel]] = [_ROOTS[root]] if root in _ROOTS else []
-    found: list[FieldInfo] = []
-    for part in path:
-        found = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [member for field in found for member in _members(field.annotation)]
-    return [] if models or not path else found
-
-
-def _names() -> Iterator[str]:
-    def below(prefix: str, model: type[BaseModel]) -> Iterator[str]:
-        for name, field in model.model_fields.items():
-            members = _members(field.annotation)
-            for member in members:
-                yield from below(f"{prefix}{name}.", member)
-            if not members:
-                yield f"{prefix}{name}"
-
-    for root, model in _ROOTS.items():
-        yield from dict.fromkeys(below(f"{root}.", model))
-
-
-def _put(told: dict[str, Any], model: type[BaseModel], path: list[str], value: Any) -> None:
-    """Sets a value in the dump of a configuration; where it names an alternative, the settings of the old one go."""
-    name, *rest = path
-    if not rest:
-        told[name] = value
-        return
-    field = model.model_fields[name]
-    members = _members(field.annotation)
-    if told[name] is None:
-        told[name] = plain(members[0]())  # a part that is switched off, and is now given a setting
-    inner = told[name]
-    tag = _tag(field)
-    if tag == rest[0]:
-        chosen = next((m for m in members if value in get_args(m.model_fields[rest[0]].annotation)), None)
-        if chosen is not None:
-            told[name] = inner = {key: entry for key, entry in inner.items() if key in chosen.model_fields}
-    current = next((m for m in members if tag is not None and _tagged(m, tag, inner)), members[0])
-    _put(inner, current, rest, value)
-
-
-def _tag(field: FieldInfo) -> str | None:
-    """The setting that tells alternatives apart; it stands inside the annotation of a field that may be null."""
-    inside = [getattr(part, "__metadata__", ()) for part in get_args(field.annotation)]
-    found = [field.discriminator, *(m.discriminator for parts in inside for m in parts if isinstance(m, FieldInfo))]
-    return next((tag for tag in found if isinstance(tag, str)), None)
-
-
-def _tagged(model: type[BaseModel], tag: str, told: dict[str, Any]) -> bool:
-    return told.get(tag) in get_args(model.model_fields[tag].annotation)
