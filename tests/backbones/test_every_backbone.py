@@ -149,8 +149,10 @@ def test_planted_transitions_are_learned(planted_world, trained):
 
 @pytest.mark.parametrize(
     "loss",
-    [SampledSoftmaxConfig(uniform_items=15), BCEConfig(negatives=4)],
-    ids=lambda loss: loss.name,
+    [
+        pytest.param(SampledSoftmaxConfig(uniform_items=15), id="sampled_softmax"),
+        pytest.param(BCEConfig(negatives=4), id="bce", marks=pytest.mark.slow),
+    ],
 )
 def test_planted_transitions_are_learned_with_sampled_losses(planted_world, config, loss):
     scorer = BackboneScorer(train(planted_world, config.model_copy(update={"loss": loss})))

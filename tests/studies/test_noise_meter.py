@@ -53,6 +53,7 @@ def test_measurement_leaves_the_model_and_the_generator_as_they_were(planted_wor
     assert one.equals(again)
 
 
+@pytest.mark.slow
 def test_squared_norms_are_those_of_the_gradients_of_all_users(planted_world, small_training, joint_backbone):
     """Without dropout and windows the true gradient is known: that of all users of the stratum."""
     w = planted_world
