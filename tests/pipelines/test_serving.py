@@ -223,7 +223,7 @@ def test_sigterm_ends_the_server_and_its_workers(server):
         ("--port=99999", "port"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(project, argument, words):
+def test_a_sentence_says_what_cannot_be_served(project, argument, words):
     result = project.invoke("serve", "--env=test", argument)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit), result.exception

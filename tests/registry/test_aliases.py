@@ -56,8 +56,8 @@ def promote(database, version, kill_at):
     for name in ("set_registered_model_tag", "set_model_version_tag", "set_registered_model_alias",
                  "delete_registered_model_tag"):
         setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
-    told = Tagged(version, {"decision": "promoted"}, undone={"decision": "interrupted"})
-    move(MlflowClient(), "m", version, "2", "2", told)
+    tagged = Tagged(version, {"decision": "promoted"}, undone={"decision": "interrupted"})
+    move(MlflowClient(), "m", version, "2", "2", tagged)
     return 0
 
 files = sys.argv[2:]
@@ -133,8 +133,8 @@ def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_pa
         mlflow.set_tracking_uri(f"sqlite:///{file}")
         client = mlflow.MlflowClient()
         assert read_aliases(client, "m")["champion"] in ("2", "3")
-        said = repair(client, "m")
-        outcome = said.rpartition(" ")[2] if said else "nothing"
+        repaired = repair(client, "m")
+        outcome = repaired.rpartition(" ")[2] if repaired else "nothing"
         found.append((outcome, read_aliases(client, "m"), client.get_model_version("m", "3").tags.get("decision")))
         assert client.get_registered_model("m").tags == {}
         assert repair(client, "m") is None

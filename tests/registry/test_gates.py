@@ -144,11 +144,11 @@ def test_one_failed_suite_fails_the_validation(write_report):
 def decision(**changed):
     held = trial()
     gates = judge(GateInputs(Gates(), held, ANSWER, VALID, {}, STRATA))
-    told = {
+    fields = {
         "promoted": True, "model": "m", "version": "3", "against": "version 2", "champion_before": "2", "gates": gates,
         "groups": held.groups, "data": {"test_targets": 1234}, "date": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    return Decision.model_validate(told | changed)
+    return Decision.model_validate(fields | changed)
 
 
 def test_a_decision_survives_json_and_its_tags_hold_every_gate():

@@ -128,7 +128,7 @@ def test_weights_of_strata_are_those_of_the_backbone_beside_the_uniform_one(curv
     assert "least active stratum 10 %, most active 70 %" in figure.layout.title.text
 
 
-def test_curves_without_weights_are_said_to_have_none(curves):
+def test_the_title_says_that_curves_have_no_weights(curves):
     figure = stratum_weights_figure(curves[curves["model"] == "base"].dropna(axis=1, how="all"))
     assert len(figure.data) == 0
     assert figure.layout.title.text == "No weights of strata were recorded"

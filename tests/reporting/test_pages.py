@@ -134,13 +134,13 @@ def made_figures():
 
 def made_decision():
     gate = Gate(name=MARKUP, passed=False, measured=MARKUP, asked=MARKUP)
-    told = {
+    fields = {
         "promoted": True, "model": MARKUP, "version": MARKUP, "against": MARKUP, "champion_before": MARKUP,
         "gates": [gate], "reasons": [MARKUP], "forced": MARKUP, "notes": [MARKUP],
         "groups": dict.fromkeys(("all", "head", "tail"), group()), "data": {"test_targets": 3, MARKUP: MARKUP},
         "date": MARKUP, "run_id": MARKUP,
     }  # fmt: skip
-    return Decision.model_validate(told)
+    return Decision.model_validate(fields)
 
 
 def made_round():
@@ -153,8 +153,13 @@ def made_round():
         "model": MARKUP, "missing": [MARKUP], "reference": size, "window": size, "groups": {"head": group()},
         "activeness": {"distance": 0.1, "quantiles": {MARKUP: [1, 2]}, "strata": {MARKUP: [0.1, 0.2]}},
     }  # fmt: skip
-    told = {"intake": {"arrivals": arrivals, "partitions": {MARKUP: "1"}}, "drift": drift, "start": MARKUP, "epochs": 3}
-    return RetrainingSummary.model_validate({**told, "events": 3, "promotion": made_decision()})
+    shown = {
+        "intake": {"arrivals": arrivals, "partitions": {MARKUP: "1"}},
+        "drift": drift,
+        "start": MARKUP,
+        "epochs": 3,
+    }
+    return RetrainingSummary.model_validate({**shown, "events": 3, "promotion": made_decision()})
 
 
 def made_periods():

@@ -159,7 +159,7 @@ def test_the_effect_of_the_aggregation_is_claimed_only_where_the_interval_leaves
     assert words in aggregation_effect(evaluation, ["all"])
 
 
-def test_undefined_gains_are_said_and_do_not_crash(evaluation):
+def test_undefined_gains_are_reported_as_undefined(evaluation):
     for groups in evaluation["comparisons"].values():
         for group in groups.values():
             group["ndcg_at_10"] = UNDEFINED

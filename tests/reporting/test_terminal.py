@@ -19,8 +19,8 @@ NAME = f"[red]name[/red]{COMMANDS}"
 NAME_SHOWN = f"[red]name[/red]{SHOWN}"
 
 
-def assert_only_text(said):
-    assert not [character for character in said if character != "\n" and not character.isprintable()]
+def assert_only_text(text):
+    assert not [character for character in text if character != "\n" and not character.isprintable()]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_a_record_is_printable_with_its_arguments_and_its_traceback():
         raise ValueError(NAME)
     except ValueError:
         record = PrintableRecord("name", logging.ERROR, "file", 1, "of %s\n%s", (NAME, NAME), sys.exc_info())
-    said = logging.Formatter().format(record)
-    assert_only_text(said)
-    assert f"of {NAME_SHOWN}\n{NAME_SHOWN}" in said
-    assert f"ValueError: {NAME_SHOWN}" in said
+    text = logging.Formatter().format(record)
+    assert_only_text(text)
+    assert f"of {NAME_SHOWN}\n{NAME_SHOWN}" in text
+    assert f"ValueError: {NAME_SHOWN}" in text
 
 
 @pytest.mark.slow
@@ -78,8 +78,8 @@ def test_the_tables_show_names_as_they_are_written(capsys, monkeypatch):
     )  # fmt: skip
     tags = {"decision": NAME, "decision.against": NAME}
     show_versions(NAME, [{"version": NAME, "created": datetime(2026, 1, 1), "aliases": [NAME], **tags}])
-    said = capsys.readouterr().out
-    assert_only_text(said)
+    text = capsys.readouterr().out
+    assert_only_text(text)
     # A table breaks long cells; the sentences stay whole.
-    assert f"Refused: {NAME_SHOWN} version" in said
-    assert said.count("[red]") >= 10
+    assert f"Refused: {NAME_SHOWN} version" in text
+    assert text.count("[red]") >= 10

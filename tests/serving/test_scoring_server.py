@@ -108,9 +108,9 @@ def ask_together(requests, rows=100):
         if ["crash"] in histories:
             raise RuntimeError("down")
         status = 400 if ["bad"] in histories else 200
-        told = {"predictions": body["inputs"]} if status == 200 else {"error_code": "BAD", "message": "bad"}
+        answer = {"predictions": body["inputs"]} if status == 200 else {"error_code": "BAD", "message": "bad"}
         await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
     async def main():
         batcher = Batcher(app, rows)
@@ -155,11 +155,11 @@ def serving(hosts=("127.0.0.1",), **limits):
             return
         rows = json.loads((await receive())["body"] or "{}").get("inputs")
         await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said(rows)))]}
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(reply(rows)))]}
         )
-        await send({"type": "http.response.body", "body": said(rows)})
+        await send({"type": "http.response.body", "body": reply(rows)})
 
-    def said(rows):
+    def reply(rows):
         return json.dumps({"predictions": rows}).encode()
 
     guard = Guard(app, SimpleNamespace(**Limits(**limits).model_dump()), list(hosts))
