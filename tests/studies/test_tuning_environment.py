@@ -70,13 +70,13 @@ def test_the_data_come_along(conf, monkeypatch):
     assert yaml.safe_load(catalog) == yaml.safe_load((conf / "amazon_beauty" / "catalog.yml").read_text())
 
 
-def test_it_says_where_it_comes_from(conf):
+def test_the_header_names_study_data_and_versions(conf):
     _, (text, _), _ = written(conf, "test", {})
     for word in ("backbone-0123", "trial 1", "cafe", "environment test", "torch", "optuna", "UTC"):
         assert word in text.partition("\nbackbone")[0]
 
 
-def test_what_was_said_on_the_command_line_comes_along(conf):
+def test_parameters_of_the_command_line_are_included(conf):
     merged, (_, catalog), _ = written(
         conf, "csv", {}, filepath="events.csv", user="uid", cleaning={"min_user_events": 3}
     )
@@ -96,10 +96,21 @@ def test_no_secret_is_written(conf, monkeypatch):
     assert merged["tracking"]["uri"] == "http://team:secret@host"
 
 
-def test_a_dial_of_another_rule_in_base_is_named(conf):
+def test_a_setting_of_another_choice_in_base_is_named(conf):
     path = conf / "base" / "parameters_backbone_training.yml"
-    told = path.read_text()
-    assert "  aggregation: null\n" in told
-    path.write_text(told.replace("  aggregation: null\n", "  aggregation: {rule: deconfounded, gate: false}\n"))
+    text = path.read_text()
+    assert "  aggregation: null\n" in text
+    path.write_text(text.replace("  aggregation: null\n", "  aggregation: {rule: deconfounded, gate: false}\n"))
     with pytest.raises(InputError, match=r"backbone_training .*gate"):
         written(conf, "test", {"aggregation": {"rule": "balanced"}})
+
+
+def test_a_setting_of_base_that_would_change_the_choice_is_refused(conf):
+    path = conf / "base" / "parameters_backbone_training.yml"
+    parameters = yaml.safe_load(path.read_text())
+    parameters["backbone_training"]["loss"] = {"name": "gbce"}
+    parameters["backbone_training"]["schedule"]["item_updates"] = "lazy"
+    path.write_text(yaml.safe_dump(parameters))
+    schedule = plain(BackboneTraining().schedule)
+    with pytest.raises(InputError, match="not what was chosen"):
+        written(conf, "base", {"schedule": schedule})

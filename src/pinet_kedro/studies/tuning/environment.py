@@ -49,14 +49,17 @@ def write_environment(
     for name, model in _SECTIONS.items():
         section = plain(model.model_validate(chosen[name]))
         own[name] = {key: value for key, value in section.items() if key not in _MACHINE or name != "backbone_training"}
-        try:  # Kedro merges it over conf/base
-            model.model_validate(OmegaConf.to_container(OmegaConf.merge(plain(base[name]), own[name])))
+        merged = OmegaConf.to_container(OmegaConf.merge(plain(base[name]), own[name]))  # as Kedro will
+        try:
+            found = plain(model.model_validate(merged))
+            why = "" if found | own[name] == found else "it is not what was chosen"
         except ValidationError as error:
+            why = error.errors()[0]["msg"]
+        if why:
             raise InputError(
                 f"{choice.label} cannot be written as an environment: conf/base sets something under {name} that "
-                f"belongs to another choice ({error.errors()[0]['msg']}). Keep only the names of backbone, loss and "
-                "rule there."
-            ) from error
+                f"belongs to another choice ({why}). Keep only the names of backbone, loss and rule there."
+            )
     text = _header(choice, record, env) + yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
     files = sorted((conf / env).glob("catalog*.yml")) if env != "base" else []
     head = f"# Data of environment {env}, as used for tuning. Written by `kedro run --pipeline=tuning`.\n"
