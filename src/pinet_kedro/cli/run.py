@@ -61,7 +61,7 @@ def _check_selection(options: dict[str, Any]) -> None:
         "tags": {tag for node in chosen.nodes for tag in node.tags},
         "from_nodes": {node.name for node in chosen.nodes},
         "from_inputs": chosen.datasets(),
-        "namespaces": {node.namespace for node in chosen.nodes if node.namespace},
+        "namespaces": {prefix for node in chosen.nodes for prefix in node.namespace_prefixes},
     }
     kinds |= {"to_nodes": kinds["from_nodes"], "node_names": kinds["from_nodes"], "to_outputs": kinds["from_inputs"]}
     for option in _SELECTIONS:
