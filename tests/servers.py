@@ -169,5 +169,5 @@ class AtNode(logging.Handler):
         self.node, self.action = node, action
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().endswith(f"] {self.node}"):
+        if record.getMessage().endswith((f"] {self.node}", f".{self.node}")):
             self.action()

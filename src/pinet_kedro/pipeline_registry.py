@@ -4,6 +4,8 @@ from importlib import import_module
 
 from kedro.pipeline import Pipeline
 
+from pinet_kedro.pipelines.namespaces import as_stage
+
 STAGES = (
     "data_validation",
     "activeness_stratification",
@@ -13,20 +15,22 @@ STAGES = (
     "registration",
 )
 DATA_STAGES = STAGES[:2]
-# Of a registered model. Promotion and batch inference are on the data that the data stages have left.
-LIFE = ("promotion", "batch_inference", "retraining")
+STUDIES = ("benchmark", "gradient_noise", "tuning")
+# Of a registered model, on the data that the data stages have left.
+LIFE = ("promotion", "batch_inference")
+# On data of its own.
+RETRAINING = ("retraining", "retraining_batch_inference")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """The project's pipelines by name."""
-    pipelines = {name: _create(name) for name in STAGES}
-    full = sum((pipelines[name] for name in STAGES), start=Pipeline([]))
-    studies = {
-        study: sum((pipelines[name] for name in DATA_STAGES), start=_create(study))
-        for study in ("benchmark", "gradient_noise", "tuning")
-    }
-    life = {name: _create(name) for name in LIFE}
-    return {**pipelines, "full": full, **studies, **life, "__default__": full}
+    stages = {name: as_stage(name, _create(name)) for name in STAGES}
+    full = sum(stages.values(), start=Pipeline([]))
+    data = sum((stages[name] for name in DATA_STAGES), start=Pipeline([]))
+    studies = {name: data + as_stage(name, _create(name)) for name in STUDIES}
+    life = {name: as_stage(name, _create(name)) for name in LIFE}
+    retraining = {name: _create(name) for name in RETRAINING}
+    return {**stages, "full": full, **studies, **life, **retraining, "__default__": full}
 
 
 def _create(name: str) -> Pipeline:

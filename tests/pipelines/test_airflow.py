@@ -5,8 +5,11 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
+
+from pinet_kedro.pipeline_registry import STAGES
 
 
 @pytest.fixture
@@ -48,6 +51,24 @@ def test_the_dag_compiles_and_follows_the_configured_schedule(dag):
     assert values(tree, "max_active_runs") == ["1"]
     assert values(tree, "catchup") == ["False"]
     assert "kedro run --pipeline=full --env=prod" in dag
+
+
+def test_a_task_a_stage_in_their_order(project):
+    done = subprocess.run(
+        [sys.executable, "-m", "pinet_kedro", "airflow", "create", "--pipelines=full", "--env=prod",
+         "--group-by=namespace", "--jinja-file=conf/airflow_dag.py.j2"],
+        cwd=project.folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "MLFLOW_TRACKING_URI": "http://user:secret@tracking.example"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (project.folder / "airflow_dags/pinet_kedro_prod_full_dag.py").read_text()
+    compile(text, "dag.py", "exec")
+    assert "exec kedro run --pipeline=full --env=prod" in text
+    assert "--namespaces={name}" in text
+    assert json.dumps(list(STAGES)) in text
+    arrows = [tuple(line.split('"')[1::2]) for line in text.splitlines() if " >> " in line]
+    assert set(pairwise(STAGES)) <= set(arrows)
+    assert all(STAGES.index(before) < STAGES.index(after) for before, after in arrows)
 
 
 def test_the_dag_holds_no_path_of_this_machine_and_no_secret(dag, project):

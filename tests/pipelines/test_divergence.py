@@ -34,12 +34,15 @@ def test_a_run_without_a_validated_epoch_names_what_is_stored_and_the_command_th
     assert result.exit_code == 1
     assert "No epoch was validated before" in " ".join(result.output.split())
     assert not list((project.folder / "data").glob("06_models/diverged*"))
-    assert advice.startswith("Stored in data/: the results of clean_events, build_dataset, describe_users.")
+    assert advice.startswith(
+        "Stored in data/: the results of data_validation.clean_events, activeness_stratification.build_dataset, "
+        "activeness_stratification.describe_users."
+    )
     command = shlex.split(advice.partition(" with: ")[2])
     assert command[:4] == ["kedro", "run", "--pipeline=full", "--env=test"]
-    assert command[4] == "--from-nodes=train_base,train_deconfounded"
+    assert command[4] == "--from-nodes=backbone_training.train_base,backbone_training.train_deconfounded"
     assert "No nodes ran" not in caplog.text
     caplog.clear()
     assert project.run(*command[2:]).exit_code == 1  # the cause is still there
     assert "This run has stored nothing. When the cause is removed, begin again with: kedro run" in caplog.text
-    assert project.run(*command[2:5], "--to-nodes=train_base").exit_code == 0
+    assert project.run(*command[2:5], "--to-nodes=backbone_training.train_base").exit_code == 0

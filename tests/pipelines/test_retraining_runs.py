@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.pipeline_registry import register_pipelines
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
 from servers import AtNode, start_tracking_server
@@ -54,7 +55,7 @@ def state(project):
     return {
         "taken": {name: s["sha256"] for name, s in read(project, "data/01_raw/interactions/.taken.json").items()},
         "accepted": {path.name: len(pd.read_parquet(path)) for path in accepted.iterdir()},
-        "clean": pd.read_parquet(project.folder / "data/02_intermediate/clean_events.parquet").to_csv(),
+        "clean": pd.read_parquet(project.folder / "data/retraining/02_intermediate/clean_events.parquet").to_csv(),
         "aliases": {alias: str(v) for alias, v in client.get_registered_model("pinet").aliases.items()},
         "versions": [
             {key: value for key, value in version.tags.items() if any(name in key for name in steady)}
@@ -95,6 +96,29 @@ def test_the_first_round_has_no_champion_and_starts_cold(first):
     assert "Promoted: pinet version 1 is the champion." in result.output
 
 
+def test_retraining_has_rooms_of_its_own(first):
+    """Its files are an analyst's only where no stage of `full` writes."""
+    project, *_ = first
+    stages = register_pipelines()["full"].all_outputs()
+    data = project.folder / "data"
+    assert (data / "retraining/05_model_input/dataset").is_dir()
+    assert (data / "retraining/08_reporting/report.html").is_file()
+    assert (data / "retraining/08_reporting/data_docs/index.html").is_file()
+    assert {"dataset", "base_model", "report", "evaluation"} <= stages
+    for path in ("05_model_input/dataset", "06_models", "08_reporting/report.html", "08_reporting/evaluation.json",
+                 "08_reporting/data_docs", "02_intermediate/clean_events.parquet"):  # fmt: skip
+        assert not list(data.glob(f"{path}/*")), path
+        assert not (data / path).is_file(), path
+
+
+def test_batch_inference_answers_for_the_users_of_the_latest_retraining(second):
+    project, *_ = second
+    done = project.run("--pipeline=retraining_batch_inference", "--env=test")
+    assert done.exit_code == 0, done.output
+    answered = pd.read_parquet(project.folder / "data/07_model_output/recommendations.parquet")["user_id"].nunique()
+    assert answered == len(pd.read_parquet(project.folder / "data/retraining/04_feature/users.parquet"))
+
+
 def test_the_second_round_measures_drift_and_starts_from_the_champion(second):
     project, result, before = second
     assert result.exit_code in (0, 3), result.output
@@ -107,7 +131,7 @@ def test_the_second_round_measures_drift_and_starts_from_the_champion(second):
     assert drift["unknown_users"] == 0
     assert set(drift["groups"]) >= {"all", "head", "tail"}
     assert drift["then"]["tail"] == pytest.approx(float(before["versions"][0]["tail.ndcg_at_10"]))
-    assert read(project, "data/08_reporting/evaluation.json")["protocol"]["split"] == "global_time"
+    assert read(project, "data/retraining/08_reporting/evaluation.json")["protocol"]["split"] == "global_time"
 
 
 def test_the_bad_partition_is_set_aside_and_on_the_page(second):
@@ -188,7 +212,7 @@ def kill_at(project, node):
         said = []
         for text in process.stderr:
             said.append(text)
-            if text.rstrip().endswith(f"] {node}"):
+            if text.rstrip().endswith(f".{node}"):
                 process.send_signal(signal.SIGKILL)
                 break
         else:
@@ -207,7 +231,7 @@ def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
     assert not registry(project).search_registered_models()
     kill_at(project, "judge_challenger")
     assert state_of_versions(project) == [("1", {"challenger"})]
-    kill_at(project, "write_report")
+    kill_at(project, "conclude")
     assert state_of_versions(project) == [("1", {"challenger", "champion"})]
     assert not taken.exists()
     result = project.run(*RETRAIN)

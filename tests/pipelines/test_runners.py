@@ -7,7 +7,12 @@ import sys
 
 import pytest
 
-RUN = ("--pipeline=full", "--env=test", "--from-nodes=train_base,train_deconfounded", "--to-outputs=report")
+RUN = (
+    "--pipeline=full",
+    "--env=test",
+    "--from-nodes=backbone_training.train_base,backbone_training.train_deconfounded",
+    "--to-outputs=report",
+)
 LAST = ("Trained: ", "Base: ", "PIN, tail users: ", "PIN, head users: ", "Report: ")
 
 

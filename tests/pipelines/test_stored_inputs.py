@@ -65,8 +65,8 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(stored, gone, p
 
 
 def test_what_is_only_kept_in_memory_is_named_with_its_node(stored):
-    arguments = ("--pipeline=plugin_training", "--from-nodes=fit_plugins", TEST)
-    refused(stored, *arguments, words=["'scorers' is not kept", "--from-nodes=build_scorers"])
+    arguments = ("--pipeline=plugin_training", "--from-nodes=plugin_training.fit_plugins", TEST)
+    refused(stored, *arguments, words=["'scorers' is not kept", "--from-nodes=plugin_training.build_scorers"])
 
 
 # ---------------------------------------------------------------- what is stale or foreign

@@ -12,7 +12,7 @@ from pinet_kedro.registry.decision import ROLLED_BACK_TAG, Gate
 from pinet_kedro.registry.fresh_process import FreshProcessResult
 from pinet_kedro.registry.promotion_config import Bound, Gates
 from pinet_kedro.reporting.text import percent, share, with_interval
-from pinet_kedro.validation.data_docs import data_docs_index
+from pinet_kedro.validation.data_docs import DATA_DOCS, data_docs_index
 
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 
@@ -34,19 +34,19 @@ def judge(inputs: GateInputs) -> tuple[Gate, ...]:
     return tuple(gate for check in GATES for gate in check(inputs))
 
 
-def read_validation(manifest: Manifest) -> Gate:
+def read_validation(manifest: Manifest, data_docs: str = DATA_DOCS) -> Gate:
     """The gate `validation`: the latest validation of each suite passed, on the clean events of this manifest."""
     asked = "all rules of the latest validation hold"
     reports = [
         json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(data_docs_index().parent.glob("*/result.json"))
+        for path in sorted(data_docs_index(data_docs).parent.glob("*/result.json"))
     ]  # fmt: skip
     if not reports:
         return Gate(name="validation", passed=False, measured="no report: run data_validation", asked=asked)
     broken = [f"{report['suite']} failed, checked {report['checked']}" for report in reports if not report["success"]]
     clean = [report for report in reports if report["suite"] == "clean_events"]
     # Another log has another hash; so has a newer log whose events are not indexed yet.
-    events = manifest.contents().get("clean_events")
+    events = next((sha for name, sha in manifest.contents().items() if name.endswith("clean_events")), None)
     if not broken and not any(report.get("content") == events for report in clean):
         broken = ["the reports are not of these events: run activeness_stratification after data_validation"]
     newest = max(datetime.fromisoformat(report["checked"].removesuffix(" UTC")) for report in reports)

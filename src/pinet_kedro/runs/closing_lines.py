@@ -16,7 +16,7 @@ from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
-from pinet_kedro.validation.data_docs import data_docs_index
+from pinet_kedro.validation.data_docs import DATA_DOCS, RETRAINING_DATA_DOCS, data_docs_index
 
 log = logging.getLogger("pinet_kedro")
 
@@ -52,7 +52,8 @@ class ClosingLines:
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Logs what was trained, its results, and where everything is."""
         written = {name for name in pipeline.all_outputs() if _is_written(catalog, name, self._began)}
-        for line in _last_lines({name: _result_of(catalog, name) for name in written & _SUMMARISED}, pipeline, catalog):
+        results = {short: _result_of(catalog, name) for name in written if (short := _short(name)) in _SUMMARISED}
+        for line in _last_lines(results, pipeline, catalog):
             log.info(line)
 
     @hook_impl
@@ -105,18 +106,24 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
             f"Written: {stored_path(catalog, 'tuned_parameters')}; use it: kedro run --pipeline=full --env=tuned"
         )
         lines.append(f"Page: {stored_path(catalog, 'tuning_page')}")
-    outputs = pipeline.all_outputs()
+    outputs = {_short(name): name for name in pipeline.all_outputs()}
     if "report" in outputs:
-        lines.append(f"Report: {stored_path(catalog, 'report')}")
+        lines.append(f"Report: {stored_path(catalog, outputs['report'])}")
     elif not lines:
-        written = sorted(os.path.relpath(path) for name in outputs if (path := stored_path(catalog, name)))
+        written = sorted(os.path.relpath(path) for name in outputs.values() if (path := stored_path(catalog, name)))
         lines.append(f"Written: {', '.join(written)}")
-    if "clean_events" in outputs:
-        lines.append(f"Data Docs: {data_docs_index()}")
+    if (events := outputs.get("clean_events")) is not None:
+        index = data_docs_index(DATA_DOCS if events == "clean_events" else RETRAINING_DATA_DOCS)
+        lines.append(f"Data Docs: {index}")
     if "gradient_noise" in outputs:
         places = [stored_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
         lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))
     return lines
+
+
+def _short(name: str) -> str:
+    """The name of a dataset without its namespace."""
+    return name.rpartition(".")[2]
 
 
 def _result_of(catalog: CatalogProtocol, name: str) -> Any:

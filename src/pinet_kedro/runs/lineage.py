@@ -38,7 +38,7 @@ from pinet_kedro.runs.sections import typed_sections
 log = logging.getLogger("pinet_kedro")
 
 # They work on what is stored, whoever made it; without --env they accept any source.
-_AS_STORED = {"registration", "promotion", "batch_inference"}
+_AS_STORED = {"registration", "promotion", "batch_inference", "retraining_batch_inference"}
 # Not recorded: where results are recorded (it may hold secrets) and the gates of a promotion change nothing that is
 # stored, and a node that takes all parameters only shows them.
 _UNRECORDED = {"tracking", "promotion", "parameters"}
@@ -135,7 +135,6 @@ class _Run:
             raise InputError(f"{error}. {self._again([error.older.dataset])}.") from error
         if entries:
             self._check_source(entries)
-            self._check_makers(entries)
             self._check_parameters(entries)
             self._compare_code(entries)
 
@@ -199,22 +198,6 @@ class _Run:
             return same_place or self._as_stored
         unchanged = same_place and (self._as_stored or stamp(path) == was.stamp)
         return unchanged or content_hash(path) == was.content
-
-    def _check_makers(self, entries: dict[str, Entry]) -> None:
-        """Refuses inputs that retraining made, which splits data in another way than the stages before this one."""
-        if self._as_stored:
-            return
-        stages = self.recipes(pipelines["full"])
-        other = [
-            name for name, entry in entries.items()
-            if name in stages and entry.configuration.keys() != stages[name].configuration.keys()
-        ]  # fmt: skip
-        if other:
-            entry = entries[_earliest(other)]
-            raise InputError(
-                f"{entry.place} was made by --pipeline={entry.pipeline} from other parameters "
-                f"({', '.join(entry.configuration)}) than those of this run's stages. {self._again(other)}."
-            )
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """Refuses what was made with other parameters than those of this run."""

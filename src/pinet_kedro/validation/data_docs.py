@@ -17,6 +17,7 @@ from pinet_kedro.validation.suites import columns_of
 log = logging.getLogger(__name__)
 
 DATA_DOCS = "data/08_reporting/data_docs"
+RETRAINING_DATA_DOCS = "data/retraining/08_reporting/data_docs"
 
 
 def data_docs_index(data_docs: str | Path = DATA_DOCS) -> Path:

@@ -45,8 +45,11 @@ def _train(
     from pinet_kedro.tracking.watching import watch_training
     from pinet_kedro.training.backbone import train_backbone
 
-    first = None if start is None else start.backbone
-    with watch_training(name, run.mlflow) as watch, store_best_on_divergence(name, dataset):
+    first, data = (None, "data") if start is None else (start.backbone, "data/retraining")
+    with (
+        watch_training(name, run.mlflow) as watch,
+        store_best_on_divergence(f"{data}/06_models/diverged_{name}", dataset),
+    ):
         backbone = train_backbone(dataset, config, watch, first)
     return new_recommender(backbone, dataset), watch.curve()
 

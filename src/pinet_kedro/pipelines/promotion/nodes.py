@@ -6,6 +6,7 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Manifest
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.tracking.run_info import RunInfo
+from pinet_kedro.validation.data_docs import DATA_DOCS
 
 
 def promote(
@@ -14,6 +15,7 @@ def promote(
     config: Promotion,
     run: RunInfo,
     notes: tuple[str, ...] = (),
+    data_docs: str = DATA_DOCS,
 ) -> tuple[dict[str, Any], str]:
     """The decision as `promotion.json` stores it, and its page; `notes` are added to the decision's own."""
     from pinet_kedro.registry.gates import read_validation
@@ -21,7 +23,7 @@ def promote(
     from pinet_kedro.registry.promotion import Newest, promote
     from pinet_kedro.tracking.server import sentence
 
-    newest = Newest(dataset, read_validation(manifest), notes)
+    newest = Newest(dataset, read_validation(manifest, data_docs), notes)
     undecided = (
         "The version is not decided on: do it again when the server answers. That also finishes or undoes a move of "
         "the aliases that had begun."

@@ -24,6 +24,7 @@ from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.validation.data_docs import RETRAINING_DATA_DOCS
 
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
 
@@ -108,7 +109,7 @@ def promote(
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(dataset, manifest, mine, run, notes)
+    return promote(dataset, manifest, mine, run, notes, RETRAINING_DATA_DOCS)
 
 
 def conclude(

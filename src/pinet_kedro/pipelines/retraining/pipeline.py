@@ -6,6 +6,7 @@ from pinet_kedro.pipelines.activeness_stratification.pipeline import create_pipe
 from pinet_kedro.pipelines.backbone_training.pipeline import create_pipeline as create_training
 from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as create_validation
 from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
+from pinet_kedro.pipelines.namespaces import as_stage, in_retraining
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
 from pinet_kedro.pipelines.retraining.nodes import (
     choose_start,
@@ -23,13 +24,19 @@ from pinet_kedro.pipelines.retraining.nodes import (
 from pinet_kedro.pipelines.tags import CHECK
 
 _SPLITTING = "params:retraining_splitting"
+# Made or taken by retraining alone: their names need no prefix.
+_SHARED = {
+    "run_info", "new_interactions", "accepted_partitions", "intake", "drift", "retraining", "retraining_page",
+}  # fmt: skip
 
 
 def create_pipeline() -> Pipeline:
     """New partitions -> gate -> drift -> the stages of `full` on all events, cut in time, from the champion's weights
     -> a version -> the decision on it. Only then do the partitions count as taken.
+
+    Everything that the stages store is in data/retraining: an analyst's results in data/ stay as they are.
     """
-    before = [
+    intake = [
         node(
             require_new,
             ["new_interactions", "params:retraining", "params:tracking", "parameters"],
@@ -41,15 +48,17 @@ def create_pipeline() -> Pipeline:
         node(gather, ["accepted_partitions", "intake"], "all_interactions", name="gather_partitions"),
         node(read_champion, ["params:tracking", "intake"], "current_champion", name="read_champion"),
         node(measure_drift, ["current_champion", "accepted_partitions", "intake"], "drift", name="measure_drift"),
+    ]
+    start = [
         node(
             choose_start,
             ["current_champion", "dataset", "params:backbone_training", _SPLITTING, "params:retraining"],
             "start",
             name="choose_start",
         ),
-        node(effective, ["parameters", "start"], "retraining_parameters", name="set_parameters"),
+        node(effective, ["parameters", "start"], "effective_parameters", name="set_parameters"),
     ]
-    after = [
+    judgement = [
         node(record_training, ["dataset", "intake", "start", "parameters"], "training_record", name="record_training"),
         node(
             register,
@@ -71,12 +80,19 @@ def create_pipeline() -> Pipeline:
             confirms="new_interactions",
         ),
     ]
-    return (
-        Pipeline(before)
-        + Pipeline(create_validation(), inputs={"raw_interactions": "all_interactions"})
-        + Pipeline(create_stratification(), parameters={"params:splitting": _SPLITTING})
-        + create_training("start")
-        + create_plugins()
-        + create_evaluation("retraining_parameters")
-        + Pipeline(after)
+    stages = (
+        as_stage("data_validation", Pipeline(create_validation(), inputs={"raw_interactions": "all_interactions"}))
+        + as_stage(
+            "activeness_stratification", Pipeline(create_stratification(), parameters={"params:splitting": _SPLITTING})
+        )
+        + as_stage("backbone_training", create_training("start"))
+        + as_stage("plugin_training", create_plugins())
+        + as_stage("evaluation", create_evaluation("effective_parameters"))
+    )
+    return in_retraining(
+        as_stage("intake", Pipeline(intake))
+        + as_stage("warm_start", Pipeline(start))
+        + stages
+        + as_stage("judgement", Pipeline(judgement)),
+        _SHARED,
     )

@@ -1,0 +1,1 @@
+"""Batch inference for the users of the latest retraining."""
