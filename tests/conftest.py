@@ -1,6 +1,7 @@
 """A small log with planted transitions, one of pure noise, and a backbone trained on the first; all on one thread."""
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,11 +61,14 @@ def pytest_runtest_protocol(item: pytest.Item):
 
 
 @pytest.fixture(autouse=True)
-def _no_address_of_another_test():
-    """`mlflow.set_tracking_uri` sets the variable for the whole process, and a run obeys or refuses what it says."""
+def _nothing_of_another_test():
+    """MLflow changes the process: `set_tracking_uri` sets the variable that a run obeys or refuses, and `load_model` puts
+    the code of the version first on `sys.path`, where processes that a test starts would find it."""
+    path = sys.path.copy()
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    sys.path[:] = path
 
 
 @dataclass(frozen=True)
