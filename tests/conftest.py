@@ -62,8 +62,8 @@ def pytest_runtest_protocol(item: pytest.Item):
 
 @pytest.fixture(autouse=True)
 def _nothing_of_another_test():
-    """MLflow changes the process: `set_tracking_uri` sets the variable that a run obeys or refuses, and `load_model` puts
-    the code of the version first on `sys.path`, where processes that a test starts would find it."""
+    """MLflow changes the process: `set_tracking_uri` sets the variable that a run obeys or refuses, and `load_model`
+    puts the code of the version first on `sys.path`, where processes that a test starts would find it."""
     path = sys.path.copy()
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
