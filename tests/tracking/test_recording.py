@@ -1,10 +1,12 @@
 """What a run records, on a database in the current folder."""
 
 import pickle
+import sys
 
 import mlflow
 import pytest
 
+from pinet_kedro.tracking import runs
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.nested import NestedRun, close_nested
 from pinet_kedro.tracking.recording import end_run, log_epoch, log_page
@@ -59,3 +61,17 @@ def test_without_a_run_nothing_is_recorded(tmp_path, monkeypatch):
     log_epoch(None, "base", EpochReport(1, 3, 0.5, 1.0, None))
     end_run(RunInfo("full", "test", "abc", Tracking()), "FINISHED")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_killed_before_its_parameters_is_closed_by_the_next_one(run, monkeypatch):
+    """It has the tags of its process from its first moment."""
+    end_run(run, "FINISHED")
+    with monkeypatch.context() as killed:
+        killed.setattr(mlflow.MlflowClient, "log_batch", lambda *given, **named: sys.exit("as if killed"))
+        with pytest.raises(SystemExit):
+            start_run(RunInfo("full", "test", "abc", Tracking()), {"seed": 1})
+    monkeypatch.setattr(runs, "is_gone", lambda process: True)  # this process is still there
+    end_run(start_run(RunInfo("full", "test", "abc", Tracking()), {"seed": 1}), "FINISHED")
+    found = mlflow.MlflowClient(run.mlflow.uri).search_runs([run.mlflow.experiment_id])
+    assert [each.info.status for each in found] == ["FINISHED", "FAILED", "FINISHED"]
+    assert found[1].data.tags["failure"] == "the process ended without closing the run"

@@ -38,7 +38,7 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
     Raises `InputError` where the server does not answer, or cannot keep what the run will make: better no run than one
     that fails after hours.
     """
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -55,12 +55,10 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
         experiment_id = _experiment(client, config)
         check_artifacts(client.get_experiment(experiment_id).artifact_location)
         _end_the_dead(client, experiment_id)
-        run_id = client.create_run(experiment_id, run_name=info.pipeline).info.run_id
-        client.log_batch(
-            run_id,
-            params=[Param(key, public(str(value))) for key, value in flat(plain(parameters)).items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
+        # With its tags at once: a run without them that is killed would stay open for ever.
+        run_id = client.create_run(experiment_id, tags=tags, run_name=info.pipeline).info.run_id
+        params = [Param(key, public(str(value))) for key, value in flat(plain(parameters)).items()]
+        client.log_batch(run_id, params=params)
     run = MlflowRun(address(config.uri), experiment_id, run_id)
     begin_run(run)
     started = replace(info, mlflow=run)
