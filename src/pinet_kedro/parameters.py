@@ -1,8 +1,12 @@
-"""Parameters as plain dictionaries: for storage, comparison and logging."""
+"""Parameters as plain dictionaries, for storage, comparison and logging; and with values put in by dotted name."""
 
-from typing import Any
+from functools import reduce
+from operator import getitem
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
 def plain(value: Any) -> Any:
@@ -23,3 +27,24 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = entry
     return out
+
+
+def with_values(section: _Section, values: dict[str, Any]) -> _Section:
+    """The typed parameters with values at dotted names; raises pydantic's error where they do not fit.
+
+    Another alternative (a backbone, a loss, a rule) keeps the settings that it shares with the former one.
+    """
+    whole = plain(section)
+    for name, value in values.items():
+        *path, leaf = name.split(".")
+        inner = whole
+        for part in path:
+            if not isinstance(inner.get(part), dict):
+                inner[part] = {}  # a part that is switched off, and now gets a setting
+            inner = inner[part]
+        if leaf in ("name", "rule"):
+            alone = reduce(lambda nested, part: {part: nested}, reversed(path), {leaf: value})
+            for key in inner.keys() - reduce(getitem, path, plain(type(section).model_validate(alone))).keys():
+                del inner[key]
+        inner[leaf] = value
+    return type(section).model_validate(whole)

@@ -18,13 +18,14 @@ from pinet_kedro.registry.page import render_promotion
 from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
 from pinet_kedro.reporting.figures.style import finish
 from pinet_kedro.reporting.figures.training import plugin_weights_figure
+from pinet_kedro.reporting.figures.tuning import tuning_figures
 from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.replay import Replay, render_replay
 from pinet_kedro.retraining.steps import RetrainingSummary
 from pinet_kedro.studies.tuning.finalists import Choice
-from pinet_kedro.studies.tuning.page import draw, render_tuning
+from pinet_kedro.studies.tuning.results import render_tuning
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.validation.gate import ExpectationGate, ValidationFailedError
 
@@ -187,7 +188,7 @@ def made_study():
     record = Record(
         study=MARKUP, storage=MARKUP, objective="head_and_tail", joint=True, judged=MARKUP, data=MARKUP, epochs=1,
         full_epochs=2, states={"complete": 3, MARKUP: 1}, base={"head": 0.1, "tail": 0.1}, front=(2,),
-        training_seconds=1.0, space={MARKUP: {"choices": [MARKUP, "b"]}},
+        space={MARKUP: {"choices": [MARKUP, "b"]}},
     )  # fmt: skip
     trials = pd.DataFrame([{"number": 1, "state": MARKUP, "head": 0.1, "tail": 0.1, "epochs": 1, "front": True,
                             "reason": MARKUP, MARKUP: MARKUP}])  # fmt: skip
@@ -201,7 +202,7 @@ def made_study():
     )
     choice = Choice(label=MARKUP, trial=1, why=MARKUP, values={MARKUP: MARKUP}, training={}, plugins={})
     names = ("history", "importances", "slices", "front")
-    return (record, trials, finalists, choice), dict(zip(names, draw(study, record), strict=True))
+    return (record, trials, finalists, choice), dict(zip(names, tuning_figures(study, record.base), strict=True))
 
 
 def foreign_elements(browser):

@@ -12,8 +12,8 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
-from pinet_kedro.studies.tuning.environment import write_environment
 from pinet_kedro.studies.tuning.finalists import Choice
+from pinet_kedro.studies.tuning.results import write_environment
 from pinet_kedro.studies.tuning.study import Record
 from pinet_kedro.training.config import BackboneTraining
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 RECORD = Record(
     study="backbone-0123", storage="a.journal", objective="head_and_tail", joint=False, judged="backbone alone",
     data="cafe", epochs=2, full_epochs=3, states={"complete": 2}, base={"head": 0.1, "tail": 0.1}, front=(1,),
-    training_seconds=1.0, space={},
+    space={},
 )  # fmt: skip
 CHANGES = [
     {"aggregation": {"rule": "deconfounded", "strength": 0.7}},
@@ -93,6 +93,7 @@ def test_no_secret_is_written(conf, monkeypatch):
     (conf / "prod" / "credentials.yml").write_text("aws: {key: secret}")
     merged, texts, _ = written(conf, "prod", {})
     assert "secret" not in "".join(texts)
+    assert "tuning" not in yaml.safe_load(texts[0])
     assert merged["tracking"]["uri"] == "http://team:secret@host"
 
 

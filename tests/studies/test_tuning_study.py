@@ -15,8 +15,7 @@ from pinet_kedro.studies.tuning import trial as trials
 from pinet_kedro.studies.tuning.config import Pruning, Tuning
 from pinet_kedro.studies.tuning.finalists import train_finalists
 from pinet_kedro.studies.tuning.plan import StudyPlan
-from pinet_kedro.studies.tuning.queue import interrupt_dead
-from pinet_kedro.studies.tuning.study import run_study, train_base
+from pinet_kedro.studies.tuning.study import interrupt_dead, run_study, train_base
 from pinet_kedro.training.backbone import DivergedError
 from pinet_kedro.training.config import BackboneTraining
 
@@ -118,7 +117,7 @@ def test_the_same_seed_tries_the_same_whether_it_is_interrupted_or_not(plan, str
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_is_old(plan):
-    study = plan(stale_minutes=5).study(new=True)
+    study = plan(stale_minutes=5).study()
     trial = study.ask()
     plan().space.suggest(trial)
     study._storage.record_heartbeat(trial._trial_id)
@@ -158,7 +157,7 @@ def test_a_loss_that_is_no_number_is_a_failed_trial(plan, monkeypatch):
 
 def test_failures_in_a_row_end_the_run_with_a_sentence_and_the_next_run_tries_on(plan, monkeypatch):
     planned = plan(trials=6, failures=2)
-    train_base(planned, planned.study(new=True))
+    train_base(planned, planned.study())
     with monkeypatch.context() as patched:
         patched.setattr(trials, "train_backbone", fails)
         with pytest.raises(InputError, match=r"last 2 trials have all failed .*ValueError: never"):
@@ -168,7 +167,7 @@ def test_failures_in_a_row_end_the_run_with_a_sentence_and_the_next_run_tries_on
 
 
 def test_a_defect_of_ours_is_raised_and_leaves_no_trial_running(plan, monkeypatch):
-    train_base(plan(), plan().study(new=True))
+    train_base(plan(), plan().study())
     monkeypatch.setattr(trials, "train_backbone", lambda *_: {}["a defect"])
     with pytest.raises(KeyError):
         run_study(plan())
@@ -179,7 +178,7 @@ def test_one_objective_keeps_the_head_of_the_base(plan, straight):
     planned = plan(objective="tail", trials=4)
     # A base with the head of the second best trial, so that one of them is above it.
     bar = straight[2]["head"].sort_values().iloc[2]
-    planned.study(new=True).set_user_attr("base", {"head": float(bar), "tail": 0.0})
+    planned.study().set_user_attr("base", {"head": float(bar), "tail": 0.0})
     record, table = run_study(planned)
     able = table[table["head"] >= bar]
     assert 0 < len(able) < 4

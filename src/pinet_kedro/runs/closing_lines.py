@@ -99,7 +99,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
             "to it were skipped: {path}".format(**recommendations, path=stored_path(catalog, "recommendations"))
         )
     if "tuning_choice" in results:
-        from pinet_kedro.studies.tuning.page import summary_lines as tuning_lines
+        from pinet_kedro.studies.tuning.results import summary_lines as tuning_lines
 
         lines += tuning_lines(results["tuning"], results["tuning_finalists"], results["tuning_choice"])
         lines.append(

@@ -14,9 +14,10 @@ from pinet_kedro.training.config import BackboneTraining
 
 def plan_study(dataset: Dataset, config: Tuning, training: BackboneTraining, plugins: PluginTraining) -> StudyPlan:
     """The plan of the study."""
+    from pinet_kedro.project import project_folder
     from pinet_kedro.studies.tuning import plan
 
-    return plan.StudyPlan(config, training, plugins, dataset)
+    return plan.StudyPlan(config, training, plugins, dataset, project_folder())
 
 
 def run_trials(plan: StudyPlan, run: RunInfo) -> tuple[Record, pd.DataFrame]:
@@ -36,20 +37,20 @@ def retrain_finalists(plan: StudyPlan, record: Record, trials: pd.DataFrame) -> 
 def write_environment(choice: Choice, record: Record, parameters: dict[str, Any], run: RunInfo) -> tuple[str, str]:
     """Parameters and catalog of the environment `tuned`."""
     from pinet_kedro.project import project_folder
-    from pinet_kedro.studies.tuning import environment
+    from pinet_kedro.studies.tuning import results
 
-    return environment.write_environment(choice, record, parameters, project_folder() / "conf", run.environment)
+    return results.write_environment(choice, record, parameters, project_folder() / "conf", run.environment)
 
 
 def draw_study(plan: StudyPlan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:
     """History, importances, slices and front."""
-    from pinet_kedro.studies.tuning.page import draw
+    from pinet_kedro.reporting.figures.tuning import tuning_figures
 
-    return draw(plan.study(), record)
+    return tuning_figures(plan.study(), record.base)
 
 
 def write_page(record: Record, trials: pd.DataFrame, finalists: pd.DataFrame, choice: Choice, **figures: Figure) -> str:
     """The page of the study."""
-    from pinet_kedro.studies.tuning.page import render_tuning
+    from pinet_kedro.studies.tuning.results import render_tuning
 
     return render_tuning(record, trials, finalists, choice, figures)

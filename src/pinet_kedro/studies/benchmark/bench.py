@@ -165,6 +165,24 @@ class Bench:
                 bar.update()
         return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
 
+    def validation_ranks(self, cell: Cell, variant: str | None = None) -> pd.DataFrame:
+        """Ranks of the trained model on the validation targets: `user, rank, candidates, model, seed`.
+
+        With plugins of a `variant`, they are fitted on the other half of the users. Computed once and stored.
+        """
+        from pinet_kedro.evaluation.ranks import target_ranks
+        from pinet_kedro.training.cross_fit import cross_fitted_ranks
+
+        store = ParquetDataset(filepath=str(self.folder / "validation" / f"{cell.name(self.dataset)}.parquet"))
+        if not store.exists():
+            model, split, users = self.model(cell).load(), self.dataset.split, self.dataset.validation_users
+            if variant:
+                ranks = cross_fitted_ranks(model.backbone, self.dataset, cell.plugins[variant])
+            else:
+                ranks = target_ranks(model, self.dataset.sequences, users, split.valid_at[users], split.exclude_seen)
+            store.save(pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates}))
+        return store.load().assign(model=cell.method, seed=cell.training.seed)
+
     def _name_others(self, todo: list[Cell]) -> None:
         """Logs the cells that other code has computed: they stay where they are, and are not used."""
         wanted = {cell.name(self.dataset) for cell in todo}

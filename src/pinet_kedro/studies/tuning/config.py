@@ -2,13 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from pinet_kedro.configuration import LARGEST, Configuration, Processes, Seed, Text
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr | None
-
-
 # A dimension is open only where other parameters have this value, or one of these.
 When = dict[str, Scalar | tuple[Scalar, ...]]
 
@@ -64,13 +62,6 @@ class Finalists(Configuration):
     count: int = Field(2, ge=1, le=100_000)
     seeds: tuple[Seed, ...] = Field((101, 102), min_length=1)
 
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("seeds must differ: one seed twice is one result counted twice")
-        return seeds
-
 
 class Tuning(Configuration):
     """What a study tries, how long, and how the winner is chosen."""
@@ -101,6 +92,8 @@ class Tuning(Configuration):
     def _consistent(self) -> Self:
         if self.epochs % self.validate_every:
             raise ValueError(f"epochs ({self.epochs}) must be a multiple of validate_every ({self.validate_every})")
+        if len(set(self.finalists.seeds)) < len(self.finalists.seeds):
+            raise ValueError("finalists.seeds must differ: one seed twice is one result counted twice")
         seen = set(range(self.seed, self.seed + self.trials)) & set(self.finalists.seeds)
         if seen:
             raise ValueError(f"finalists.seeds must be fresh, but trials are trained on {sorted(seen)} as well")

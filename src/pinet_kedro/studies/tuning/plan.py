@@ -1,31 +1,33 @@
-"""What a study is: the data, what is fixed, what is tuned; its name changes with all of that."""
+"""What a study is: the data, what is fixed, what is tuned; its name, its storage, and the order of its trials.
+
+An interrupted trial is tried again by a copy with its values and its slot. A slot is a trial's place in the study: its
+number, not counting copies. Sampler and training are seeded by it: a study is reproducible, whatever is interrupted.
+"""
 
 import hashlib
 import json
-import logging
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+
+import optuna
+from optuna import Study
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.project import project_folder
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
 from pinet_kedro.tracking.server import cause, public
 from pinet_kedro.training.config import BackboneTraining
-
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.storages import RDBStorage
-
-log = logging.getLogger("pinet_kedro")
 
 # These may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
@@ -39,7 +41,7 @@ class StudyPlan:
     training: BackboneTraining
     plugins: PluginTraining
     dataset: Dataset
-    folder: Path = field(default_factory=project_folder)
+    folder: Path
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -47,32 +49,27 @@ class StudyPlan:
 
     @cached_property
     def name(self) -> str:
-        fixed = plain(self.short(self.training, self.training.seed))
-        for machine in ("threads", "device"):
-            del fixed[machine]
+        anywhere = self.training.model_copy(update={"threads": None, "device": "any"})
         content = {
             "data": self.dataset.split_sha256,
             "strata": plain(self.dataset.strata),
-            "training": fixed,
+            "training": plain(self.short(anywhere, self.training.seed)),
             "plugins": plain(self.plugins) if self.space.tunes_plugins else None,
-            "tuning": {key: value for key, value in plain(self.config).items() if key not in _OPEN},
+            "tuning": self.config.model_dump(mode="json", exclude=_OPEN),
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
         return f"{'base' if self.config.joint else 'backbone'}-{digest}-{method_version()}"
 
     @property
     def epochs(self) -> int:
-        """Of a trial."""
         return min(self.config.epochs, self.training.schedule.epochs)
 
     @property
     def objectives(self) -> list[str]:
-        """Names of what is maximised."""
         return ["head", "tail"] if self.config.objective == "head_and_tail" else ["tail"]
 
     @property
     def address(self) -> str:
-        """Where the trials are stored, without credentials."""
         return public(self.config.storage) if self.config.storage else f"{self.config.folder}/studies.db"
 
     def short(self, training: BackboneTraining, seed: int) -> BackboneTraining:
@@ -80,47 +77,54 @@ class StudyPlan:
         changes = {"epochs": self.epochs, "validate_every": self.config.validate_every}
         return training.model_copy(update={"seed": seed, "schedule": training.schedule.model_copy(update=changes)})
 
-    def study(self, new: bool = False) -> "Study":
-        """The study in its storage; `new` makes it where it is missing, with the shipped values for its first trial."""
-        import optuna
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from pinet_kedro.studies.tuning.queue import SeededSampler
-
+    def study(self) -> Study:
+        """The study in its storage. A new one has the shipped values for its first trial."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the project's own log reports the trials
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        folder, silence_s = self.folder / self.config.folder, math.ceil(self.config.stale_minutes * 60)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            storage = self._storage()
-            names = set(optuna.get_all_study_names(storage)) - {self.name} if new else ()
-            if same := sorted(name for name in names if name.rpartition("-")[0] == self.name.rpartition("-")[0]):
-                log.warning("Trials made by other code are not used and stay where they are: %s.", ", ".join(same))
-            known: dict[str, Any] = {"storage": storage, "study_name": self.name}
-            known["sampler"] = SeededSampler(self.config.seed, self.config.startup)
-            if not new:
-                return optuna.load_study(**known)
-            directions: list[Literal["maximize"]] = ["maximize" for _ in self.objectives]
-            study = optuna.create_study(**known, directions=directions, load_if_exists=True)
-            study.set_metric_names(self.objectives)
+            storage = RDBStorage(
+                self.config.storage or f"sqlite:///{folder}/studies.db",
+                {} if self.config.storage else {"connect_args": {"timeout": 60}},
+                heartbeat_interval=min(20, math.ceil(silence_s / 3)), grace_period=silence_s,
+                heartbeat_stale_trial_callback=try_again,
+            )  # fmt: skip
+            study = optuna.create_study(
+                storage=storage, study_name=self.name, directions=["maximize" for _ in self.objectives],
+                sampler=_SeededSampler(self.config.seed, self.config.startup), load_if_exists=True,
+            )  # fmt: skip
             if not study.get_trials(deepcopy=False) and (shipped := self.space.shipped()):
+                study.set_metric_names(self.objectives)
                 study.enqueue_trial(shipped)
             return study
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError) as error:
-            raise InputError(
-                f"The storage of the study, {self.address} (tuning.storage), cannot be used: {cause(error)}."
-            ) from error
+            raise InputError(f"tuning.storage, {self.address}, cannot be used: {cause(error)}.") from error
 
-    def _storage(self) -> "RDBStorage":
-        import optuna
 
-        from pinet_kedro.studies.tuning.queue import try_again
+class _SeededSampler(TPESampler):
+    """Optuna's TPE, seeded anew for every trial by its slot: a resumed study draws what it would have drawn."""
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the project's own log reports the trials
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        url, options = self.config.storage, {}
-        if url is None:
-            file = self.folder / self.config.folder / "studies.db"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            url, options = f"sqlite:///{file}", {"connect_args": {"timeout": 60}}
-        silence_s = math.ceil(self.config.stale_minutes * 60)
-        return optuna.storages.RDBStorage(
-            url, options, heartbeat_interval=min(20, math.ceil(silence_s / 3)), grace_period=silence_s,
-            heartbeat_stale_trial_callback=try_again,
-        )  # fmt: skip
+    def __init__(self, seed: int, startup: int) -> None:
+        super().__init__(seed=seed, n_startup_trials=startup)
+        self._seed, self._startup = seed, startup
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        super().__init__(seed=self._seed + slot_of(study, trial.number), n_startup_trials=self._startup)
+
+
+def counted(study: Study) -> list[FrozenTrial]:
+    """The trials that count, in the order of their slots: of an interrupted trial and its copies, the last."""
+    trials = study.get_trials(deepcopy=False)
+    return list({trial.system_attrs.get("failed_trial", trial.number): trial for trial in trials}.values())
+
+
+def slot_of(study: Study, number: int) -> int:
+    """The slot of a trial that counts, from 0."""
+    return [trial.number for trial in counted(study)].index(number)
+
+
+def try_again(study: Study, trial: FrozenTrial) -> None:
+    """Queues a copy of an interrupted trial, without what the trial has recorded."""
+    trial.user_attrs = {}
+    RetryHeartbeatStaleTrialCallback()(study, trial)

@@ -3,26 +3,21 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from itertools import product
-from operator import getitem
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from pinet_kedro.configuration import Configuration, did_you_mean
 from pinet_kedro.errors import InputError
-from pinet_kedro.parameters import flat, plain
+from pinet_kedro.parameters import flat, plain, with_values
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Categorical, Dimension, IntRange
 from pinet_kedro.training.config import BackboneTraining
 
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
-
-_ROOTS: dict[str, type[Configuration]] = {"backbone_training": BackboneTraining, "plugin_training": PluginTraining}
+_ROOTS = ("backbone_training", "plugin_training")
 _FIXED = ("seed", "threads", "device", "schedule.epochs", "schedule.validate_every", "schedule.validation_users")
 
 
@@ -41,19 +36,18 @@ class SearchSpace:
 
     @cached_property
     def _shipped(self) -> dict[str, Any]:
-        return flat({"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)})
+        return flat(dict(zip(_ROOTS, (plain(self.training), plain(self.plugins)), strict=True)))
 
-    def suggest(self, trial: "BaseTrial") -> dict[str, Any]:
-        """A value for every dimension that is open to this trial, by dotted name."""
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """A value for every dimension that is open to this trial of Optuna, by dotted name."""
         values: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
             if self._open(dimension, values):
                 if isinstance(dimension, Categorical):
                     values[name] = trial.suggest_categorical(name, dimension.choices)
-                elif isinstance(dimension, IntRange):
-                    values[name] = trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
                 else:
-                    values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+                    suggest = trial.suggest_int if isinstance(dimension, IntRange) else trial.suggest_float
+                    values[name] = suggest(name, dimension.low, dimension.high, log=dimension.log)
         return values
 
     def shipped(self) -> dict[str, Any]:
@@ -67,27 +61,13 @@ class SearchSpace:
             return {}
 
     def configured(self, values: dict[str, Any]) -> tuple[BackboneTraining, PluginTraining]:
-        """The shipped configuration with these values in place; raises pydantic's error where they do not fit.
-
-        Another alternative (a backbone, a loss, a rule) keeps the settings that it shares with the shipped one.
-        """
-        sections = {"backbone_training": plain(self.training), "plugin_training": plain(self.plugins)}
+        """The shipped configuration with these values in place; raises pydantic's error where they do not fit."""
+        parts: dict[str, dict[str, Any]] = {root: {} for root in _ROOTS}
         for name, value in values.items():
-            root, *path, leaf = name.split(".")
-            section = sections[root]
-            for part in path:
-                if not isinstance(section.get(part), dict):
-                    section[part] = {}  # a part that is switched off, and now gets a setting
-                section = section[part]
-            if leaf in ("name", "rule"):
-                alone = reduce(lambda inner, part: {part: inner}, reversed(path), {leaf: value})
-                for key in section.keys() - reduce(getitem, path, plain(_ROOTS[root].model_validate(alone))).keys():
-                    del section[key]
-            section[leaf] = value
-        return (
-            BackboneTraining.model_validate(sections["backbone_training"]),
-            PluginTraining.model_validate(sections["plugin_training"]),
-        )
+            root, _, inner = name.partition(".")
+            parts[root][inner] = value
+        training, plugins = parts.values()
+        return with_values(self.training, training), with_values(self.plugins, plugins)
 
     def check(self) -> None:
         """Raises `InputError` for a dimension that some trial could not use."""
@@ -103,11 +83,11 @@ class SearchSpace:
 
     def _open(self, dimension: Dimension, values: dict[str, Any]) -> bool:
         """Whether the conditions hold; a parameter that is not tuned counts as it is shipped."""
-        for name, wanted in dimension.when.items():
-            value = values.get(name) if name in self.dimensions else self._shipped.get(name)
-            if value not in (wanted if isinstance(wanted, tuple) else (wanted,)):
-                return False
-        return True
+        known = {name: value for name, value in self._shipped.items() if name not in self.dimensions} | values
+        return all(
+            known.get(name) in (wanted if isinstance(wanted, tuple) else (wanted,))
+            for name, wanted in dimension.when.items()
+        )
 
     def _contexts(self, name: str) -> Iterator[dict[str, Any]]:
         """Values of the choices in the same section or in its conditions, under which the dimension is open."""
@@ -117,8 +97,7 @@ class SearchSpace:
         for values in product(*choices.values()):
             context: dict[str, Any] = {}
             for other, value in zip(choices, values, strict=True):
-                if self._open(self.dimensions[other], context):
-                    context[other] = value
+                context |= {other: value} if self._open(self.dimensions[other], context) else {}
             if self._open(self.dimensions[name], context):
                 yield context
 
@@ -130,17 +109,13 @@ def build_space(
     if find_spec("optuna") is None:
         raise InputError("The pipeline 'tuning' needs Optuna. Install it: pip install 'pinet-kedro[studies]'")
     left = {name: dimension for name, dimension in dimensions.items() if dimension is not None}
-    known = [*flat({"backbone_training": plain(training), "plugin_training": plain(plugins)}), *left]
+    known = tuple(f"{name}." for name in (*SearchSpace({}, training, plugins)._shipped, *left))
     for name, dimension in left.items():
         if name.partition(".")[0] not in _ROOTS:
-            raise InputError(
-                f"tuning.space: '{name}' is not a parameter of training; {did_you_mean(name, known)}use a dotted name "
-                "from backbone_training or plugin_training in conf/base."
-            )
+            raise InputError(f"tuning.space: '{name}' is not a parameter of training. Give its whole dotted name.")
         for other in dimension.when:
-            if not any(f"{other}.".startswith(f"{parameter}.") for parameter in known):
-                hint = did_you_mean(other, known)
-                raise InputError(f"tuning.space.{name}.when: there is no parameter '{other}'; {hint}")
+            if not f"{other}.".startswith(known):
+                raise InputError(f"tuning.space.{name}.when: there is no parameter '{other}'.")
         if name.removeprefix("backbone_training.") in _FIXED:
             why = "tuning.epochs, tuning.validate_every and tuning.seed set it, or it changes no result"
             raise InputError(f"tuning.space: {name} cannot be tuned: {why}.")

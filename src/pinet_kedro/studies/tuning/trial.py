@@ -1,15 +1,11 @@
 """One trial: a backbone trained on the short budget with the trial's values, judged on validation targets.
 
-A backbone does not learn from validation targets, so its NDCG@10 there is honest. Plugins are fitted on those targets:
-where the space has parameters of theirs, a trial is judged with plugins that were fitted on other users
-(`training/cross_fit.py`), and pruned by the curve of its backbone. Test targets are not used.
+A backbone does not learn from validation targets. Plugins are fitted on them: if the space has parameters of plugins, a
+trial is judged with plugins that were fitted on other users (`training/cross_fit.py`). Test targets are not used.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric
@@ -19,96 +15,82 @@ from optuna.trial import Trial, TrialState
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Pruning
-from pinet_kedro.studies.tuning.plan import StudyPlan
-from pinet_kedro.studies.tuning.queue import REASON, slot_of, try_again
+from pinet_kedro.studies.tuning.plan import StudyPlan, slot_of, try_again
 from pinet_kedro.tracking.nested import NestedRun
 from pinet_kedro.tracking.run_info import MlflowRun
-from pinet_kedro.training.backbone import EpochReport, train_backbone
+from pinet_kedro.training.backbone import EpochReport, OnEpoch, train_backbone
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.cross_fit import cross_fitted_ranks
 
 log = logging.getLogger("pinet_kedro")
 
-BASE, CURVE, EPOCHS, SECONDS, SLOT = "base", "curve", "epochs", "seconds", "slot"  # attributes in the storage
 GROUPS = ("head", "tail")
-Curve = Mapping[str, Mapping[str, float]]  # epoch, as JSON has it -> head and tail NDCG@10 on validation targets
+Ndcg = dict[str, float]  # NDCG@10 of head and tail on validation targets
 
 
-@dataclass(frozen=True)
-class Objective:
+def run_trial(plan: StudyPlan, parent: MlflowRun | None, started: Callable[[], None], trial: Trial) -> list[float]:
     """The objectives of a trial; where `parent` is tracked, it is also recorded as a nested run."""
-
-    plan: StudyPlan
-    parent: MlflowRun | None
-    started: Callable[[], None]
-
-    def __call__(self, trial: Trial) -> list[float]:
-        self.started()
-        run = NestedRun(self.parent, f"trial {trial.number}") if self.parent else None
-        state, status, failure = "COMPLETE", "FINISHED", ""
-        try:
-            ndcg = self._train(trial, run)
-        except TrialPruned:
-            state = "PRUNED"
-            raise
-        except (KeyboardInterrupt, SystemExit) as stop:
-            state, status, failure = "interrupted", "KILLED", type(stop).__name__
-            if isinstance(stop, KeyboardInterrupt):  # Optuna fails the trial; after an exit the next run does
-                try_again(trial.study, trial.study.get_trials()[trial.number])
-            raise
-        except Exception as error:
-            state, status, failure = "FAIL", "FAILED", f"{type(error).__name__}: {error}"[:1000]
-            trial.set_user_attr(REASON, failure)
-            raise
-        finally:
-            if run:
-                run.end(status, {"trial.state": state} | ({"failure": failure} if failure else {}))
-            reached = list(trial.user_attrs.get(CURVE, {}).values())[-1:]
-            ndcg_text = ", ".join(f"{group} {value:.4f}" for point in reached for group, value in point.items())
-            log.info("Trial %d: %s, %s", trial.number, state.lower(), failure or ndcg_text)
-        return [ndcg[name] for name in self.plan.objectives]
-
-    def _train(self, trial: Trial, run: NestedRun | None) -> dict[str, float]:
-        plan, study = self.plan, trial.study
-        slot, values = slot_of(study, trial.number), plan.space.suggest(trial)
-        trial.set_user_attr(SLOT, slot)
+    started()
+    run = NestedRun(parent, f"trial {trial.number}") if parent else None
+    status, state, reason = "FINISHED", "COMPLETE", ""
+    try:
+        ndcg = _train(plan, run, trial)
+        reason = ", ".join(f"{group} {value:.4f}" for group, value in ndcg.items())
+        return [ndcg[name] for name in plan.objectives]
+    except TrialPruned:
+        state = "PRUNED"
+        raise
+    except BaseException as error:
+        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        status, state = ("KILLED", "interrupted") if killed else ("FAILED", "FAIL")
+        reason = f"{type(error).__name__}: {error}"[:1000]
+        if not killed:
+            trial.set_user_attr("reason", reason)
+        if isinstance(error, KeyboardInterrupt):  # Optuna fails the trial; after an exit the next run does
+            try_again(trial.study, trial.study.get_trials()[trial.number])
+        raise
+    finally:
+        log.info("Trial %d: %s %s", trial.number, state.lower(), reason)
         if run:
-            tags = {"study": plan.name, "study.storage": plan.address, "data.sha256": plan.dataset.split_sha256}
-            run.start(tags | {"trial": str(trial.number), "trial.slot": str(slot)}, values)
-        training, plugins = plan.space.configured(values)
-        metrics: list[Metric] = []
-        curve: dict[str, dict[str, float]] = {}
-        began = time.perf_counter()
-
-        def keep(facts: dict[str, Any]) -> None:
-            for name, value in {**facts, SECONDS: time.perf_counter() - began}.items():
-                trial.set_user_attr(name, value)
-
-        def on_epoch(report: EpochReport) -> None:
-            metrics.extend(Metric(key, value, 0, report.epoch) for key, value in report.row().items())
-            if report.valid_ndcg:
-                if run:  # not every epoch: one of a small model takes less time than a request
-                    run.log(metrics[:])
-                    metrics.clear()
-                ndcg = curve[str(report.epoch)] = {group: report.valid_ndcg[group] for group in GROUPS}
-                keep({CURVE: curve, EPOCHS: report.epoch})
-                finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-                others = [trial.user_attrs.get(CURVE, {}) for trial in finished]
-                if report.epoch < report.epochs and is_unpromising(
-                    report.epoch, {name: ndcg[name] for name in plan.objectives}, others, plan.config.pruning
-                ):
-                    raise TrialPruned
-
-        ndcg = validation_ndcg(plan, plan.short(training, plan.config.seed + slot), plugins, on_epoch)
-        keep(ndcg)
-        if run:
-            run.log([Metric(f"valid_{group}", ndcg[group], 0, 0) for group in GROUPS])
-        if plan.objectives == ["tail"]:
-            trial.set_constraint("head", study.user_attrs[BASE]["head"] - ndcg["head"])
-        return ndcg
+            run.end(status, {"trial.state": state} | ({} if status == "FINISHED" else {"failure": reason}))
 
 
-def is_unpromising(epoch: int, ndcg: Mapping[str, float], others: Iterable[Curve], pruning: Pruning) -> bool:
+def _train(plan: StudyPlan, run: NestedRun | None, trial: Trial) -> Ndcg:
+    study = trial.study
+    slot, values = slot_of(study, trial.number), plan.space.suggest(trial)
+    trial.set_user_attr("slot", slot)
+    if run:
+        run.start({"study": plan.name, "trial": str(trial.number), "trial.slot": str(slot)}, values)
+    training, plugins = plan.space.configured(values)
+    metrics: list[Metric] = []
+    curve: dict[str, Ndcg] = {}
+
+    def on_epoch(report: EpochReport) -> None:
+        metrics.extend(Metric(key, value, 0, report.epoch) for key, value in report.row().items())
+        if report.valid_ndcg:
+            if run:  # not every epoch: one of a small model takes less time than a request
+                run.log(metrics[:])
+                metrics.clear()
+            curve[str(report.epoch)] = {group: report.valid_ndcg[group] for group in GROUPS}
+            trial.set_user_attr("curve", curve)
+            trial.set_user_attr("epochs", report.epoch)
+            finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+            others = [trial.user_attrs.get("curve", {}) for trial in finished]
+            reached = {name: report.valid_ndcg[name] for name in plan.objectives}
+            if report.epoch < report.epochs and is_unpromising(report.epoch, reached, others, plan.config.pruning):
+                raise TrialPruned
+
+    ndcg = validation_ndcg(plan, plan.short(training, plan.config.seed + slot), plugins, on_epoch)
+    for group, value in ndcg.items():
+        trial.set_user_attr(group, value)
+    if run:
+        run.log([Metric(f"valid_{group}", value, 0, 0) for group, value in ndcg.items()])
+    if plan.objectives == ["tail"]:
+        trial.set_constraint("head", study.user_attrs["base"]["head"] - ndcg["head"])
+    return ndcg
+
+
+def is_unpromising(epoch: int, ndcg: Ndcg, others: Iterable[Mapping[str, Ndcg]], pruning: Pruning) -> bool:
     """Whether every objective is below `quantile` of what the finished trials had at this epoch.
 
     Optuna prunes no trials with two objectives. Pruned trials count up to their last epoch, so that the bar does not
@@ -117,14 +99,11 @@ def is_unpromising(epoch: int, ndcg: Mapping[str, float], others: Iterable[Curve
     reached = [curve[str(epoch)] for curve in others if str(epoch) in curve]
     if pruning.quantile == 0 or epoch < pruning.from_epoch or len(reached) < pruning.least:
         return False
-    return all(
-        value < np.quantile([point[name] for point in reached], pruning.quantile) for name, value in ndcg.items()
-    )
+    bars = {name: np.quantile([point[name] for point in reached], pruning.quantile) for name in ndcg}
+    return all(value < bars[name] for name, value in ndcg.items())
 
 
-def validation_ndcg(
-    plan: StudyPlan, training: BackboneTraining, plugins: PluginTraining, on_epoch: Callable[[EpochReport], None]
-) -> dict[str, float]:
+def validation_ndcg(plan: StudyPlan, training: BackboneTraining, plugins: PluginTraining, on_epoch: OnEpoch) -> Ndcg:
     """NDCG@10 of head and tail on validation targets after training: alone, or with cross-fitted plugins."""
     dataset, last = plan.dataset, {}
 
@@ -135,7 +114,6 @@ def validation_ndcg(
     backbone = train_backbone(dataset, training.joint() if plan.config.joint else training, keep)
     if plan.space.tunes_plugins:
         groups = dataset.strata.groups(dataset.activeness[dataset.validation_users])
-        ranks = cross_fitted_ranks(backbone, dataset, plugins)
-        metrics = metrics_by_group(ranks, {group: groups[group] for group in GROUPS})
-        last = {group: values["ndcg_at_10"] for group, values in metrics.items()}
+        metrics = metrics_by_group(cross_fitted_ranks(backbone, dataset, plugins), groups)
+        last = {group: metrics[group]["ndcg_at_10"] for group in GROUPS}
     return {group: last[group] for group in GROUPS}
