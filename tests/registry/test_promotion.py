@@ -185,16 +185,21 @@ def test_a_champion_that_cannot_be_read_is_replaced_by_force_alone(registry, new
     assert promote(newest, asking(STRONG, force="new format"), registry).promoted
 
 
-def test_a_champion_that_moves_during_the_judging_makes_it_a_refusal(registry, newest, monkeypatch):
-    """As by another machine, or by a rollback."""
-    make_champion(registry, WEAK)
+def during_the_judging(monkeypatch, act):
+    """Has this happen before the gates are judged, as by another process."""
     judge = promotion.judge
 
     def judge_late(*given):
-        make_champion(registry, OTHER_ITEMS)
+        act()
         return judge(*given)
 
     monkeypatch.setattr(promotion, "judge", judge_late)
+
+
+def test_a_champion_that_moves_during_the_judging_makes_it_a_refusal(registry, newest, monkeypatch):
+    """As by another machine, or by a rollback."""
+    make_champion(registry, WEAK)
+    during_the_judging(monkeypatch, lambda: make_champion(registry, OTHER_ITEMS))
     decision = promote(newest, asking(STRONG), registry)
     assert not decision.promoted
     assert "was version 1 when this was decided and is version 3 now" in decision.reasons[-1]
@@ -207,14 +212,12 @@ def test_a_version_that_another_process_promotes_during_the_judging_keeps_that_r
     registry, newest, monkeypatch, force
 ):
     make_champion(registry, STRONG)
-    judge = promotion.judge
 
-    def judge_late(*given):
+    def promote_elsewhere():
         make_champion(registry, WEAK)
         mlflow.MlflowClient(registry.uri).set_model_version_tag("pinet", str(WEAK), "decision", "promoted")
-        return judge(*given)
 
-    monkeypatch.setattr(promotion, "judge", judge_late)
+    during_the_judging(monkeypatch, promote_elsewhere)
     decision = promote(newest, asking(WEAK, force=force), registry)
     assert not decision.promoted
     assert "another process has promoted version" in decision.notes[-1]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.processes.lock import hold
+from pinet_kedro.tracking.store import FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 _MOVING = "aliases.moving"
-_FILE = "sqlite:///"
 _WAIT_S = 10.0  # for another move, which takes milliseconds
 
 
@@ -110,7 +110,7 @@ def _alone(client: "MlflowClient") -> Iterator[None]:
     A tracking server has no lock that its clients could share.
     """
     uri = client.tracking_uri
-    beside = Path(f"{uri.removeprefix(_FILE)}.aliases.lock") if uri.startswith(_FILE) else None
+    beside = Path(f"{uri.removeprefix(FILE)}.aliases.lock") if uri.startswith(FILE) else None
     with hold("aliases", _WAIT_S, path=beside):
         yield
 

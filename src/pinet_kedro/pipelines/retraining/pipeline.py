@@ -90,9 +90,6 @@ def create_pipeline() -> Pipeline:
         + as_stage("evaluation", create_evaluation("effective_parameters"))
     )
     return in_retraining(
-        as_stage("intake", Pipeline(intake))
-        + as_stage("warm_start", Pipeline(start))
-        + stages
-        + as_stage("judgement", Pipeline(judgement)),
+        as_stage("intake", intake) + as_stage("warm_start", start) + stages + as_stage("judgement", judgement),
         _SHARED,
     )
