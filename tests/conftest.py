@@ -16,6 +16,8 @@ from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.dataset import Dataset, build_dataset
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
@@ -25,8 +27,6 @@ from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 from servers import start_tracking_server
 
 torch.set_num_threads(1)

@@ -13,6 +13,8 @@ from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.evaluation.comparison import compare
 from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.plugins.config import PluginTraining
@@ -30,8 +32,6 @@ from pinet_kedro.reporting.statements import base_gap, summary_lines
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.tracking.watching import watch_training
 from pinet_kedro.training.backbone import train_backbone
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 
 CLEANING = pd.DataFrame({"rule": ["k-core"], "why": ["rare"], "rows": [0], "users": [0], "items": [0]})
 

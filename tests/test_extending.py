@@ -17,6 +17,8 @@ from pinet_kedro.backbones.config import NETWORKS
 from pinet_kedro.checking import checked
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.challenge import Challenge
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import SCORERS
 from pinet_kedro.recommender import Recommender
@@ -27,8 +29,6 @@ from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 
 ROOT = Path(__file__).parents[1]
 

@@ -24,11 +24,11 @@ from step import log_of, training_of
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.evaluation.ranks import seen_items, target_ranks
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.training.scorers import build_scorers
 
 SIZES = (10_000, 100_000, 1_000_000)
 USERS, BATCH = 10_000, 256

@@ -25,14 +25,14 @@ from pinet_kedro.dataset import build_dataset
 from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import block_users, target_ranks
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.recommender import new_recommender
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 
 NEIGHBOURS = (100, 500, 2000)
 FEWER = (10_000, 2000, 500, 200, 100, 50)

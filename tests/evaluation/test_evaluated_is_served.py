@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
 from pinet_kedro.serving.config import BatchInference
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 
 EVERYTHING = 1000
 

@@ -10,6 +10,9 @@ import torch
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.fitting.candidates import collect_examples
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 from pinet_kedro.plugins.config import FactorsConfig, MemoryConfig, PluginTraining
@@ -19,9 +22,6 @@ from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
 from pinet_kedro.recommender import gather_evidence
 from pinet_kedro.training import candidates as collecting
-from pinet_kedro.training.candidates import collect_examples
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 from prepared import as_dataset
 
 LOG = [[3, 1, 3, 2, 5, 4], [2, 5, 2, 1], [4, 4, 1], [5]]

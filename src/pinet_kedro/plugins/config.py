@@ -23,7 +23,7 @@ class MemoryConfig(Configuration):
 
 
 class MemorySearch(Configuration):
-    """Values of the memory tried on validation targets, one parameter after the other (`training/scorers.py`)."""
+    """Values of the memory tried on validation targets, one parameter after the other (`fitting/scorers.py`)."""
 
     max_lag: tuple[Lag, ...] = (3, 10, 20)
     window: tuple[Window, ...] = (5, 10, 20)

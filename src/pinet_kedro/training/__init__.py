@@ -1,1 +1,1 @@
-"""Training of backbones and plugins."""
+"""Training of backbones."""

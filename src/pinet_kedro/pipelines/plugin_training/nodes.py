@@ -1,4 +1,4 @@
-"""Adapters of `training.plugin` to the catalog."""
+"""Adapters of `fitting.plugin` to the catalog."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from pinet_kedro.plugins.config import PluginTraining
 
 def build_scorers(model: Recommender, dataset: Dataset, config: PluginTraining) -> FrozenScorers:
     """The frozen scorers that all plugins weigh beside a backbone."""
-    from pinet_kedro.training.scorers import build_scorers
+    from pinet_kedro.fitting.scorers import build_scorers
 
     return build_scorers(dataset, model.popularity, config)
 
@@ -45,7 +45,7 @@ def _plug(
     model: Recommender, scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
 ) -> tuple[Recommender, Recommender]:
     """The model with a plugin for every stratum, and with one plugin for all."""
-    from pinet_kedro.training.plugin import fit_plugins
+    from pinet_kedro.fitting.plugin import fit_plugins
 
     own, shared = fit_plugins(model.backbone, dataset, scorers, config)
     return replace(model, plugins=own), replace(model, plugins=shared)

@@ -171,7 +171,7 @@ class Bench:
         With plugins of a `variant`, they are fitted on the other half of the users. Computed once and stored.
         """
         from pinet_kedro.evaluation.ranks import target_ranks
-        from pinet_kedro.training.cross_fit import cross_fitted_ranks
+        from pinet_kedro.fitting.cross_fit import cross_fitted_ranks
 
         store = ParquetDataset(filepath=str(self.folder / "validation" / f"{cell.name(self.dataset)}.parquet"))
         if not store.exists():
@@ -227,7 +227,7 @@ class Bench:
         return cell
 
     def _models(self, cell: Cell) -> dict[str, Any]:
-        from pinet_kedro.training.plugin import fit_plugins
+        from pinet_kedro.fitting.plugin import fit_plugins
 
         alone = self._trained(cell)
         models = {cell.method: alone}
@@ -245,7 +245,7 @@ class Bench:
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
         """The frozen scorers, built once per process: they depend on data and configuration, not on the cell."""
-        from pinet_kedro.training.scorers import build_scorers
+        from pinet_kedro.fitting.scorers import build_scorers
 
         key = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
         if key not in self._scorers:

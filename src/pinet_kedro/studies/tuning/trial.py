@@ -1,7 +1,7 @@
 """One trial: a backbone trained on the short budget with the trial's values, judged on validation targets.
 
 A backbone does not learn from validation targets. Plugins are fitted on them: if the space has parameters of plugins, a
-trial is judged with plugins that were fitted on other users (`training/cross_fit.py`). Test targets are not used.
+trial is judged with plugins that were fitted on other users (`fitting/cross_fit.py`). Test targets are not used.
 """
 
 import logging
@@ -13,6 +13,7 @@ from optuna import TrialPruned
 from optuna.trial import Trial, TrialState
 
 from pinet_kedro.evaluation.metrics import metrics_by_group
+from pinet_kedro.fitting.cross_fit import cross_fitted_ranks
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Pruning
 from pinet_kedro.studies.tuning.plan import StudyPlan, slot_of, try_again
@@ -20,7 +21,6 @@ from pinet_kedro.tracking.nested import NestedRun
 from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.training.backbone import EpochReport, OnEpoch, train_backbone
 from pinet_kedro.training.config import BackboneTraining
-from pinet_kedro.training.cross_fit import cross_fitted_ranks
 
 log = logging.getLogger("pinet_kedro")
 

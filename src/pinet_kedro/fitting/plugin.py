@@ -8,11 +8,11 @@ from torch import Tensor
 
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.fitting.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins, build_space
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import PredictionSpace
-from pinet_kedro.training.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, state_space_need
 
 log = logging.getLogger(__name__)

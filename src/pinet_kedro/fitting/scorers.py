@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import block_users
+from pinet_kedro.fitting.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.plugins.config import MemoryConfig, MemorySearch, PluginTraining
 from pinet_kedro.plugins.frozen_scorer import log_scaled
 from pinet_kedro.plugins.memory import TransitionMemory, build_memory
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
 from pinet_kedro.plugins.spaces import LogitSpace
-from pinet_kedro.training.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.training.memory import check_memory, plugin_needs
 
 log = logging.getLogger(__name__)

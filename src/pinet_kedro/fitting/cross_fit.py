@@ -7,10 +7,10 @@ import numpy as np
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
+from pinet_kedro.fitting.plugin import fit_plugins
+from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import new_recommender
-from pinet_kedro.training.plugin import fit_plugins
-from pinet_kedro.training.scorers import build_scorers
 
 _FOLDS = 2
 
