@@ -32,8 +32,10 @@ def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
     # Gains of the aggregation with the same plugins, of a backbone over plugins alone, and of strata over one plugin.
+    # PIN is one of `base_plugins` and `backbone_plugins`, and then has no other name.
     plugged = "base_plugins" if "base_plugins" in by_model else "pin"
-    ablations = [("pin", "base_plugins"), (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
+    aggregation = [("pin", "base_plugins"), ("backbone_plugins", "pin")]
+    ablations = [*aggregation, (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
     pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
     comparisons: dict[str, dict[str, Any]] = {f"{model}_vs_{reference}": {} for model, reference in pairs}
     for group in ("all", "head", "tail"):

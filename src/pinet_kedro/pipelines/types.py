@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pinet_kedro.datasets.manifests import Manifest
     from pinet_kedro.evaluation.drift import Drift
+    from pinet_kedro.fitting.choice import BackboneChoice
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import NoModel, Recommender
     from pinet_kedro.retraining.champion import CurrentChampion
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from pinet_kedro.studies.tuning.plan import StudyPlan
     from pinet_kedro.studies.tuning.study import Record
 else:
-    Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Any
+    BackboneChoice = Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Any
     Recommendations = Recommender = Record = StudyPlan = TrainingRecord = TrainingStart = Any
 
 __all__ = [
-    "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel",
+    "BackboneChoice", "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel",
     "Recommendations", "Recommender", "Record", "StudyPlan", "TrainingRecord", "TrainingStart",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ def run_workers(target: Callable[..., None], arguments: tuple[Any, ...], count: 
 
     def start() -> SpawnProcess:
         # Spawned, because a forked torch may hang.
-        process = get_context("spawn").Process(target=_main, args=(target, arguments), daemon=True)
+        process = get_context("spawn").Process(target=run_worker, args=(target, arguments), daemon=True)
         process.start()
         return process
 
@@ -38,7 +38,8 @@ def run_workers(target: Callable[..., None], arguments: tuple[Any, ...], count: 
             worker.join()
 
 
-def _main(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def run_worker(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Calls the target in a process that ends with its parent and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the command stops its workers
     command = [parent_process().sentinel]  # type: ignore[union-attr]
     threading.Thread(target=lambda: (wait(command), os._exit(1)), daemon=True).start()  # ends with the command

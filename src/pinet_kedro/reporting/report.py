@@ -7,7 +7,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from pinet_kedro.reporting.page import render
-from pinet_kedro.reporting.statements import aggregation_effect, base_gap, improved, metric, verdict
+from pinet_kedro.reporting.statements import aggregation_effect, base_gap, chosen, improved, metric, verdict
 from pinet_kedro.reporting.text import GROUP_LABELS, effect, gain, model_label, percent, share, with_interval
 
 _PAIRS = {
@@ -18,6 +18,7 @@ _PAIRS = {
     "pin_vs_base_shared_plugin": "What plugins by stratum add to one for all",
     "backbone_vs_base": "What the aggregation adds without plugins",
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
+    "backbone_plugins_vs_pin": "What the aggregation adds under the same plugins",
     "pin_vs_base": "PIN against the base",
 }
 # Figures that the template places.
@@ -50,7 +51,7 @@ def render_report(
         additions=[
             (t, _additions(evaluation, pair)) for pair, t in _PAIRS.items() if pair in evaluation["comparisons"]
         ],
-        aggregation=aggregation_effect(evaluation),
+        aggregation=" ".join(filter(None, [aggregation_effect(evaluation), chosen(evaluation)])),
         groups=GROUP_LABELS,
         tables=_tables(evaluation),
         cleaning=cleaning.to_dict("records"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, number, percent, share, with_interval
+from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, gain_of, number, percent, share, with_interval
 
 # "Improved" means: the interval of tail users is above 0 and that of head users above −1 %.
 _HEAD_MARGIN = 0.01
@@ -19,8 +19,8 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         f"{number(metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
-    effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
-    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect]
+    effects = [aggregation_effect(evaluation, ["all"]), chosen(evaluation)]
+    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *filter(None, effects)]
 
 
 def improved(evaluation: dict[str, Any]) -> bool:
@@ -71,18 +71,37 @@ def verdict(evaluation: dict[str, Any]) -> str:
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
     """One sentence on what gradient aggregation adds under the same plugins, for these groups of users."""
     if "backbone" not in evaluation["models"]:
-        return "No aggregation of gradients is configured (backbone_training.aggregation): the backbone is the base."
+        return "No aggregation of gradients is configured (backbone_training.aggregation): PIN stands on the base."
     words = {
         "gain": "a gain is shown",
         "loss": "a loss is shown",
         "none": "no difference can be shown",
         "undefined": "not measured",
     }
+    pair = "pin_vs_base_plugins" if "base_plugins" in evaluation["models"] else "backbone_plugins_vs_pin"
     parts = []
     for group in groups:
-        values = gain(evaluation, "pin_vs_base_plugins", group)
+        values = gain(evaluation, pair, group)
         parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
     return f"The aggregation under the same plugins: {'; '.join(parts)}."
+
+
+def chosen(evaluation: dict[str, Any]) -> str | None:
+    """One sentence on the backbone that PIN stands on, and why; None if there was no choice."""
+    choice = evaluation.get("backbone_choice", {"reason": "no_aggregation"})
+    if choice["reason"] == "no_aggregation":
+        return None
+    name = {"deconfounded": "the backbone trained by aggregation", "joint": "the joint backbone"}[choice["backbone"]]
+    if choice["reason"] == "configured":
+        return f"PIN stands on {name}, as registration.backbone says."
+    if choice["reason"] == "not_measured":
+        return f"PIN stands on {name}; validation targets are too few to compare it with the joint one."
+    gains = {group: gain_of(values) for group, values in choice["gains"].items()}
+    if choice["reason"] == "worse":
+        lost = {group: values for group, values in gains.items() if effect(values) == "loss"}
+        worse = [f"{GROUP_LABELS[group].lower()} {with_interval(values)}" for group, values in lost.items()]
+        return f"PIN stands on {name}: on validation targets the aggregation is worse for {' and '.join(worse)}."
+    return f"PIN stands on {name}: on validation targets it is not shown to be worse ({with_interval(gains['all'])})."
 
 
 def base_gap(evaluation: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ MODEL_LABELS = {
     "plugins_alone": "Plugins without a backbone",
     "base_shared_plugin": "Base + one shared plugin",
     "base_plugins": "Base + plugins by stratum",
+    "backbone_plugins": "Aggregation + plugins by stratum",
     "pin": "PIN (backbone + plugins by stratum)",
 }
 GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}

@@ -11,6 +11,7 @@ from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.serving.config import BatchInference, Serving
@@ -26,6 +27,7 @@ SECTIONS: dict[str, Any] = {
     "stratification": Stratification,
     "backbone_training": BackboneTraining,
     "plugin_training": PluginTraining,
+    "registration": Registration,
     "tracking": Tracking,
     "promotion": Promotion,
     "retraining": Retraining,

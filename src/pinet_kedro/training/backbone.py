@@ -27,7 +27,7 @@ from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.devices import find_device
-from pinet_kedro.training.memory import backbone_needs, check_memory
+from pinet_kedro.training.memory import Need, backbone_needs, check_memory
 from pinet_kedro.training.sparse_rows import SparseRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
@@ -39,14 +39,14 @@ class EpochReport:
     `loss`: mean training loss. `seconds`: duration. `valid_ndcg`: validation NDCG@10 of all, head and tail users (not
     in every epoch, and without groups that have no validation targets). `stratum_weights`: mean weights of the strata
     in the aggregation (empty for joint training and for a rule without weights). `model` is the model in training, with
-    the current weights: read it, but do not change it.
+    the current weights: read it, but do not change it. It is None in a report from another process.
     """
 
     epoch: int
     epochs: int
     loss: float
     seconds: float
-    model: Backbone = field(repr=False, compare=False)
+    model: Backbone | None = field(repr=False, compare=False)
     valid_ndcg: dict[str, float] = field(default_factory=dict)
     stratum_weights: tuple[float, ...] = ()
 
@@ -81,6 +81,9 @@ class DivergedError(ArithmeticError):
         super().__init__(message)
         self.best = best
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.best)
+
 
 def train_backbone(
     dataset: Dataset,
@@ -106,10 +109,15 @@ def train_backbone(
         torch.set_num_threads(config.threads)
     device = find_device(config.device)
     if device.type == "cpu":
-        trained = dataset.activeness[dataset.activeness >= 2]
-        events = float(trained.mean()) if len(trained) else 0.0
-        check_memory(backbone_needs(config, dataset.n_items, len(dataset.strata.training), len(trained), events))
+        check_memory(backbone_memory(dataset, config))
     return _Training(dataset, config, device, start).run(on_epoch, keep_best)
+
+
+def backbone_memory(dataset: Dataset, config: BackboneTraining) -> list[Need]:
+    """The memory that `train_backbone` needs for these data."""
+    trained = dataset.activeness[dataset.activeness >= 2]
+    events = float(trained.mean()) if len(trained) else 0.0
+    return backbone_needs(config, dataset.n_items, len(dataset.strata.training), len(trained), events)
 
 
 class _Training:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pinet_kedro.aggregation.config import AggregationConfig
+from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
 from pinet_kedro.configuration import Configuration, Count, Seed, Text, Threads
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
@@ -35,9 +35,9 @@ class TrainingSchedule(Configuration):
 
 
 class BackboneTraining(Configuration):
-    """The training of the base and, with an aggregation, of the deconfounded backbone.
+    """The training of the base (joint, without the aggregation) and of the backbone with the aggregation.
 
-    Without an aggregation the base is the only backbone.
+    With `aggregation = None` the base is the only backbone.
     """
 
     seed: Seed = 1
@@ -46,7 +46,7 @@ class BackboneTraining(Configuration):
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
     schedule: TrainingSchedule = TrainingSchedule()
-    aggregation: AggregationConfig | None = None
+    aggregation: AggregationConfig | None = DeconfoundedConfig()
 
     @model_validator(mode="after")
     def _lazy_needs_a_draw(self) -> "BackboneTraining":

@@ -8,50 +8,41 @@ from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
 
 
-def train_base(
+def train_backbones(
     dataset: Dataset, config: BackboneTraining, run: RunInfo, start: TrainingStart | None = None
-) -> tuple[Recommender, pd.DataFrame]:
-    """The jointly trained base model and its learning curve.
+) -> tuple[Recommender, pd.DataFrame, Recommender | NoModel, pd.DataFrame]:
+    """The jointly trained base with its learning curve, and the same for the model trained by the aggregation.
 
-    A training that diverges leaves its best model in `data/06_models/diverged_base`.
+    Both are trained at once, in two processes, on a machine with two cores. Without an aggregation there is no second
+    model, and its curve has no rows. A training that diverges leaves its best model in `data/06_models/diverged_base`
+    or `diverged_backbone`.
     """
-    return _train("base", dataset, _budget(config, start).joint(), run, start)
+    from contextlib import ExitStack
+    from functools import partial
 
-
-def train_deconfounded(
-    dataset: Dataset, config: BackboneTraining, run: RunInfo, start: TrainingStart | None = None
-) -> tuple[Recommender | NoModel, pd.DataFrame]:
-    """The model trained by the configured aggregation of gradients, and its learning curve.
-
-    Without an aggregation there is no such model, and the curve has no rows. A training that diverges leaves its best
-    model in `data/06_models/diverged_backbone`.
-    """
-    if config.aggregation is None:
-        from pinet_kedro.recommender import NoModel
-
-        return NoModel("no aggregation is configured"), pd.DataFrame(columns=["model", "epoch", "loss"])
-    return _train("backbone", dataset, _budget(config, start), run, start)
-
-
-def _budget(config: BackboneTraining, start: TrainingStart | None) -> BackboneTraining:
-    return config if start is None else start.config
-
-
-def _train(
-    name: str, dataset: Dataset, config: BackboneTraining, run: RunInfo, start: TrainingStart | None
-) -> tuple[Recommender, pd.DataFrame]:
     from pinet_kedro.datasets.divergence import store_best_on_divergence
-    from pinet_kedro.recommender import new_recommender
+    from pinet_kedro.pipelines.backbone_training.together import Training, train_together
+    from pinet_kedro.recommender import NoModel, new_recommender
     from pinet_kedro.tracking.watching import watch_training
-    from pinet_kedro.training.backbone import train_backbone
 
-    first, data = (None, "data") if start is None else (start.backbone, "data/retraining")
-    with (
-        watch_training(name, run.mlflow) as watch,
-        store_best_on_divergence(f"{data}/06_models/diverged_{name}", dataset),
-    ):
-        backbone = train_backbone(dataset, config, watch, first)
-    return new_recommender(backbone, dataset), watch.curve()
+    config, first, data = (config, None, "data") if start is None else (start.config, start.backbone, "data/retraining")
+    configs = {"base": config.joint()} | ({} if config.aggregation is None else {"backbone": config})
+    with ExitStack() as stack:
+        watches = {name: stack.enter_context(watch_training(name, run.mlflow)) for name in configs}
+        trained = train_together(
+            {
+                name: Training(
+                    dataset, config, first, watches[name],
+                    partial(store_best_on_divergence, f"{data}/06_models/diverged_{name}", dataset),
+                )
+                for name, config in configs.items()
+            }
+        )  # fmt: skip
+    models = [new_recommender(backbone, dataset) for backbone in trained.values()]
+    curves = [watch.curve() for watch in watches.values()]
+    if config.aggregation is None:
+        return models[0], curves[0], NoModel("no aggregation is configured"), curves[0].iloc[:0]
+    return models[0], curves[0], models[1], curves[1]
 
 
 def draw_curves(base: pd.DataFrame, deconfounded: pd.DataFrame) -> tuple[Figure, Figure]:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_base, train_deconfounded
+from pinet_kedro.pipelines.backbone_training.nodes import draw_curves, train_backbones
 
 
 def create_pipeline(start: str | None = None) -> Pipeline:
@@ -12,10 +12,10 @@ def create_pipeline(start: str | None = None) -> Pipeline:
     """
     inputs = ["dataset", "params:backbone_training", "run_info", *([start] if start else [])]
     curves = ["base_curve", "deconfounded_curve"]
+    outputs = ["base_model", "base_curve", "deconfounded_model", "deconfounded_curve"]
     return Pipeline(
         [
-            node(train_base, inputs, ["base_model", "base_curve"], name="train_base"),
-            node(train_deconfounded, inputs, ["deconfounded_model", "deconfounded_curve"], name="train_deconfounded"),
+            node(train_backbones, inputs, outputs, name="train_backbones"),
             node(draw_curves, curves, ["learning_curves_figure", "stratum_weights_figure"], name="draw_curves"),
         ]
     )

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.pipelines.types import Figure, Manifest, NoModel, Recommender
+from pinet_kedro.pipelines.types import BackboneChoice, Figure, Manifest, NoModel, Recommender
 from pinet_kedro.tracking.run_info import RunInfo
 
 
@@ -23,6 +23,7 @@ def evaluate(
     dataset: Dataset,
     cleaning: pd.DataFrame,
     parameters: dict[str, Any],
+    choice: BackboneChoice,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The evaluation as `evaluation.json` stores it, and its metrics as a table.
 
@@ -34,6 +35,7 @@ def evaluate(
 
     evaluation = {
         **compare(ranks, dataset),
+        "backbone_choice": choice.model_dump(mode="json"),
         "protocol": describe_protocol(dataset.strata, plain(parameters)),
         "data": describe_data(dataset, cleaning),
         "versions": versions(),

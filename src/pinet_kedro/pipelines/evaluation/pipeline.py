@@ -11,6 +11,7 @@ MODELS = {
     "plugins_alone": "plugins_alone_model",
     "base_shared_plugin": "base_shared_plugin_model",
     "base_plugins": "base_plugins_model",
+    "backbone_plugins": "deconfounded_plugins_model",
     "pin": "pin_model",
 }
 FIGURES = [
@@ -29,7 +30,7 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
             node(rank_targets, {"dataset": "dataset", **MODELS}, "ranks", name="rank_targets"),
             node(
                 evaluate,
-                ["ranks", "ranks_manifest", "dataset", "cleaning_report", parameters],
+                ["ranks", "ranks_manifest", "dataset", "cleaning_report", parameters, "backbone_choice"],
                 ["evaluation", "metrics"],
                 name="evaluate",
             ),

@@ -1,12 +1,13 @@
-"""Adapters of `fitting.plugin` to the catalog."""
+"""Adapters of `fitting` to the catalog."""
 
 from dataclasses import replace
 
 import pandas as pd
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.pipelines.types import Figure, FrozenScorers, NoModel, Recommender
+from pinet_kedro.pipelines.types import BackboneChoice, Figure, FrozenScorers, NoModel, Recommender
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.registry.registration_config import Registration
 
 
 def build_scorers(model: Recommender, dataset: Dataset, config: PluginTraining) -> FrozenScorers:
@@ -16,21 +17,36 @@ def build_scorers(model: Recommender, dataset: Dataset, config: PluginTraining) 
     return build_scorers(dataset, model.popularity, config)
 
 
+def choose_backbone(
+    base: Recommender, deconfounded: Recommender | NoModel, scorers: FrozenScorers, dataset: Dataset,
+    config: PluginTraining, registration: Registration,
+) -> BackboneChoice:  # fmt: skip
+    """Whether PIN stands on the deconfounded backbone or on the joint one, and why."""
+    from pinet_kedro.fitting.choice import choose_backbone
+    from pinet_kedro.recommender import NoModel
+
+    other = None if isinstance(deconfounded, NoModel) else deconfounded.backbone
+    return choose_backbone(base.backbone, other, dataset, scorers, config, registration.backbone)
+
+
 def fit_plugins(
     base: Recommender, deconfounded: Recommender | NoModel, scorers: FrozenScorers, dataset: Dataset,
-    config: PluginTraining,
-) -> tuple[Recommender, Recommender | NoModel, Recommender]:  # fmt: skip
-    """PIN, the base with a plugin for every stratum, and the base with one plugin for all.
+    config: PluginTraining, choice: BackboneChoice,
+) -> tuple[Recommender, Recommender | NoModel, Recommender | NoModel, Recommender]:  # fmt: skip
+    """PIN; base and deconfounded model with a plugin for every stratum; the base with one plugin for all.
 
-    Without a deconfounded model, PIN is the base with its plugins, and is stored only as PIN.
+    The one of the two that is PIN is stored only as PIN.
     """
     from pinet_kedro.recommender import NoModel
 
+    pin = NoModel("it is PIN")
     base_plugins, base_shared = _plug(base, scorers, dataset, config)
     if isinstance(deconfounded, NoModel):
-        return base_plugins, NoModel(f"it is PIN: {deconfounded.why}"), base_shared
-    pin, _ = _plug(deconfounded, scorers, dataset, config)
-    return pin, base_plugins, base_shared
+        return base_plugins, pin, deconfounded, base_shared
+    deconfounded_plugins, _ = _plug(deconfounded, scorers, dataset, config)
+    if choice.backbone == "joint":
+        return base_plugins, pin, deconfounded_plugins, base_shared
+    return deconfounded_plugins, base_plugins, pin, base_shared
 
 
 def fit_plugins_alone(

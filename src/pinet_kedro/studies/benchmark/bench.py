@@ -177,7 +177,7 @@ class Bench:
         if not store.exists():
             model, split, users = self.model(cell).load(), self.dataset.split, self.dataset.validation_users
             if variant:
-                ranks = cross_fitted_ranks(model.backbone, self.dataset, cell.plugins[variant])
+                [ranks] = cross_fitted_ranks([model.backbone], self.dataset, cell.plugins[variant])
             else:
                 ranks = target_ranks(model, self.dataset.sequences, users, split.valid_at[users], split.exclude_seen)
             store.save(pd.DataFrame({"user": users, "rank": ranks.rank, "candidates": ranks.candidates}))

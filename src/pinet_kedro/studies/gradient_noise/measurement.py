@@ -32,7 +32,7 @@ def measure_while_training(
 
     def watch(report: EpochReport) -> None:
         on_epoch(report)
-        if report.epoch in due:
+        if report.model is not None and report.epoch in due:
             tables.append([table.assign(epoch=report.epoch) for table in meter.measure(report.model)])
 
     train_backbone(dataset, training.joint(), watch)

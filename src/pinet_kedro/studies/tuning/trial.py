@@ -114,6 +114,7 @@ def validation_ndcg(plan: StudyPlan, training: BackboneTraining, plugins: Plugin
     backbone = train_backbone(dataset, training.joint() if plan.config.joint else training, keep)
     if plan.space.tunes_plugins:
         groups = dataset.strata.groups(dataset.activeness[dataset.validation_users])
-        metrics = metrics_by_group(cross_fitted_ranks(backbone, dataset, plugins), groups)
+        [ranks] = cross_fitted_ranks([backbone], dataset, plugins)
+        metrics = metrics_by_group(ranks, groups)
         last = {group: metrics[group]["ndcg_at_10"] for group in GROUPS}
     return {group: last[group] for group in GROUPS}

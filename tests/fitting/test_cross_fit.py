@@ -1,7 +1,7 @@
 import numpy as np
 
+from pinet_kedro.fitting import cross_fit
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.training import cross_fit
 
 CONFIG = PluginTraining(folds=2, factors=None, memory_search=None)
 
@@ -25,7 +25,7 @@ def test_no_user_is_ranked_by_plugins_fitted_on_the_users_target(planted_world, 
     fit_plugins, build_scorers, target_ranks = cross_fit.fit_plugins, cross_fit.build_scorers, cross_fit.target_ranks
     for name, spy in (("fit_plugins", fit), ("build_scorers", build), ("target_ranks", rank)):
         monkeypatch.setattr(cross_fit, name, spy)
-    ranks = cross_fit.cross_fitted_ranks(joint_backbone, w.dataset, CONFIG)
+    [ranks] = cross_fit.cross_fitted_ranks([joint_backbone], w.dataset, CONFIG)
     for seen, held in zip(fitted_on, ranked, strict=True):
         np.testing.assert_array_equal(np.sort(np.concatenate([seen, held])), w.users)
     np.testing.assert_array_equal(np.sort(np.concatenate(ranked)), w.users)

@@ -1,0 +1,84 @@
+"""Several trainings on one dataset, at once where the machine allows it."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+
+from pinet_kedro.backbones.backbone import Backbone
+from pinet_kedro.dataset import Dataset
+from pinet_kedro.processes.beside import Beside, beside
+from pinet_kedro.training.backbone import EpochReport, OnEpoch, backbone_memory, train_backbone
+from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.memory import free_bytes
+
+# Training events times epochs; with fewer, a process takes longer to start than it saves.
+_WORTH_A_PROCESS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: its configuration, where it starts (None: new weights), and what gets its reports.
+
+    `guard` is entered while this training's errors may be raised.
+    """
+
+    dataset: Dataset
+    config: BackboneTraining
+    start: Backbone | None
+    on_epoch: OnEpoch
+    guard: Callable[[], AbstractContextManager]
+
+    def here(self, on_epoch: OnEpoch | None = None) -> Backbone:
+        """The trained backbone, from this process."""
+        with self.guard():
+            return train_backbone(self.dataset, self.config, on_epoch or self.on_epoch, self.start)
+
+    def pass_on(self, process: Beside, wait: bool = False) -> None:
+        """Passes on the reports that have arrived from a process, or all until it has ended."""
+        with self.guard():
+            for report in process.messages(wait):
+                self.on_epoch(report)
+
+
+def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
+    """The trained backbones: the first from this process, the others each from a process of its own.
+
+    One after the other in this process instead if the machine has too few cores or too little memory, or if training is
+    too short to be worth a process. The weights are the same. All reports are passed on by this process.
+    """
+    first, *others = trainings
+    if not others or not _worth_processes(list(trainings.values())):
+        return {name: training.here() for name, training in trainings.items()}
+    with ExitStack() as stack:
+        processes = {}
+        for name in others:
+            job = trainings[name]
+            processes[name] = stack.enter_context(beside(_train, job.dataset, job.config, job.start))
+
+        def on_epoch(report: EpochReport) -> None:
+            trainings[first].on_epoch(report)
+            for name, process in processes.items():
+                trainings[name].pass_on(process)
+
+        trained = {first: trainings[first].here(on_epoch)}
+        for name, process in processes.items():
+            trainings[name].pass_on(process, wait=True)
+            trained[name] = process.result()
+    return trained
+
+
+def _train(
+    dataset: Dataset, config: BackboneTraining, start: Backbone | None, send: Callable[[EpochReport], None]
+) -> Backbone:
+    return train_backbone(dataset, config, lambda report: send(replace(report, model=None)), start)
+
+
+def _worth_processes(trainings: list[Training]) -> bool:
+    if any(t.config.device != "cpu" or t.config.threads is None for t in trainings):
+        return False
+    work = max(t.config.schedule.epochs * int(t.dataset.split.train_end.sum()) for t in trainings)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = sum(t.config.threads or 1 for t in trainings)
+    memory = sum(need.bytes for t in trainings for need in backbone_memory(t.dataset, t.config))
+    return work >= _WORTH_A_PROCESS and threads <= cores and memory <= free_bytes()

@@ -1,0 +1,88 @@
+"""A call in a process of its own, while this process goes on with other work."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from pinet_kedro.processes.workers import run_worker
+
+
+class EndedError(RuntimeError):
+    """The process has ended without a result, for example because the system killed it for its memory."""
+
+
+class Beside:
+    """What a call in another process has sent so far, and in the end its result."""
+
+    def __init__(self, process: SpawnProcess, receiver: Connection) -> None:
+        self._process, self._receiver = process, receiver
+        self._done, self._result = False, None
+
+    def messages(self, wait: bool = False) -> Iterator[Any]:
+        """The messages that have arrived; with `wait`, all until the call has ended. Raises the call's error."""
+        while not self._done and (wait or self._receiver.poll()):
+            try:
+                kind, value = pickle.loads(self._receiver.recv_bytes())
+            except EOFError:
+                self._process.join()
+                raise EndedError(
+                    f"a process of this run ended without a result (exit code {self._process.exitcode}); "
+                    "the usual cause is a lack of memory"
+                ) from None
+            if kind == "error":
+                raise value
+            if kind == "result":
+                self._done, self._result = True, value
+            else:
+                yield value
+
+    def result(self) -> Any:
+        """The result of the call, after its last message."""
+        for _ in self.messages(wait=True):
+            pass
+        return self._result
+
+
+@contextmanager
+def beside(target: Callable[..., Any], *arguments: Any) -> Iterator[Beside]:
+    """Starts `target(*arguments, send)` in a new process; `send(message)` sends to this one.
+
+    The process is killed when the block ends, and ends with this process even if that is killed. Everything is sent as
+    a plain pickle: tensors in shared memory would be lost with the process.
+    """
+    context = get_context("spawn")  # a forked torch may hang
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_worker, args=(_call, (target, arguments, sender)), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        yield Beside(process, receiver)
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _call(target: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
+    def send(kind: str, value: Any) -> None:
+        sender.send_bytes(pickle.dumps((kind, value), pickle.HIGHEST_PROTOCOL))
+
+    try:
+        result = target(*arguments, lambda message: send("message", message))
+    except Exception as error:
+        send("error", _portable(error))
+    else:
+        send("result", result)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself, or its text if it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
