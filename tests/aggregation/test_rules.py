@@ -18,6 +18,7 @@ from pinet_kedro.aggregation.config import (
     AgrSumConfig,
     BackdoorConfig,
     BalancedConfig,
+    ConsensusConfig,
     DeconfoundedConfig,
     EffectiveNumberConfig,
     GroupDROConfig,
@@ -50,6 +51,7 @@ def library(name, **options):
 DISTRIBUTIONS = {
     "joint": None,
     "deconfounded": DeconfoundedConfig(),
+    "consensus": ConsensusConfig(),
     "deconfounded, global": DeconfoundedConfig(scope="global", strength=1),
     "deconfounded, body": DeconfoundedConfig(parameters="body", gate=False),
     "backdoor": BackdoorConfig(strength=0.5),

@@ -50,7 +50,7 @@ def log_of(shape: str, users: int = 2000, items: int = 5000) -> Dataset:
     weight = 1 / np.arange(1, items + 1)
     drawn = rng.choice(items, offsets[-1], p=weight / weight.sum()) + 1
     length = np.diff(offsets)
-    split = Split(train_end=length - 2, valid_at=length - 2, test_at=length - 1)
+    split = Split(train_end=length - 2, valid_at=length - 2, test_at=length - 1, test_from=length - 1)
     sequences = Sequences(drawn.astype(np.int32), np.arange(len(drawn), dtype=np.int64), offsets)
     table = pd.DataFrame({"item_id": np.arange(items).astype(str)})
     return Dataset(sequences, split, fit_strata(split.train_end, Stratification()), table)

@@ -19,7 +19,7 @@ def recipe(name="data", **parents):
     return Recipe(name, "node", "full", "test", {"seed": 1, "none": {"x": None}}, parents, {"source": "abc"})
 
 
-SPLIT = (np.arange(2), np.arange(2), np.arange(2))
+SPLIT = tuple(np.arange(2) for _ in range(4))
 DATASETS = {
     "table": (ParquetDataset, {}, pd.DataFrame({"x": [1]})),
     "json": (JSONDataset, {}, {"x": 1}),

@@ -40,9 +40,9 @@ def test_a_run_without_a_validated_epoch_names_what_is_stored_and_the_command_th
     )
     command = shlex.split(advice.partition(" with: ")[2])
     assert command[:4] == ["kedro", "run", "--pipeline=full", "--env=test"]
-    assert command[4] == "--from-nodes=backbone_training.train_base,backbone_training.train_deconfounded"
+    assert command[4] == "--from-nodes=backbone_training.train_backbones"
     assert "No nodes ran" not in caplog.text
     caplog.clear()
     assert project.run(*command[2:]).exit_code == 1  # the cause is still there
     assert "This run has stored nothing. When the cause is removed, begin again with: kedro run" in caplog.text
-    assert project.run(*command[2:5], "--to-nodes=backbone_training.train_base").exit_code == 0
+    assert project.run(*command[2:5], "--to-nodes=backbone_training.train_backbones").exit_code == 0

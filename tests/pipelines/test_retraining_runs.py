@@ -227,7 +227,7 @@ def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
     taken = project.folder / "data/01_raw/interactions/.taken.json"
     kill_at(project, "gather_partitions")
     assert [path.name for path in (project.folder / "data/02_intermediate/accepted").iterdir()] == ["a.csv.parquet"]
-    kill_at(project, "train_base")
+    kill_at(project, "train_backbones")
     assert not registry(project).search_registered_models()
     kill_at(project, "judge_challenger")
     assert state_of_versions(project) == [("1", {"challenger"})]

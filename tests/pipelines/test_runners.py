@@ -10,7 +10,7 @@ import pytest
 RUN = (
     "--pipeline=full",
     "--env=test",
-    "--from-nodes=backbone_training.train_base,backbone_training.train_deconfounded",
+    "--from-nodes=backbone_training.train_backbones",
     "--to-outputs=report",
 )
 LAST = ("Trained: ", "Base: ", "PIN, tail users: ", "PIN, head users: ", "Report: ")

@@ -18,7 +18,7 @@ def orphaned(new_project, tmp_path_factory):
     project = new_project(tmp_path_factory.mktemp("orphaned"))
     server = start_tracking_server(tmp_path_factory.mktemp("doomed_server"))
     log = logging.getLogger("pinet_kedro")
-    killer, lines = AtNode("train_base", server.kill), []
+    killer, lines = AtNode("train_backbones", server.kill), []
     listener = logging.Handler()
     listener.emit = lambda record: lines.append(record.getMessage())
     for handler in (killer, listener):

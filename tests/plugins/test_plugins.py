@@ -10,6 +10,7 @@ import torch
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.fitting import candidates as collecting
 from pinet_kedro.fitting.candidates import collect_examples
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
@@ -21,7 +22,6 @@ from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
 from pinet_kedro.recommender import gather_evidence
-from pinet_kedro.training import candidates as collecting
 from prepared import as_dataset
 
 LOG = [[3, 1, 3, 2, 5, 4], [2, 5, 2, 1], [4, 4, 1], [5]]
@@ -36,7 +36,9 @@ def log():
         offsets=np.cumsum([0, *map(len, LOG)]).astype(np.int64),
     )
     none = np.full(4, -1)
-    return as_dataset(sequences, Split(train_end=np.array([5, 4, 2, 0]), valid_at=none, test_at=none), ITEMS)
+    return as_dataset(
+        sequences, Split(train_end=np.array([5, 4, 2, 0]), valid_at=none, test_at=none, test_from=none), ITEMS
+    )
 
 
 TRAINED = [[3, 1, 3, 2, 5], [2, 5, 2, 1], [4, 4], []]
@@ -145,7 +147,7 @@ def test_memory_does_not_depend_on_the_number_of_pairs_per_block(planted_world, 
 def test_memory_without_events_is_empty():
     nothing = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
     nobody = np.zeros(0, np.int64)
-    memory = build_memory(as_dataset(nothing, Split(nobody, nobody, nobody), ITEMS), MemoryConfig())
+    memory = build_memory(as_dataset(nothing, Split(nobody, nobody, nobody, nobody), ITEMS), MemoryConfig())
     assert memory.matrix.shape == (ITEMS, ITEMS)
     assert memory.matrix.nnz == 0
 

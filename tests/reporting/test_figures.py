@@ -151,7 +151,7 @@ def test_the_forest_plot_holds_every_gain_and_the_ends_of_its_interval(evaluatio
 def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
     evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"] = {"relative": None, "low": None, "high": None}
     figure = gains_figure(evaluation)
-    assert len(traces(figure)["Head users"].x) == 4
+    assert len(traces(figure)["Head users"].x) == len(MODEL_LABELS) - 2
     assert "head users undefined" in figure.layout.title.text
     assert [a.text for a in figure.layout.annotations] == ["Head users: undefined"]
 

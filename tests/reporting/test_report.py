@@ -159,6 +159,33 @@ def test_the_effect_of_the_aggregation_is_claimed_only_where_the_interval_leaves
     assert words in aggregation_effect(evaluation, ["all"])
 
 
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"backbone": "joint", "reason": "worse", "gains": {"all": (-0.01, 0.01), "tail": (-0.04, -0.02)}},
+         "PIN stands on the joint backbone: on validation targets the aggregation is worse for tail users −3.0 %"),
+        ({"backbone": "deconfounded", "reason": "not_worse", "gains": {"all": (-0.01, 0.03)}},
+         "by aggregation: on validation targets it is not shown to be worse (+1.0 %"),
+        ({"backbone": "deconfounded", "reason": "configured", "gains": {}}, "as registration.backbone says"),
+        ({"backbone": "deconfounded", "reason": "not_measured", "gains": {}}, "too few to compare it"),
+    ],
+)  # fmt: skip
+def test_the_page_and_the_console_say_why_pin_stands_on_its_backbone(evaluation, choice, words):
+    gains = {g: {"relative": (low + high) / 2, "low": low, "high": high} for g, (low, high) in choice["gains"].items()}
+    evaluation["backbone_choice"] = choice | {"gains": gains}
+    assert words in page(evaluation).text
+    assert any(words in line for line in summary_lines(evaluation))
+
+
+def test_where_pin_stands_on_the_joint_backbone_the_aggregation_is_measured_against_pin(evaluation):
+    del evaluation["models"]["base_plugins"]
+    evaluation["comparisons"] = {p: v for p, v in evaluation["comparisons"].items() if "base_plugins" not in p}
+    evaluation["comparisons"]["backbone_plugins_vs_pin"] = evaluation["comparisons"]["pin_vs_base"]
+    set_gain(evaluation, "backbone_plugins_vs_pin", "all", -0.03, -0.01)
+    assert "all users −2.0 % [−3.0, −1.0], a loss is shown" in aggregation_effect(evaluation, ["all"])
+    assert "What the aggregation adds under the same plugins" in page(evaluation).text
+
+
 def test_undefined_gains_are_reported_as_undefined(evaluation):
     for groups in evaluation["comparisons"].values():
         for group in groups.values():
@@ -255,12 +282,12 @@ def test_a_figure_that_the_page_does_not_know_is_shown_with_its_title(evaluation
 
 
 def test_without_an_aggregation_the_page_says_so_and_compares_what_is_left(evaluation):
-    for name in ("backbone", "base_plugins"):
+    for name in ("backbone", "base_plugins", "backbone_plugins"):
         del evaluation["models"][name]
     evaluation["comparisons"] = {
         pair: values
         for pair, values in evaluation["comparisons"].items()
-        if not {"backbone", "base_plugins"} & set(pair.split("_vs_"))
+        if not {"backbone", "base_plugins", "backbone_plugins"} & set(pair.split("_vs_"))
     }
     text = page(evaluation).text
     assert "No aggregation of gradients is configured" in text
@@ -304,5 +331,5 @@ def test_the_summary_is_a_few_lines_with_base_gains_and_verdict(evaluation):
     lines = summary_lines(evaluation)
     assert 3 <= len(lines) <= 6
     assert lines[0] == "Base: NDCG@10 head 0.0522, tail 0.0532"
-    assert lines[1] == "PIN, tail users: NDCG@10 0.0532 → 0.1032, +12.0 % [+7.0, +17.0]"
+    assert lines[1] == "PIN, tail users: NDCG@10 0.0532 → 0.1132, +12.0 % [+7.0, +17.0]"
     assert verdict(evaluation) in lines

@@ -37,7 +37,7 @@ def newer(planted_world):
 
 def dataset_of(sequences, ids):
     nobody = np.zeros(sequences.n_users, np.int64)
-    return as_dataset(sequences, Split(nobody, nobody, nobody), ids)
+    return as_dataset(sequences, Split(nobody, nobody, nobody, nobody), ids)
 
 
 def recommend(model, newer, **settings):

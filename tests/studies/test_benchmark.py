@@ -39,7 +39,10 @@ def log_of(events):
     times = np.arange(events)
     one = np.array([events - 2])
     return as_dataset(
-        Sequences(times.astype(np.int32) + 1, times, np.array([0, events])), Split(one, one, one + 1), events, STRATA
+        Sequences(times.astype(np.int32) + 1, times, np.array([0, events])),
+        Split(one, one, one + 1, one + 1),
+        events,
+        STRATA,
     )
 
 
@@ -64,10 +67,10 @@ def prepared():
 
 
 def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
-    first = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    first = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS, as_shipped=()))
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert len(list(tmp_path.glob("*.parquet"))) == len(list(tmp_path.glob("models/*"))) == 2
-    both = run(tmp_path, prepared, Benchmark(seeds=(1, 2), methods=METHODS))
+    both = run(tmp_path, prepared, Benchmark(seeds=(1, 2), methods=METHODS, as_shipped=()))
     files = [path for path in written if path.is_file()]
     assert {path: path.stat().st_mtime_ns for path in files} == {path: written[path] for path in files}
     assert len(list(tmp_path.glob("*.parquet"))) == 4
@@ -75,7 +78,7 @@ def test_a_finished_cell_is_read_and_not_trained_again(tmp_path, prepared):
 
 
 def test_cells_of_other_code_are_named_and_computed_anew(tmp_path, prepared, monkeypatch, caplog):
-    config = Benchmark(seeds=(1,), methods={"base": METHODS["base"]})
+    config = Benchmark(seeds=(1,), methods={"base": METHODS["base"]}, as_shipped=())
     run(tmp_path, prepared, config)
     (cell,) = tmp_path.glob("*.parquet")
     cell.rename(cell.with_name(f"{cell.stem.partition('-')[0]}.parquet"))  # as it was called before code counted
@@ -88,10 +91,36 @@ def test_cells_of_other_code_are_named_and_computed_anew(tmp_path, prepared, mon
 
 
 def test_every_method_comes_alone_and_with_both_kinds_of_plugins(tmp_path, prepared):
-    ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS, as_shipped=()))
     assert ranks["model"].unique().tolist() == [
         "base", "base+shared", "base+plugins", "backbone", "backbone+shared", "backbone+plugins",
     ]  # fmt: skip
+
+
+def test_a_method_that_ships_is_also_ranked_after_a_refit_which_is_stored(tmp_path, prepared):
+    config = Benchmark(seeds=(1,), methods=METHODS, as_shipped=("base",))
+    ranks = run(tmp_path, prepared, config)
+    refit = ranks[ranks["model"].str.endswith("+refit")]
+    assert refit["model"].unique().tolist() == ["base+refit", "base+plugins+refit"]
+    assert not refit["rank"].equals(ranks.loc[ranks["model"].isin(["base", "base+plugins"]), "rank"])
+    models = sorted(path.name for path in tmp_path.glob("models/*"))
+    assert len(models) == 3
+    assert sum(name.endswith("-refit") for name in models) == 1
+    for cell in tmp_path.glob("*.parquet"):
+        cell.unlink()
+    pd.testing.assert_frame_equal(run(tmp_path, prepared, config), ranks)
+    assert sorted(path.name for path in tmp_path.glob("models/*")) == models
+
+
+def test_after_a_refit_a_model_is_compared_with_the_refit_reference():
+    values = {"base": 3, "base+refit": 2, "base+plugins+refit": 1}
+    ranks = pd.concat(
+        pd.DataFrame({"model": model, "user": range(20), "rank": rank, "candidates": 30, "backbone": "b", "seed": 1})
+        for model, rank in values.items()
+    )
+    table = benchmark_table(ranks, np.full(20, 6), STRATA, "base").query("group == 'all'").set_index("model")
+    assert table.loc["base+plugins+refit", "gain"] == pytest.approx(np.log2(3) - 1)
+    assert np.isnan(table.loc["base+refit", "gain"])
 
 
 def test_threads_and_device_do_not_make_another_cell():
@@ -103,7 +132,7 @@ def test_threads_and_device_do_not_make_another_cell():
 
 
 def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jointly():
-    joint, aggregated = cells(Benchmark(seeds=(1,), methods=METHODS), TRAINING, PluginTraining())
+    joint, aggregated = cells(Benchmark(seeds=(1,), methods=METHODS, as_shipped=()), TRAINING, PluginTraining())
     two = replace(DATA, strata=STRATA.model_copy(update={"training": STRATA.head_tail}))
     assert joint.name(DATA) != joint.name(two)
     assert joint.model_name(DATA) == joint.model_name(two)
@@ -121,7 +150,7 @@ def test_strata_of_a_method_are_those_that_its_gradients_are_aggregated_over(tmp
 
 
 def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prepared):
-    config = Benchmark(seeds=(1,), methods=METHODS)
+    config = Benchmark(seeds=(1,), methods=METHODS, as_shipped=())
     run(tmp_path, prepared, config)
     run(tmp_path, prepared, config, PluginTraining(folds=3))
     assert len(list(tmp_path.glob("*.parquet"))) == 4
@@ -130,7 +159,7 @@ def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prep
 
 @pytest.mark.slow
 def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
-    config = Benchmark(seeds=(1, 2), methods=METHODS)
+    config = Benchmark(seeds=(1, 2), methods=METHODS, as_shipped=())
     alone = run(tmp_path / "1", prepared, config)
     together = run(tmp_path / "2", prepared, config.model_copy(update={"workers": 2}))
     pd.testing.assert_frame_equal(alone, together)
@@ -146,7 +175,7 @@ def test_every_method_runs_on_every_backbone():
 
 
 def test_transfer_starts_from_the_stored_base_and_comes_without_plugins(tmp_path, prepared):
-    run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS))
+    run(tmp_path, prepared, Benchmark(seeds=(1,), methods=METHODS, as_shipped=()))
     models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("models/*")}
     ranks = run(tmp_path, prepared, Benchmark(seeds=(1,), methods=TRANSFER))
     assert ranks["model"].unique().tolist() == ranks["method"].unique().tolist() == list(TRANSFER)

@@ -24,6 +24,7 @@ RECORD = Record(
     space={},
 )  # fmt: skip
 CHANGES = [
+    {"aggregation": None},
     {"aggregation": {"rule": "deconfounded", "strength": 0.7}},
     {"aggregation": {"rule": "effective_number", "overlap": 0.9}},
     {"loss": {"name": "gbce", "negatives": 9}},
@@ -100,8 +101,8 @@ def test_no_secret_is_written(conf, monkeypatch):
 def test_a_setting_of_another_choice_in_base_is_named(conf):
     path = conf / "base" / "parameters_backbone_training.yml"
     text = path.read_text()
-    assert "  aggregation: null\n" in text
-    path.write_text(text.replace("  aggregation: null\n", "  aggregation: {rule: deconfounded, gate: false}\n"))
+    assert "  aggregation: {rule: deconfounded}\n" in text
+    path.write_text(text.replace("{rule: deconfounded}\n", "{rule: deconfounded, gate: false}\n"))
     with pytest.raises(InputError, match=r"backbone_training .*gate"):
         written(conf, "test", {"aggregation": {"rule": "balanced"}})
 

@@ -21,6 +21,17 @@ class DeconfoundedConfig(Configuration):
     parameters: Literal["all", "body"] = Field("all", description="body: item embeddings get the joint gradient")
 
 
+class ConsensusConfig(Configuration):
+    """The consensus rule as the public code of the paper's first author computes it (`consensus.py`)."""
+
+    rule: Literal["consensus"] = "consensus"
+    opposed: Literal["kept", "noise"] = Field(
+        "kept",
+        description="a tensor's gradient where more strata oppose the mean than agree: kept = as usual, noise = "
+        "replaced by small noise",
+    )
+
+
 class BackdoorConfig(Configuration):
     """Plain backdoor adjustment: the gradient of the prior-weighted loss (`priors.py`)."""
 
@@ -105,6 +116,7 @@ def _named(settings: Any) -> Any:
 
 AggregationConfig = Annotated[
     DeconfoundedConfig
+    | ConsensusConfig
     | BackdoorConfig
     | BalancedConfig
     | EffectiveNumberConfig

@@ -13,8 +13,8 @@ gradients, because the gradients of a single step are too noisy to agree or to o
     w_a = p_a · 1[a ∈ K] · exp( (1/τ) Σ_{b ∈ K} cos(m_a, m_b) ) / Σ_c (the same for c),    g = Σ_a w_a g_a.
 
 The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0,
-per tensor and with the gate, this is the formula of the public code. Without the gate, K is all strata; if also τ → ∞,
-w = p: plain backdoor adjustment. A gradient of zero has cosine 0 to all.
+per tensor and with the gate, this is the formula of the public code (`consensus.py`). Without the gate, K is all
+strata; if also τ → ∞, w = p: plain backdoor adjustment. A gradient of zero has cosine 0 to all.
 """
 
 import torch
@@ -96,13 +96,17 @@ class Deconfounded(Aggregator, Stateful):
         sizes = torch.tensor(self.sizes, dtype=self.weights.dtype, device=self.weights.device)
         return (sizes / sizes.sum()) @ self.weights
 
+    def columns(self, width: int) -> list[int]:
+        """The number of columns of every parameter tensor, in a matrix of this width."""
+        sizes = self.sizes or [width]
+        if self.rows is None:
+            return sizes
+        return sizes[: len(sizes) - len(self.tables)] + [len(self.rows) * of_row for of_row in self.tables]
+
     @torch.no_grad()
     def forward(self, matrix: Float[Tensor, "G P"], /) -> Float[Tensor, " P"]:
         body = len(self.averages) - len(self.tables)
-        sizes = self.sizes or [matrix.shape[1]]
-        if self.rows is not None:
-            sizes = sizes[:body] + [len(self.rows) * width for width in self.tables]
-        blocks = matrix.split(sizes, 1)
+        blocks = matrix.split(self.columns(matrix.shape[1]), 1)
         gramian = torch.stack([self._update(k, block, k - body) for k, block in enumerate(blocks)])
         if self.config.scope == "global":
             gramian = gramian.sum(0, keepdim=True)

@@ -17,11 +17,13 @@ from pinet_kedro.aggregation.config import (
     AgrSumConfig,
     BackdoorConfig,
     BalancedConfig,
+    ConsensusConfig,
     DeconfoundedConfig,
     EffectiveNumberConfig,
     GroupDROConfig,
     ReptileConfig,
 )
+from pinet_kedro.aggregation.consensus import Consensus
 from pinet_kedro.aggregation.deconfounded import Deconfounded
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
@@ -83,6 +85,9 @@ def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Genera
         user_share = inputs.users / inputs.users.sum()
         adjusted = partial(priors.backdoor, user_share=user_share, strength=config.strength)
         return Rule(adjusted, _deconfounded(config, inputs) if isinstance(config, DeconfoundedConfig) else None)
+    if isinstance(config, ConsensusConfig):
+        consensus = Consensus(config, inputs.sizes, _tensors(inputs)[1], rng.of_device)
+        return Rule(priors.balanced, partial(_weighted, consensus))
     if isinstance(config, BalancedConfig):
         return Rule(priors.balanced)
     if isinstance(config, EffectiveNumberConfig):
@@ -110,21 +115,25 @@ def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
 
 def _deconfounded(config: DeconfoundedConfig, inputs: RuleInputs) -> Callable[[Step], tuple[Tensor, Tensor]]:
     """`Deconfounded` on all parameters, or on the body alone; item embeddings then get the joint gradient."""
-    body = inputs.sizes[: len(inputs.sizes) - inputs.embeddings]
+    body, tables = _tensors(inputs)
     if config.parameters == "body":
-        aggregator, columns = Deconfounded(config, body), sum(body)
-    else:
-        tables = [size // inputs.rows for size in inputs.sizes[len(body) :]]
-        aggregator, columns = Deconfounded(config, inputs.sizes, tables), None
+        return partial(_weighted, Deconfounded(config, body), columns=sum(body))
+    return partial(_weighted, Deconfounded(config, inputs.sizes, tables))
 
-    def aggregate(step: Step) -> tuple[Tensor, Tensor]:
-        aggregator.weighting.prior, aggregator.rows = step.prior, step.rows
-        gradient = aggregator(step.matrix[:, :columns])
-        if columns is not None:
-            gradient = torch.cat([gradient, step.share @ step.matrix[:, columns:]])
-        return gradient, aggregator.mean_weights()
 
-    return aggregate
+def _tensors(inputs: RuleInputs) -> tuple[list[int], list[int]]:
+    """The sizes of the body's tensors, and the widths of the item tables."""
+    body = inputs.sizes[: len(inputs.sizes) - inputs.embeddings]
+    return body, [size // inputs.rows for size in inputs.sizes[len(body) :]]
+
+
+def _weighted(aggregator: Deconfounded, step: Step, columns: int | None = None) -> tuple[Tensor, Tensor]:
+    """The aggregate of the first `columns`, all by default, with the joint gradient in the others."""
+    aggregator.weighting.prior, aggregator.rows = step.prior, step.rows
+    gradient = aggregator(step.matrix[:, :columns])
+    if columns is not None:
+        gradient = torch.cat([gradient, step.share @ step.matrix[:, columns:]])
+    return gradient, aggregator.mean_weights()
 
 
 def _group_dro(weighting: GroupDROWeighting, step: Step) -> tuple[Tensor, Tensor]:

@@ -165,6 +165,7 @@ def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> 
         train_end=seen,
         valid_at=np.full(sequences.n_users, -1),
         test_at=np.where((seen > 0) & (seen < sequences.lengths), seen, -1),
+        test_from=seen,
         exclude_seen=False,
     )
     if model.exclude_seen:

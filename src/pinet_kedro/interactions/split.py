@@ -32,7 +32,8 @@ class Split:
     """Positions in each user's history (int64, U each); -1 if a user has no such target.
 
     Training uses events `[0, train_end)`. The validation target is the event at `valid_at`, with the events before
-    it as history; the test target likewise.
+    it as history; the test target likewise. Events from `test_from` on belong to the test part, targets or not: a model
+    that is judged on test targets has learnt none of them.
 
     `exclude_seen` is the policy under which the targets were chosen and are ranked. With True, items of the history are
     not candidates, so an event that repeats one is not a target (`repeated_valid` and `repeated_test` count these
@@ -42,6 +43,7 @@ class Split:
     train_end: Int[np.ndarray, " U"]
     valid_at: Int[np.ndarray, " U"]
     test_at: Int[np.ndarray, " U"]
+    test_from: Int[np.ndarray, " U"]
     exclude_seen: bool = True
     repeated_valid: int = 0
     repeated_test: int = 0
@@ -53,7 +55,13 @@ class Split:
             train_end=np.where(users, self.train_end, 0),
             valid_at=np.where(users, self.valid_at, -1),
             test_at=np.where(users, self.test_at, -1),
+            test_from=np.where(users, self.test_from, 0),
         )
+
+    def learning(self, end: Int[np.ndarray, " U"]) -> "Split":
+        """The split with all events `[0, end)` for training, without targets: of a model that has been validated."""
+        nobody = np.full(len(end), -1)
+        return replace(self, train_end=end, valid_at=nobody, test_at=nobody, test_from=end)
 
     def in_training(self, sequences: Sequences) -> Bool[np.ndarray, " N"]:
         """Mask of the training events."""
@@ -123,7 +131,7 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
                 f"leave-one-out needs 3 events per user (train, validation, test); the shortest history has "
                 f"{lengths.min()}. Set cleaning.min_user_events to at least 3."
             )
-        return Split(train_end=lengths - 2, valid_at=lengths - 2, test_at=lengths - 1)
+        return Split(train_end=lengths - 2, valid_at=lengths - 2, test_at=lengths - 1, test_from=lengths - 1)
     ordered = np.sort(sequences.timestamps)
     valid_cut = ordered[int(len(ordered) * (1 - config.valid_share - config.test_share))]
     test_cut = ordered[int(len(ordered) * (1 - config.test_share))]
@@ -142,4 +150,5 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         train_end=train_end,
         valid_at=np.where((train_end < test_at) & (train_end > 0), train_end, -1),
         test_at=np.where((test_at < lengths) & (test_at > 0), test_at, -1),
+        test_from=test_at,
     )

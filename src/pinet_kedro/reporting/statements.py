@@ -19,8 +19,9 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         f"{number(metric(evaluation, 'pin', group))}, {with_interval(gain(evaluation, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
-    effects = [aggregation_effect(evaluation, ["all"]), chosen(evaluation)]
-    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *filter(None, effects)]
+    effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
+    reason = chosen(evaluation)
+    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, *([reason] if reason else [])]
 
 
 def improved(evaluation: dict[str, Any]) -> bool:

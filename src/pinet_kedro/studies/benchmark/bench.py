@@ -46,6 +46,7 @@ class Cell:
 
     With `transfer` the trained model is where the method starts from, and its ranks are without plugins. With
     `stratification` its gradients are aggregated over strata of its own; plugins and reports keep the benchmark's.
+    `as_shipped`: it is also ranked after a refit.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Cell:
     plugins: dict[str, PluginTraining]
     transfer: TransferConfig | None = None
     stratification: Stratification | None = None
+    as_shipped: bool = False
 
     @property
     def joint(self) -> bool:
@@ -83,7 +85,8 @@ class Cell:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
         model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
-        return _digest({**ranked, "plugins": plain(self.plugins), "transfer": plain(self.transfer)})
+        others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
+        return _digest({**ranked, "plugins": plain(self.plugins), **others})
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -126,7 +129,8 @@ def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining
                 settings = checked(BackboneTraining, merged, where)
                 wanted = config.plugins | (config.ablations if method == config.reference else {})
                 fitted = {name: variants[name] for name in wanted if name in variants and own.transfer is None}
-                out.append(Cell(method, settings, fitted, own.transfer, own.stratification))
+                refitted = method in config.as_shipped and own.transfer is None
+                out.append(Cell(method, settings, fitted, own.transfer, own.stratification, refitted))
     return out
 
 
@@ -154,8 +158,8 @@ class Bench:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
 
         `model` is the method itself, or the method with plugins by stratum (`<method>+<variant>`) or with one for all
-        (`<method>+shared`, of the first variant). What an earlier run has stored is read, trained models included:
-        other plugins do not train a backbone again.
+        (`<method>+shared`, of the first variant); with `+refit` at the end after a refit on the validation events.
+        What an earlier run has stored is read, trained models included: other plugins do not train a backbone again.
         """
         self._name_others(todo)
         missing = [cell for cell in todo if not self.ranks(cell).exists()]
@@ -236,7 +240,25 @@ class Bench:
             own, shared = fit_plugins(alone.backbone, self.dataset, scorers, config)
             models.setdefault(f"{cell.method}+shared", replace(alone, plugins=shared))
             models[f"{cell.method}+{variant}"] = replace(alone, plugins=own)
-        return models
+        return models | (self._refitted(cell, models) if cell.as_shipped else {})
+
+    def _refitted(self, cell: Cell, models: dict[str, Any]) -> dict[str, Any]:
+        """The method after a refit, alone and with the first variant of its plugins."""
+        from pinet_kedro.fitting.refit import before_test, rebuilt, refit
+
+        learnt, alone = before_test(self._dataset_of(cell)), models[cell.method]
+        store = RecommenderDataset(filepath=str(self.folder / "models" / f"{cell.model_name(self.dataset)}-refit"))
+        if not store.exists():
+            store.save(refit(alone, learnt, cell.training))
+        again = store.load()
+        names = [cell.method, *(f"{cell.method}+{variant}" for variant in list(cell.plugins)[:1])]
+        return {f"{name}+refit": rebuilt(models[name], again.backbone, learnt) for name in names}
+
+    def _dataset_of(self, cell: Cell) -> Dataset:
+        """The data with the strata over which the cell aggregates gradients."""
+        if cell.stratification is None:
+            return self.dataset
+        return replace(self.dataset, strata=fit_strata(self.dataset.split.train_end, cell.stratification))
 
     def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
         from pinet_kedro.studies.transfer.transfer import transfer
@@ -260,10 +282,7 @@ class Bench:
         store = self.model(cell)
         if not store.exists():
             reports: list[EpochReport] = []
-            dataset = self.dataset
-            if (own := cell.stratification) is not None:
-                dataset = replace(dataset, strata=fit_strata(dataset.split.train_end, own))
-            backbone = train_backbone(dataset, cell.training, reports.append)
+            backbone = train_backbone(self._dataset_of(cell), cell.training, reports.append)
             self.curve(cell).save(learning_curve(reports))
             store.save(new_recommender(backbone, self.dataset))
         return store.load()

@@ -13,6 +13,11 @@ class Benchmark(Configuration):
 
     seeds: tuple[Seed, ...] = Field((1, 2, 3, 4, 5), min_length=1)
     reference: Name = "base"
+    as_shipped: tuple[Name, ...] = Field(
+        ("base", "deconfounded"),
+        description="methods that are also measured after a refit on the validation events, alone and with the first "
+        "variant of plugins",
+    )
     backbones: tuple[BackboneConfig, ...] = Field((), description="none given: that of `backbone_training`")
     plugins: dict[Name, dict[str, Any] | None] = Field(
         {"plugins": {}},

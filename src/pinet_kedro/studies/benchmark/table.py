@@ -58,7 +58,10 @@ _ENDS = {"relative": "gain", "low": "low", "high": "high"}
 def _gains(
     scores: dict[tuple[str, str], pd.DataFrame], mask: np.ndarray, reference: str
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """`gain, low, high` of every model over the reference, and `same_plugins_…` over that under the same plugins."""
+    """`gain, low, high` of every model over the reference, and `same_plugins_…` over that under the same plugins.
+
+    A model after a refit is compared with the reference after a refit.
+    """
     nothing = {prefix + end: np.nan for prefix in ("", "same_plugins_") for end in _ENDS.values()}
     found = {model: dict(nothing) for model in scores}
     within = {model: table.loc[:, mask] for model, table in scores.items()}
@@ -66,7 +69,8 @@ def _gains(
     alike: dict[tuple[int, ...], list[tuple[tuple[str, str], str, tuple[str, str]]]] = defaultdict(list)
     for backbone, model in scores:
         plugin = model.partition("+")[2]
-        peers = {"": reference, "same_plugins_": f"{reference}+{plugin}" if plugin else reference}
+        alone = f"{reference}+refit" if plugin.endswith("refit") else reference
+        peers = {"": alone, "same_plugins_": f"{reference}+{plugin}" if plugin else reference}
         for prefix, peer in peers.items():
             if peer != model and (backbone, peer) in scores:
                 both = scores[backbone, model].index.intersection(scores[backbone, peer].index)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from pinet_kedro.evaluation.ranks import Ranks
+from pinet_kedro.fitting import choice
+from pinet_kedro.fitting.scorers import build_scorers
+from pinet_kedro.plugins.config import PluginTraining
+
+CONFIG = PluginTraining(folds=2, factors=None, memory_search=None)
+
+
+@pytest.fixture
+def choose(planted_world, joint_backbone):
+    """The choice between the joint backbone and another one, the joint one again by default."""
+    w = planted_world
+    scorers = build_scorers(w.dataset, w.popularity, CONFIG)
+
+    def chosen(deconfounded=joint_backbone, wanted="auto"):
+        return choice.choose_backbone(joint_backbone, deconfounded, w.dataset, scorers, CONFIG, wanted)
+
+    return chosen
+
+
+def test_an_equal_backbone_by_aggregation_is_taken(choose):
+    made = choose()
+    assert (made.backbone, made.reason) == ("deconfounded", "not_worse")
+    assert made.gains["all"]["relative"] == 0.0
+
+
+def test_without_aggregation_the_joint_backbone_is_the_only_one(choose):
+    assert choose(None).model_dump() == {"backbone": "joint", "reason": "no_aggregation", "gains": {}}
+    assert choose(None, "deconfounded").backbone == "joint"
+
+
+@pytest.mark.parametrize("wanted", ["deconfounded", "joint"])
+def test_a_configured_backbone_is_taken_unmeasured(choose, wanted):
+    assert choose(wanted=wanted).model_dump() == {"backbone": wanted, "reason": "configured", "gains": {}}
+
+
+def test_a_backbone_by_aggregation_that_loses_in_one_group_is_not_taken(choose, planted_world, monkeypatch):
+    """One group that loses is enough: here the head, whose ranks fall out of the first ten."""
+    w = planted_world
+    head = w.strata.groups(w.dataset.activeness[w.users])["head"]
+    good = Ranks(np.ones(len(w.users)), np.full(len(w.users), 60))
+    bad = Ranks(np.where(head, 40.0, 1.0), good.candidates)
+    for ours, expected in ((good, "deconfounded"), (bad, "joint")):
+        monkeypatch.setattr(choice, "cross_fitted_ranks", lambda *_, ours=ours: [ours, good])
+        assert choose().backbone == expected
+    assert choose().gains["head"]["high"] < 0
+    assert choose().gains["tail"]["relative"] == 0.0
+
+
+def test_what_cannot_be_measured_is_said(choose, planted_world, monkeypatch):
+    nothing = Ranks(np.full(len(planted_world.users), 50.0), np.full(len(planted_world.users), 60))
+    monkeypatch.setattr(choice, "cross_fitted_ranks", lambda *_: [nothing, nothing])
+    assert choose().reason == "not_measured"

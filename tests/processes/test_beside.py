@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pinet_kedro.processes.beside import EndedError, beside
+from pinet_kedro.training.backbone import DivergedError
+
+
+def counted(up_to, send):
+    for number in range(up_to):
+        send(number)
+    return os.getpid()
+
+
+def diverged(send):
+    send("before")
+    raise DivergedError("too fast", best="the best so far")
+
+
+def ended(send):
+    os._exit(3)
+
+
+def unpicklable(send):
+    class LocalError(Exception):
+        pass
+
+    raise LocalError("of this function alone")
+
+
+def sleeping(send):
+    send(os.getpid())
+    time.sleep(600)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_messages_come_in_order_and_then_the_result():
+    with beside(counted, 3) as other:
+        assert list(other.messages(wait=True)) == [0, 1, 2]
+        assert other.result() != os.getpid()
+        assert list(other.messages()) == []
+
+
+def test_an_error_is_raised_here_with_all_it_carries():
+    with beside(diverged) as other, pytest.raises(DivergedError, match="too fast") as error:
+        other.result()
+    assert error.value.best == "the best so far"
+
+
+def test_an_error_that_cannot_be_sent_is_told():
+    with beside(unpicklable) as other, pytest.raises(RuntimeError, match="LocalError: of this function alone"):
+        other.result()
+
+
+def test_a_process_that_dies_is_an_error_and_not_a_wait():
+    with beside(ended) as other, pytest.raises(EndedError, match="exit code 3"):
+        other.result()
+
+
+def test_the_process_ends_with_the_block():
+    with beside(sleeping) as other:
+        pid = next(other.messages(wait=True))
+    assert not alive(pid)
+
+
+def test_the_process_ends_with_a_command_that_is_killed(tmp_path):
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import sys\n"
+        "from pinet_kedro.processes.beside import beside\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_beside import sleeping\n"
+        "if __name__ == '__main__':\n"
+        "    with beside(sleeping) as other:\n"
+        "        print(next(other.messages(wait=True)), flush=True)\n"
+        "        other.result()\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as command:
+        pid = int(command.stdout.readline())
+        command.kill()
+    deadline = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
