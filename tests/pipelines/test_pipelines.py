@@ -16,6 +16,7 @@ from pinet_kedro.pipelines.benchmark.pipeline import create_pipeline as create_b
 from pinet_kedro.pipelines.gradient_noise.pipeline import create_pipeline as create_gradient_noise
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import NoModel
+from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
@@ -35,6 +36,7 @@ PARAMETERS = {
         }
     ),
     "plugin_training": PluginTraining(folds=2),
+    "registration": Registration(backbone="deconfounded"),
 }
 
 
@@ -78,13 +80,27 @@ def test_without_an_aggregation_the_backbone_is_the_base_and_pin_the_base_with_p
     assert "pin_vs_plugins_alone" in found["evaluation"]["comparisons"]
     for group, values in found["evaluation"]["models"]["pin"].items():
         assert values == outputs["evaluation"]["models"]["base_plugins"][group]
+    assert found["backbone_choice"].reason == "no_aggregation"
     assert "No aggregation of gradients is configured" in found["report"]
+
+
+def test_pin_may_stand_on_the_joint_backbone_and_the_aggregation_is_still_measured(outputs):
+    found = run_stages({**PARAMETERS, "registration": Registration(backbone="joint")})
+    assert found["pin_model"].backbone is found["base_model"].backbone
+    assert isinstance(found["base_plugins_model"], NoModel)
+    models, expected = found["evaluation"]["models"], outputs["evaluation"]["models"]
+    assert models["pin"] == expected["base_plugins"]
+    assert models["backbone_plugins"] == expected["pin"]
+    assert "backbone_plugins_vs_pin" in found["evaluation"]["comparisons"]
+    assert "PIN stands on the joint backbone, as registration.backbone says." in found["report"]
 
 
 def test_benchmark_draws_a_table_and_two_figures(outputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pipeline = create_benchmark()
-    known = outputs | {"params:benchmark": Benchmark(seeds=(1,), methods={"base": {"aggregation": None}, "ours": {}})}
+    known = outputs | {
+        "params:benchmark": Benchmark(seeds=(1,), methods={"base": {"aggregation": None}, "ours": {}}, as_shipped=())
+    }
     inputs = {name: MemoryDataset(known[name], copy_mode="assign") for name in pipeline.inputs()}
     made = {name: Kept(copy_mode="assign") for name in pipeline.all_outputs()}
     SequentialRunner().run(pipeline, DataCatalog({**inputs, **made}))
@@ -144,6 +160,7 @@ def test_training_gives_two_models_and_their_curves(outputs):
 def test_plugins_leave_the_backbone_as_it_was(outputs):
     pin, deconfounded = outputs["pin_model"], outputs["deconfounded_model"]
     assert pin.backbone is deconfounded.backbone
+    assert isinstance(outputs["deconfounded_plugins_model"], NoModel)
     assert len(pin.plugins.choice) == len(outputs["dataset"].strata.training)
 
 

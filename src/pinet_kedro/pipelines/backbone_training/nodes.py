@@ -17,32 +17,17 @@ def train_backbones(
     model, and its curve has no rows. A training that diverges leaves its best model in `data/06_models/diverged_base`
     or `diverged_backbone`.
     """
-    from contextlib import ExitStack
-    from functools import partial
-
-    from pinet_kedro.datasets.divergence import store_best_on_divergence
-    from pinet_kedro.pipelines.backbone_training.together import Training, train_together
+    from pinet_kedro.pipelines.backbone_training.together import train_watched
     from pinet_kedro.recommender import NoModel, new_recommender
-    from pinet_kedro.tracking.watching import watch_training
 
     config, first, data = (config, None, "data") if start is None else (start.config, start.backbone, "data/retraining")
     configs = {"base": config.joint()} | ({} if config.aggregation is None else {"backbone": config})
-    with ExitStack() as stack:
-        watches = {name: stack.enter_context(watch_training(name, run.mlflow)) for name in configs}
-        trained = train_together(
-            {
-                name: Training(
-                    dataset, config, first, watches[name],
-                    partial(store_best_on_divergence, f"{data}/06_models/diverged_{name}", dataset),
-                )
-                for name, config in configs.items()
-            }
-        )  # fmt: skip
-    models = [new_recommender(backbone, dataset) for backbone in trained.values()]
-    curves = [watch.curve() for watch in watches.values()]
-    if config.aggregation is None:
-        return models[0], curves[0], NoModel("no aggregation is configured"), curves[0].iloc[:0]
-    return models[0], curves[0], models[1], curves[1]
+    trained = train_watched(configs, dataset, first, run.mlflow, f"{data}/06_models")
+    base, curve = trained["base"]
+    if "backbone" not in trained:
+        return new_recommender(base, dataset), curve, NoModel("no aggregation is configured"), curve[:0]
+    deconfounded, other_curve = trained["backbone"]
+    return new_recommender(base, dataset), curve, new_recommender(deconfounded, dataset), other_curve
 
 
 def draw_curves(base: pd.DataFrame, deconfounded: pd.DataFrame) -> tuple[Figure, Figure]:

@@ -4,10 +4,16 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
 
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.datasets.divergence import store_best_on_divergence
 from pinet_kedro.processes.beside import Beside, beside
+from pinet_kedro.tracking.run_info import MlflowRun
+from pinet_kedro.tracking.watching import watch_training
 from pinet_kedro.training.backbone import EpochReport, OnEpoch, backbone_memory, train_backbone
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.memory import free_bytes
@@ -39,6 +45,32 @@ class Training:
         with self.guard():
             for report in process.messages(wait):
                 self.on_epoch(report)
+
+
+def train_watched(
+    configs: Mapping[str, BackboneTraining],
+    dataset: Dataset,
+    start: Backbone | None,
+    run: MlflowRun | None,
+    folder: str,
+) -> dict[str, tuple[Backbone, pd.DataFrame]]:
+    """The trained backbone of every configuration and its learning curve, under their names.
+
+    Each has a progress bar, and metrics in the MLflow run. One that diverges leaves its best model in
+    `<folder>/diverged_<name>`.
+    """
+    with ExitStack() as stack:
+        watches = {name: stack.enter_context(watch_training(name, run)) for name in configs}
+        trained = train_together(
+            {
+                name: Training(
+                    dataset, config, start, watches[name],
+                    partial(store_best_on_divergence, f"{folder}/diverged_{name}", dataset),
+                )
+                for name, config in configs.items()
+            }
+        )  # fmt: skip
+    return {name: (backbone, watches[name].curve()) for name, backbone in trained.items()}
 
 
 def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:

@@ -1,0 +1,74 @@
+"""The base and the deconfounded backbone, trained at once in two processes."""
+
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+
+from pinet_kedro.pipelines.backbone_training import together
+from pinet_kedro.pipelines.backbone_training.together import Training, train_together
+from pinet_kedro.training.backbone import DivergedError, train_backbone
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Whatever the machine and the work."""
+    monkeypatch.setattr(together, "_worth_processes", lambda trainings: True)
+
+
+def both(dataset, config, guard=lambda name: nullcontext(), **changes):
+    """The two trainings and the lists of their reports; `changes` are settings of the second one's schedule."""
+    reports = {"base": [], "backbone": []}
+    other = config.model_copy(update={"schedule": config.schedule.model_copy(update=changes)})
+    trainings = {
+        name: Training(dataset, c, None, reports[name].append, lambda name=name: guard(name))
+        for name, c in (("base", config.joint()), ("backbone", other))
+    }
+    return trainings, reports
+
+
+def test_both_models_are_those_of_trainings_alone(planted_world, small_training, two_processes):
+    trainings, reports = both(planted_world.dataset, small_training)
+    trained = train_together(trainings)
+    for name, config in (("base", small_training.joint()), ("backbone", small_training)):
+        alone = []
+        expected = train_backbone(planted_world.dataset, config, alone.append).state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in trained[name].state_dict().items())
+        assert [report.row() for report in reports[name]] == [report.row() for report in alone]
+
+
+def test_a_training_that_diverges_in_the_other_process_ends_both_under_its_own_name(
+    planted_world, small_training, two_processes
+):
+    seen = []
+
+    @contextmanager
+    def guard(name):
+        try:
+            yield
+        except DivergedError:
+            seen.append(name)
+            raise
+
+    trainings, _ = both(planted_world.dataset, small_training, guard, learning_rate=1e30)
+    with pytest.raises(DivergedError, match="learning_rate"):
+        train_together(trainings)
+    assert seen[0] == "backbone"
+
+
+def test_short_trainings_get_no_process(planted_world, small_training):
+    trainings, _ = both(planted_world.dataset, small_training)
+    assert not together._worth_processes(list(trainings.values()))
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "expected"), [(2, 2**40, True), (1, 2**40, False), (2, 0, False)], ids=["room", "core", "memory"]
+)
+def test_long_trainings_get_processes_where_there_are_cores_and_memory(
+    planted_world, small_training, monkeypatch, cores, free, expected
+):
+    monkeypatch.setattr(together, "_WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(together.os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(together, "free_bytes", lambda: free)
+    trainings, _ = both(planted_world.dataset, small_training)
+    assert together._worth_processes(list(trainings.values())) is expected
