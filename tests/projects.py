@@ -1,8 +1,12 @@
 """Projects of the tests: `conf/` in a folder of its own, with the command line in this process."""
 
+import logging
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -37,6 +41,10 @@ class Project:
             else:
                 os.environ["PYTHONPATH"] = environment
 
+    def fork(self, *arguments: str, first: Callable[[], object] = lambda: None) -> "Forked":
+        """`invoke` in a process of its own, which calls `first` before."""
+        return Forked(self, arguments, first)
+
     def copy(self, folder: Path) -> "Project":
         """A copy with its own data and tracking database; artifacts of earlier versions stay where they are."""
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("mlartifacts"))
@@ -57,3 +65,69 @@ def create_project(folder: Path) -> Project:
     for name in ("src", "conf/local"):
         (folder / name).mkdir()
     return Project(folder)
+
+
+class Forked:
+    """A command in a fork of this process, which has the seconds of imports behind it.
+
+    The fork must not inherit connections of MLflow to the database that the command uses.
+    """
+
+    def __init__(self, project: Project, arguments: tuple[str, ...], first: Callable[[], object]) -> None:
+        self._log = project.folder / "command.log"
+        self._log.touch()
+
+        def work() -> None:
+            log = logging.getLogger("pinet_kedro")
+            log.addHandler(logging.FileHandler(self._log))
+            sys.argv = ["kedro", *arguments]  # which the lock of a run names
+            first()
+            result = project.invoke(*arguments)
+            log.info(result.output)
+            sys.exit(result.exit_code)
+
+        self._process = multiprocessing.get_context("fork").Process(target=work)
+        self._process.start()
+        self.pid = self._process.pid
+        self.kill = self._process.kill
+
+    @property
+    def said(self) -> str:
+        """What it has logged, and in the end its output; a process that is killed has none."""
+        return self._log.read_text()
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = 300) -> int | None:
+        """The exit code, once it has ended."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+
+class AtNode(logging.Handler):
+    """Does something when a node of this name starts."""
+
+    def __init__(self, node: str, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.node, self.action = node, action
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().endswith((f"] {self.node}", f".{self.node}")):
+            self.action()
+
+
+def act_at(node: str, action: Callable[[], None]) -> None:
+    """Does something when this node of this process starts."""
+    logging.getLogger("pinet_kedro").addHandler(AtNode(node, action))
+
+
+def kill_at(project: Project, node: str, *arguments: str) -> None:
+    """Runs a pipeline in a process that is killed when this node begins."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = project.fork("run", *arguments, first=lambda: act_at(node, die))
+    assert process.wait() == -signal.SIGKILL, process.said

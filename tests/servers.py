@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import logging
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,15 +158,3 @@ def sick_server(behaviour: str) -> Iterator[tuple[str, list[str]]]:
         healthy.set()
         server.shutdown()
         server.server_close()
-
-
-class AtNode(logging.Handler):
-    """Does something when a node of this name starts."""
-
-    def __init__(self, node: str, action: Callable[[], None]) -> None:
-        super().__init__()
-        self.node, self.action = node, action
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().endswith((f"] {self.node}", f".{self.node}")):
-            self.action()

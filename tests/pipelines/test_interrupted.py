@@ -4,6 +4,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from multiprocessing import Pipe
+
+from projects import act_at
 
 
 def start(project):
@@ -19,6 +22,18 @@ def start(project):
         if "train_ba" in line:
             return process
     raise AssertionError(said)
+
+
+def fork_at_work(project):
+    """A run that stops where the training begins, and where it says that it is there."""
+    at_work, say = Pipe(duplex=False)
+
+    def stop():
+        say.send("at work")
+        signal.pause()
+
+    process = project.fork("run", "--pipeline=full", "--env=test", first=lambda: act_at("train_backbones", stop))
+    return at_work, process
 
 
 def written(project):
@@ -45,8 +60,9 @@ def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_go
     project, new_project, tmp_path_factory
 ):
     other = new_project(tmp_path_factory.mktemp("other"))  # of the same tracking database
-    process = start(project)
+    at_work, process = fork_at_work(project)
     try:
+        assert at_work.poll(60)
         uri = f"--params=tracking.uri=sqlite:///{project.folder / 'mlflow.db'}"
         assert other.run("--pipeline=data_validation", "--env=test", uri).exit_code == 0
         assert statuses(project) == ["RUNNING", "FINISHED"]
@@ -63,7 +79,7 @@ def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_go
         assert statuses(project) == ["RUNNING", "FINISHED"]
     finally:
         process.kill()
-        process.communicate(timeout=60)
+    assert process.wait() == -signal.SIGKILL
     assert statuses(project) == ["RUNNING", "FINISHED"]
     assert project.run("--pipeline=data_validation", "--env=test").exit_code == 0
     assert statuses(project) == ["FAILED", "FINISHED", "FINISHED"]

@@ -1,9 +1,6 @@
 """The commands of a model's life, as a person or a scheduler uses them: what they say, and their exit codes."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import mlflow
@@ -63,18 +60,16 @@ def test_what_cannot_be_done_is_a_sentence(own_copy, command, code, words):
 
 
 def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(own_copy):
-    command = [sys.executable, "-m", "pinet_kedro", "promote", "--env=test"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     lock = own_copy.folder / "data/locks/run.lock"
-    with subprocess.Popen(command, cwd=own_copy.folder, env=environment, stdout=subprocess.PIPE) as first:
-        until = time.monotonic() + 60
-        while not (lock.exists() and lock.read_text()) and time.monotonic() < until:
-            time.sleep(0.05)
-        second = own_copy.invoke("promote", "--env=test")
-        said = first.communicate()[0].decode()
+    first = own_copy.fork("promote", "--env=test")
+    until = time.monotonic() + 60
+    while not (lock.exists() and lock.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    second = own_copy.invoke("promote", "--env=test")
+    code = first.wait()
     assert second.exit_code == 1, second.output
     assert f"held by process {first.pid} on" in second.output
     assert "Traceback" not in second.output
-    assert first.returncode == 0, said
+    assert code == 0, first.said
     assert aliases(own_copy)["champion"] == aliases(own_copy)["challenger"]
     assert "previous" not in aliases(own_copy)

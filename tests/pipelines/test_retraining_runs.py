@@ -3,9 +3,10 @@
 import json
 import logging
 import os
-import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -17,7 +18,8 @@ from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactio
 from pinet_kedro.pipeline_registry import register_pipelines
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
-from servers import AtNode, start_tracking_server
+from projects import AtNode, kill_at
+from servers import start_tracking_server
 
 pytestmark = pytest.mark.usefixtures("own_address")
 
@@ -203,35 +205,17 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def kill_at(project, node):
-    """Starts a run and kills it when this node begins."""
-    command = [sys.executable, "-m", "pinet_kedro", "run", *RETRAIN]
-    with subprocess.Popen(
-        command, cwd=project.folder, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
-        said = []
-        for text in process.stderr:
-            said.append(text)
-            if text.rstrip().endswith(f".{node}"):
-                process.send_signal(signal.SIGKILL)
-                break
-        else:
-            pytest.fail("".join(said))
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-
-
 def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
     """Killed with partitions accepted, in training, after registration, and between the champion and the checkpoint."""
     deliver(project, "a.csv", 0.0, 0.6)
     taken = project.folder / "data/01_raw/interactions/.taken.json"
-    kill_at(project, "gather_partitions")
+    kill_at(project, "gather_partitions", *RETRAIN)
     assert [path.name for path in (project.folder / "data/02_intermediate/accepted").iterdir()] == ["a.csv.parquet"]
-    kill_at(project, "train_backbones")
-    assert not registry(project).search_registered_models()
-    kill_at(project, "judge_challenger")
+    kill_at(project, "train_backbones", *RETRAIN)
+    assert state_of_versions(project) == []
+    kill_at(project, "judge_challenger", *RETRAIN)
     assert state_of_versions(project) == [("1", {"challenger"})]
-    kill_at(project, "conclude")
+    kill_at(project, "conclude", *RETRAIN)
     assert state_of_versions(project) == [("1", {"challenger", "champion"})]
     assert not taken.exists()
     result = project.run(*RETRAIN)
@@ -244,12 +228,11 @@ def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
 
 
 def state_of_versions(project):
-    client = registry(project)
-    aliases = client.get_registered_model("pinet").aliases
-    return [
-        (str(version.version), {alias for alias, number in aliases.items() if str(number) == str(version.version)})
-        for version in client.search_model_versions("name = 'pinet'")
-    ]
+    """Read without MLflow, whose connections a fork would inherit."""
+    with closing(sqlite3.connect(project.folder / "mlflow.db")) as database:
+        versions = database.execute("select version from model_versions").fetchall()
+        aliases = database.execute("select alias, version from registered_model_aliases").fetchall()
+    return [(str(version), {alias for alias, of in aliases if of == version}) for (version,) in versions]
 
 
 def test_a_round_whose_server_dies_is_done_again_with_the_next_server(

@@ -7,7 +7,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from servers import AtNode, free_port, sick_server, start_tracking_server
+from projects import AtNode
+from servers import free_port, sick_server, start_tracking_server
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("own_address")]
 

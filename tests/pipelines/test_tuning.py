@@ -13,29 +13,27 @@ import pytest
 import yaml
 
 LONG = "tuning.epochs=80,tuning.validate_every=80,backbone_training.schedule.epochs=80"
-
-
-def command(project, *arguments):
-    return [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=tuning", "--env=test", *arguments]
+COMMAND = ("run", "--pipeline=tuning", "--env=test")
 
 
 def start(project, *arguments):
     """The command in a process group of its own, as a terminal starts it."""
-    log = (project.folder / "tuning.log").open("wb")
-    return subprocess.Popen(
-        command(project, *arguments), cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    log = (project.folder / "command.log").open("wb")
+    command = [sys.executable, "-m", "pinet_kedro", *COMMAND, *arguments]
+    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def wait_for(project, process, seen, seconds=300):
     """Returns when the tracking database satisfies `seen`."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if seen(runs(project)):
-            return
-        assert process.poll() is None, (project.folder / "tuning.log").read_text()
+    while not seen(runs(project)):
+        assert process.poll() is None, said(project)
+        assert time.monotonic() < until, said(project)
         time.sleep(0.1)
-    raise AssertionError((project.folder / "tuning.log").read_text())
+
+
+def said(project):
+    return (project.folder / "command.log").read_text()
 
 
 def runs(project):
@@ -123,12 +121,12 @@ def test_a_finished_study_tries_nothing_again_and_says_where_everything_is(tuned
 
 
 def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project):
-    process = start(project, "--params=tuning.trials=4,tuning.workers=2")
+    process = project.fork(*COMMAND, "--params=tuning.trials=4,tuning.workers=2")
     try:
         wait_for(project, process, lambda found: sum(status == "FINISHED" for _, status in found) >= 2)
     finally:
         process.kill()  # kill -9
-        process.wait(90)
+        process.wait()
     done = project.run("--pipeline=tuning", "--env=test", "--params=tuning.trials=4")
     assert done.exit_code == 0, done.output
     table = trials(project)
@@ -148,7 +146,7 @@ def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
         os.killpg(process.pid, signal.SIGINT)
         process.wait(180)
     assert [status for _, status in runs(project)] == ["KILLED"] * 2
-    output = (project.folder / "tuning.log").read_text()
+    output = said(project)
     assert "Aborted!" in output
     assert "Traceback" not in output
     with sqlite3.connect(project.folder / "data/07_model_output/tuning/studies.db") as database:
@@ -169,9 +167,9 @@ def test_a_worker_that_is_killed_is_replaced(project):
         statuses = [status for name, status in runs(project) if name.startswith("trial")]
         assert sorted(statuses) == ["FAILED", "RUNNING", "RUNNING"]
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(180)
-    output = (project.folder / "tuning.log").read_text()
+    output = said(project)
     assert "A worker of the study has died (exit code -9)" in output
     assert "Traceback" not in output
     assert "RUNNING" not in [status for _, status in runs(project)]
@@ -195,15 +193,15 @@ def test_a_tracking_server_that_dies_does_not_stop_a_study(project, tmp_path_fac
     from servers import start_tracking_server
 
     server = start_tracking_server(tmp_path_factory.mktemp("doomed"))
-    process = start(project, f"--params=tracking.uri={server.uri},tuning.trials=2")
+    process = project.fork(*COMMAND, f"--params=tracking.uri={server.uri},tuning.trials=2")
     try:
         until = time.monotonic() + 300
-        while "run_trials" not in (project.folder / "tuning.log").read_text() and time.monotonic() < until:
+        while "run_trials" not in said(project) and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         server.kill()
-    assert process.wait(300) == 0, (project.folder / "tuning.log").read_text()
-    assert "Not recorded by the tracking server" in (project.folder / "tuning.log").read_text()
+    assert process.wait() == 0, said(project)
+    assert "Not recorded by the tracking server" in said(project)
     assert trials(project)["state"].isin(["complete", "pruned"]).sum() == 2
 
 
