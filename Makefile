@@ -10,9 +10,9 @@ run: setup
 	$(BIN)/kedro run --pipeline=full
 
 # Workers take a file of tests at a time, slow files first, and share one finished project. Coverage is that of the
-# unit tests (tests/conftest.py).
+# unit tests (tests/conftest.py). Bytecode is kept, whatever the shell says: compiling costs every process seconds.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test: setup check
 	$(PYTEST) --cov --cov-report=term:skip-covered
