@@ -62,6 +62,13 @@ class Dataset:
         """Users with a test target."""
         return np.flatnonzero(self.split.test_at > 0)
 
+    @property
+    def first_target(self) -> int:
+        """Time of the earliest test target (ns); the largest integer if there is none."""
+        users = self.test_users
+        targets = self.sequences.offsets[users] + self.split.test_at[users]
+        return int(self.sequences.timestamps[targets].min(initial=np.iinfo(np.int64).max))
+
     @cached_property
     def sha256(self) -> str:
         """Hash of the indexed log: histories, times, and the raw ids of the items."""

@@ -11,6 +11,7 @@ STAGES = (
     "activeness_stratification",
     "backbone_training",
     "plugin_training",
+    "refit",
     "evaluation",
     "registration",
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.dataset import Dataset
@@ -12,6 +13,7 @@ from pinet_kedro.evaluation.metrics import CUT_OFF, metrics_by_group, user_metri
 from pinet_kedro.evaluation.ranks import Ranks
 
 REFERENCE = "base"
+REFIT = "refit_"  # begins the name of a model after a refit
 _POLICY = {
     True: "items in the history excluded, and no targets where they are the next event",
     False: "items in the history ranked like all others",
@@ -21,15 +23,10 @@ _POLICY = {
 def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """`models`: metrics of every model and group; `comparisons`: paired relative gains in NDCG@10.
 
-    `ranks` has one row per model and user: `model, user, rank, candidates`.
+    `ranks` has one row per model and user: `model, user, rank, candidates`. Models after a refit are left out, because
+    they have learnt more events than all others (`compare_as_shipped`).
     """
-    by_model = {
-        str(name): Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy())
-        for name, table in ranks.groupby("model", sort=False)
-    }
-    users = ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
-    groups = dataset.strata.groups(dataset.activeness[users])
-    ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
+    by_model = {name: of for name, of in _by_model(ranks).items() if not name.startswith(REFIT)}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
     # Gains of the aggregation with the same plugins, of a backbone over plugins alone, and of strata over one plugin.
     # PIN is one of `base_plugins` and `backbone_plugins`, and then has no other name.
@@ -37,16 +34,48 @@ def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     aggregation = [("pin", "base_plugins"), ("backbone_plugins", "pin")]
     ablations = [*aggregation, (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
     pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
+    return _measured(by_model, pairs, _users(ranks), dataset)
+
+
+def compare_as_shipped(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any] | None:
+    """As `compare`, for base and PIN as they ship, after a refit on all events before the test part; None without one.
+
+    `pin_vs_base` is PIN's gain where both have learnt the same events; `refit_pin_vs_pin` and `refit_base_vs_base` are
+    the gains of the refit.
+    """
+    by_model = _by_model(ranks)
+    shipped = {name.removeprefix(REFIT): of for name, of in by_model.items() if name.startswith(REFIT)}
+    if not shipped:
+        return None
+    found = _measured(shipped, [("pin", "base")], _users(ranks), dataset)
+    pairs = [(f"{REFIT}{name}", name) for name in shipped]
+    gained = _measured(by_model, pairs, _users(ranks), dataset)
+    return {"models": found["models"], "comparisons": found["comparisons"] | gained["comparisons"]}
+
+
+def _by_model(ranks: pd.DataFrame) -> dict[str, Ranks]:
+    return {
+        str(name): Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy())
+        for name, table in ranks.groupby("model", sort=False)
+    }
+
+
+def _users(ranks: pd.DataFrame) -> Int[np.ndarray, " U"]:
+    return ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
+
+
+def _measured(
+    by_model: dict[str, Ranks], pairs: list[tuple[str, str]], users: Int[np.ndarray, " U"], dataset: Dataset
+) -> dict[str, Any]:
+    groups = dataset.strata.groups(dataset.activeness[users])
+    ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
     comparisons: dict[str, dict[str, Any]] = {f"{model}_vs_{reference}": {} for model, reference in pairs}
     for group in ("all", "head", "tail"):
         within = {name: values[groups[group]] for name, values in ndcg.items()}
         gains = relative_gains([(within[model], within[reference]) for model, reference in pairs])
         for entry, gain in zip(comparisons.values(), gains, strict=True):
             entry[group] = {"ndcg_at_10": gain}
-    return {
-        "models": {name: metrics_by_group(r, groups) for name, r in by_model.items()},
-        "comparisons": comparisons,
-    }
+    return {"models": {name: metrics_by_group(r, groups) for name, r in by_model.items()}, "comparisons": comparisons}
 
 
 def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
@@ -61,7 +90,7 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
 
 
 def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
-    """The data of an evaluation: sizes, rows that cleaning dropped, and a hash of the indexed log."""
+    """The data of an evaluation: sizes, newest events, rows that cleaning dropped, and a hash of the indexed log."""
     split = dataset.split
     return {
         "name": str(cleaning["source"].iloc[0]),
@@ -74,8 +103,19 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
         "test_targets": len(dataset.test_users),
         "validation_targets_seen_before": split.repeated_valid,
         "test_targets_seen_before": split.repeated_test,
+        "newest_event": {
+            "training": _newest(dataset, split.train_end),
+            "before_test": _newest(dataset, split.test_from),
+            "all": _newest(dataset, dataset.sequences.lengths),
+        },
         "dropped_rows": {str(rule): int(rows) for rule, rows in zip(cleaning["rule"], cleaning["rows"], strict=True)},
     }
+
+
+def _newest(dataset: Dataset, end: Int[np.ndarray, " U"]) -> int:
+    """Time of the newest of the events `[0, end)` of all users (ns, or its position where a log has no clock)."""
+    known = np.flatnonzero(end > 0)
+    return int(dataset.sequences.timestamps[dataset.sequences.offsets[known] + end[known] - 1].max())
 
 
 def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> dict[str, Any]:

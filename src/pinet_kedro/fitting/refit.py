@@ -5,10 +5,13 @@ of the plugins. What is estimated from events is estimated again, from more of t
 weights for a small share of the schedule, and the frozen scorers are built anew.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.fitting.choice import BackboneChoice
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
 from pinet_kedro.recommender import Recommender, new_recommender
@@ -20,6 +23,21 @@ from pinet_kedro.training.config import BackboneTraining
 _SHARE_OF_EPOCHS = 0.25
 # A moving average over more steps would still hold much of the old weights at the end of so short a training.
 _LONGEST_AVERAGE = 0.98
+
+
+@dataclass(frozen=True)
+class RefitPlan:
+    """The trainings of the backbones of base and PIN in a refit, by model; empty: there is no refit."""
+
+    trainings: Mapping[str, BackboneTraining]
+
+
+def plan_refit(config: BackboneTraining, choice: BackboneChoice, wanted: Literal["all", "none"]) -> RefitPlan:
+    """The plan for a base and a PIN that were trained with `config`, PIN on the backbone that was chosen."""
+    if wanted == "none":
+        return RefitPlan({})
+    again = refit_training(config)
+    return RefitPlan({"base": again.joint(), "pin": again.joint() if choice.backbone == "joint" else again})
 
 
 def before_test(dataset: Dataset) -> Dataset:

@@ -1,26 +1,76 @@
-"""Loads the recommender of a registered version with this project's code."""
+"""Loads the models of a registered version with this project's code."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError
 
+from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version
+from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
+
+SERVED, JUDGED = "recommender", "judged"  # folders of a version's two models
+# Tags: the time of the newest event that each of the two has learnt from (ns).
+LEARNT_UNTIL = {SERVED: "learnt.until", JUDGED: "judged.until"}
+_CLOCK = 10**15  # times below this (1970) are positions of a log without a clock, which cannot be compared
+
+
+@dataclass(frozen=True)
+class VersionModels:
+    """The model that a version serves, and, after a refit, the one that evaluation and promotion judge.
+
+    Both have the same configuration and plugins; the judged one has learnt everything before the test part of its log,
+    the served one all of it. `served_until` and `judged_until`: time of the newest event that they have learnt from
+    (ns), None if unknown.
+    """
+
+    served: Recommender
+    judged: Recommender | None = None
+    served_until: int | None = None
+    judged_until: int | None = None
+
+    def unseen(self, since: int) -> Recommender | None:
+        """The model that has learnt nothing from this time on (ns), the served one if possible; None if neither."""
+        if self.served_until is not None and self.served_until < since:
+            return self.served
+        return self.judged if self.judged_until is not None and self.judged_until < since else None
+
+    def compared(self, since: int) -> Recommender:
+        """The model for targets from this time on: `unseen`, or else the one that has learnt fewest of them."""
+        return self.unseen(since) or self.judged or self.served
 
 
 def load_version(version: str, config: Tracking) -> Recommender:
-    """The version's recommender, read by this project's code; raises `UnreadableVersionError` if that fails."""
+    """The recommender that the version serves; raises `UnreadableVersionError` if this code cannot read it."""
+    return load_models(version, config).served
+
+
+def load_models(version: str, config: Tracking) -> VersionModels:
+    """The models of a version; raises `UnreadableVersionError` if this code cannot read them."""
+    tags = tracking.connect(config).get_model_version(config.model, version).tags
     with TemporaryDirectory() as folder:
-        return read_version(version, fetch_version(version, config, Path(folder)))
+        return read_models(version, fetch_version(version, config, Path(folder)), tags)
 
 
-def read_version(version: str, files: Path) -> Recommender:
-    """The recommender in a version's files, fetched by `fetch_version`; raises the same errors as `load_version`."""
+def read_models(version: str, files: Path, tags: Mapping[str, str]) -> VersionModels:
+    """The models in the files of a version with these tags, fetched by `fetch_version`; errors as in `load_models`."""
+    artifacts = files / "artifacts"
     try:
-        return Recommender.load(files / "artifacts" / "recommender")
+        served = Recommender.load(artifacts / SERVED)
+        judged = Recommender.load(artifacts / JUDGED) if (artifacts / JUDGED).is_dir() else None
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UnreadableVersionError(
             f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
         ) from error
+    return VersionModels(served, judged, _until(tags, SERVED), _until(tags, JUDGED))
+
+
+def _until(tags: Mapping[str, str], model: str) -> int | None:
+    # The second tag is that of versions of retraining in earlier releases.
+    found = tags.get(LEARNT_UNTIL[model]) or (tags.get("retraining.until") if model == SERVED else None)
+    until = in_nanoseconds(int(found or 0))
+    return until if until >= _CLOCK else None

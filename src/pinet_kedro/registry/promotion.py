@@ -12,6 +12,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import Challenge, run_challenge
 from pinet_kedro.evaluation.ranks import Scorer
+from pinet_kedro.fitting.refit import before_test
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
@@ -32,7 +33,7 @@ from pinet_kedro.registry.decision import (
 )
 from pinet_kedro.registry.fresh_process import try_version
 from pinet_kedro.registry.gates import GateInputs, judge
-from pinet_kedro.registry.loading import load_version, read_version
+from pinet_kedro.registry.loading import VersionModels, load_models, read_models
 from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.registry.versions import fetch_version, version_numbers
 from pinet_kedro.tracking import runs as tracking
@@ -76,14 +77,14 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str |
         already = f"version {version} is the champion already: train and register another one"
         return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **facts)
     tags = client.get_model_version(registry.model, version).tags
-    gates, challenge = _evaluate(newest, config, registry, version, champion, tags)
+    gates, challenge, compared = _evaluate(newest, config, registry, version, champion, tags)
     reasons = tuple(f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if not gate.passed)
     decision = Decision(
         promoted=not reasons or config.force is not None,
         gates=gates,
         reasons=reasons,
         forced=config.force,
-        notes=(*notes, *_notes(newest, challenge, facts["against"], tags)),
+        notes=(*notes, *compared, *_notes(newest, challenge, facts["against"], tags)),
         groups={} if challenge is None else challenge.groups,
         data={
             "sha256": newest.dataset.sha256,
@@ -110,9 +111,11 @@ def _version(client: "MlflowClient", model: str, wanted: int | None, aliases: di
 
 def _evaluate(
     newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None, tags: dict[str, str]
-) -> tuple[tuple[Gate, ...], Challenge | None]:
+) -> tuple[tuple[Gate, ...], Challenge | None, list[str]]:
+    """The gates, the comparison if there was one, and notes on the models that were compared."""
     settings = config.fresh_process
     challenge: Challenge | str = "not measured: it does not answer"
+    notes: list[str] = []
     with TemporaryDirectory() as folder:
         # Files that are not the registered ones are an error rather than a failed gate: force does not promote them.
         files = fetch_version(version, registry, Path(folder))
@@ -120,26 +123,34 @@ def _evaluate(
         result = try_version(files, settings.requests, settings.timeout_s)
         if result.fault is None:
             log.info("Ranking the same targets with version %s and %s …", version, champion or "popularity")
-            challenge = _run_challenge(newest, registry, version, files, champion)
+            try:
+                challenger, reference, notes = _compared(newest, registry, read_models(version, files, tags), champion)
+                challenge = run_challenge(challenger, reference, newest.dataset)
+            except (InputError, FloatingPointError) as error:
+                challenge = f"not measured: {error}"
     strata = newest.dataset.strata
     gates = judge(GateInputs(config.gates, challenge, result, newest.validation, tags, strata))
-    return gates, None if isinstance(challenge, str) else challenge
+    return gates, None if isinstance(challenge, str) else challenge, notes
 
 
-def _run_challenge(
-    newest: Newest, registry: Tracking, version: str, files: Path, champion: str | None
-) -> Challenge | str:
-    """The challenge, or why it could not be run."""
-    reference: Scorer | Recommender
-    try:
-        challenger = read_version(version, files)
-        if champion is None:
-            reference = PopularityScorer(count_popularity(newest.dataset))
-        else:
-            reference = load_version(champion, registry)
-        return run_challenge(challenger, reference, newest.dataset)
-    except (InputError, FloatingPointError) as error:
-        return f"not measured: {error}"
+def _compared(
+    newest: Newest, registry: Tracking, mine: VersionModels, champion: str | None
+) -> tuple[Recommender, Scorer | Recommender, list[str]]:
+    """The models that rank the targets for the challenger and for its reference, and a note if there is one.
+
+    A model that has learnt targets would seem better than it is, so a version that has is represented by its judged
+    model. Popularity counts the events that the challenger's model has learnt.
+    """
+    since = newest.dataset.first_target
+    if champion is None:
+        counted = newest.dataset if mine.judged is None else before_test(newest.dataset)
+        return mine.compared(since), PopularityScorer(count_popularity(counted)), []
+    theirs = load_models(champion, registry)
+    reference = theirs.compared(since)
+    if reference is theirs.served:
+        return mine.compared(since), reference, []
+    note = f"version {champion} is compared as it was before its refit, which has learnt some of the targets"
+    return mine.compared(since), reference, [note]
 
 
 def _notes(newest: Newest, challenge: Challenge | None, against: str, tags: dict[str, str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pinet_kedro
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
+from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 
@@ -21,8 +23,16 @@ _SERVING_CODE = (
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
 
+@dataclass(frozen=True)
+class Registered:
+    """The models of a version: what it serves, and what is judged in its place (None: the same; `VersionModels`)."""
+
+    served: Recommender
+    judged: Recommender | None = None
+
+
 def register_model(
-    model: Recommender,
+    models: Registered,
     evaluation: dict[str, Any],
     config: Tracking,
     tags: dict[str, str] | None = None,
@@ -35,24 +45,28 @@ def register_model(
     version is created last, with all tags at once, so a version that exists is complete even if a run is killed. One
     tag is the digest of its files in the artifact store, which is checked before they are used (`digest.py`).
 
-    Stored are `served_model.py` (models-from-code), the part of this package that it needs, and the recommender's
-    safetensors and JSON. Loading needs neither this project nor its configuration.
+    Stored are `served_model.py` (models-from-code), the part of this package that it needs, and safetensors and JSON of
+    both models. Loading needs neither this project nor its configuration.
     """
     from importlib.metadata import version as installed
 
     import mlflow
 
     # MLflow takes the signature from the type hints of `served_model.py`, and that of the parameters from these values.
+    model = models.served
     example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
     tracking.connect(config)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id) as run:
-        artifacts = Path(folder, "recommender")
-        artifacts.mkdir()
-        model.save(artifacts)
+        artifacts = {}
+        for name, saved in ((SERVED, models.served), (JUDGED, models.judged)):
+            if saved is not None:
+                artifacts[name] = str(place := Path(folder, name))
+                place.mkdir()
+                saved.save(place)
         info = mlflow.pyfunc.log_model(
             name="pinet",
             python_model=str(_PACKAGE / "serving" / "served_model.py"),
-            artifacts={"recommender": str(artifacts)},
+            artifacts=artifacts,
             code_paths=[str(_copy_serving_code(Path(folder, "pinet_kedro")))],
             input_example=example,
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
@@ -64,7 +78,7 @@ def register_model(
         downloaded.mkdir()
         stored = listing(settle(Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(downloaded)))))
         mlflow.log_text(stored, DIGEST, run_id=run_id)
-    all_tags = {**_tags(evaluation), DIGEST: digest_of(stored), **(tags or {})}
+    all_tags = {**_tags(evaluation, models.judged is not None), DIGEST: digest_of(stored), **(tags or {})}
     created = mlflow.register_model(info.model_uri, config.model, tags=all_tags)
     return challenge(config, str(created.version), run_id)
 
@@ -95,11 +109,21 @@ def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
     }
 
 
-def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
-    pin, gains = evaluation["models"]["pin"], evaluation["comparisons"]["pin_vs_base"]
-    tags = {"data.sha256": evaluation["data"]["sha256"]}
+def _tags(evaluation: dict[str, Any], refitted: bool) -> dict[str, str]:
+    newest = evaluation["data"]["newest_event"]
+    tags = {"data.sha256": evaluation["data"]["sha256"], LEARNT_UNTIL[SERVED]: str(newest["training"])}
+    tags |= _metrics(evaluation, "")
+    if refitted:
+        tags |= {LEARNT_UNTIL[SERVED]: str(newest["all"]), LEARNT_UNTIL[JUDGED]: str(newest["before_test"])}
+        tags |= _metrics(evaluation["as_shipped"], "as_shipped.")
+    return tags
+
+
+def _metrics(reading: dict[str, Any], prefix: str) -> dict[str, str]:
+    pin, gains = reading["models"]["pin"], reading["comparisons"]["pin_vs_base"]
+    tags = {}
     for group in (group for group in ("head", "tail") if group in pin):  # a group may have no test targets
-        tags[f"{group}.ndcg_at_10"] = f"{pin[group]['ndcg_at_10']:.6f}"
+        tags[f"{prefix}{group}.ndcg_at_10"] = f"{pin[group]['ndcg_at_10']:.6f}"
         gain = gains[group]["ndcg_at_10"]["relative"]
-        tags[f"{group}.gain_over_base"] = "undefined" if gain is None else f"{gain:+.6f}"
+        tags[f"{prefix}{group}.gain_over_base"] = "undefined" if gain is None else f"{gain:+.6f}"
     return tags

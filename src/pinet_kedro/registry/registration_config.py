@@ -15,3 +15,8 @@ class Registration(Configuration):
         description="on which PIN stands: auto = the one trained by aggregation, unless validation shows that it is "
         "worse than the joint one",
     )
+    refit: Literal["all", "none"] = Field(
+        "all",
+        description="all = the registered model has learnt the whole log; none = it is the evaluated one, which has "
+        "learnt the training part alone",
+    )

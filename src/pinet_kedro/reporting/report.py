@@ -7,7 +7,15 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from pinet_kedro.reporting.page import render
-from pinet_kedro.reporting.statements import aggregation_effect, base_gap, chosen, improved, metric, verdict
+from pinet_kedro.reporting.statements import (
+    aggregation_effect,
+    base_gap,
+    chosen,
+    improved,
+    metric,
+    refit_effect,
+    verdict,
+)
 from pinet_kedro.reporting.text import GROUP_LABELS, effect, gain, model_label, percent, share, with_interval
 
 _PAIRS = {
@@ -52,6 +60,7 @@ def render_report(
             (t, _additions(evaluation, pair)) for pair, t in _PAIRS.items() if pair in evaluation["comparisons"]
         ],
         aggregation=" ".join(filter(None, [aggregation_effect(evaluation), chosen(evaluation)])),
+        as_shipped=_as_shipped(evaluation),
         groups=GROUP_LABELS,
         tables=_tables(evaluation),
         cleaning=cleaning.to_dict("records"),
@@ -63,6 +72,25 @@ def render_report(
         configuration=configuration,
         run={str(key).replace("_", " "): value for key, value in run.items() if value is not None},
     )
+
+
+def _as_shipped(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    if (reading := evaluation.get("as_shipped")) is None:
+        return None
+    rows = [
+        {
+            "group": label,
+            "base": metric(reading, "base", group),
+            "pin": metric(reading, "pin", group),
+            "gains": [
+                (with_interval(values), effect(values))
+                for pair in ("pin_vs_base", "refit_pin_vs_pin", "refit_base_vs_base")
+                for values in [gain(reading, pair, group)]
+            ],
+        }
+        for group, label in GROUP_LABELS.items()
+    ]
+    return {"rows": rows, "refit": refit_effect(evaluation)}
 
 
 def _card(evaluation: dict[str, Any], group: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     ]
     effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
     reason = chosen(evaluation)
-    return [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, *([reason] if reason else [])]
+    lines = [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, reason, as_shipped(evaluation)]
+    return [line for line in lines if line]
 
 
 def improved(evaluation: dict[str, Any]) -> bool:
@@ -103,6 +104,26 @@ def chosen(evaluation: dict[str, Any]) -> str | None:
         worse = [f"{GROUP_LABELS[group].lower()} {with_interval(values)}" for group, values in lost.items()]
         return f"PIN stands on {name}: on validation targets the aggregation is worse for {' and '.join(worse)}."
     return f"PIN stands on {name}: on validation targets it is not shown to be worse ({with_interval(gains['all'])})."
+
+
+def as_shipped(evaluation: dict[str, Any]) -> str | None:
+    """One sentence on base and PIN after a refit on all events before the test part; None without a refit."""
+    if (reading := evaluation.get("as_shipped")) is None:
+        return None
+    parts = [
+        f"{GROUP_LABELS[group].lower()} {number(metric(reading, 'base', group))} → "
+        f"{number(metric(reading, 'pin', group))}, {with_interval(gain(reading, 'pin_vs_base', group))}"
+        for group in ("tail", "head")
+    ]
+    return f"As shipped, base and PIN having learnt all events before the test part: {'; '.join(parts)}."
+
+
+def refit_effect(evaluation: dict[str, Any]) -> str | None:
+    """One sentence on what the refit adds; None without one."""
+    if (reading := evaluation.get("as_shipped")) is None:
+        return None
+    pin, base = (gain(reading, pair, "all") for pair in ("refit_pin_vs_pin", "refit_base_vs_base"))
+    return f"The refit adds {with_interval(pin)} to PIN, and {with_interval(base)} to the base (all users)."
 
 
 def base_gap(evaluation: dict[str, Any]) -> list[str]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.registry.aliases import CHAMPION, read_aliases
-from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.loading import VersionModels, load_models
 from pinet_kedro.registry.versions import UnreadableVersionError
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
@@ -19,27 +18,21 @@ from pinet_kedro.tracking.server import sentence
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pinet_kedro.recommender import Recommender
-
 PARTITIONS_FILE = "partitions.json"
 # Tags of a version that retraining has registered.
-KEY, UNTIL, START, SPLIT, TRAINED_ON = (
-    f"retraining.{name}" for name in ("key", "until", "start", "split", "partitions")
-)
+KEY, START, SPLIT, TRAINED_ON = (f"retraining.{name}" for name in ("key", "start", "split", "partitions"))
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A registered version and its model.
+    """A registered version and its models.
 
-    `partitions` (id -> sha256) are those it was trained on, and `until` is the time of the newest event that its
-    backbone has learnt from (ns). Both are None if the version was not made by retraining.
+    `partitions` (id -> sha256) are those it was trained on; None if the version was not made by retraining.
     """
 
     version: str
-    recommender: "Recommender"
+    models: VersionModels
     partitions: dict[str, str] | None
-    until: int | None
     tags: dict[str, str]
 
 
@@ -68,19 +61,14 @@ def _read_champion(registry: Tracking) -> CurrentChampion:
         return CurrentChampion(None)
     found = client.get_model_version(registry.model, version)
     try:
-        recommender = load_version(version, registry)
+        models = load_models(version, registry)
     except UnreadableVersionError as error:
         raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
     partitions = None
     if KEY in found.tags and found.run_id:
         with tempfile.TemporaryDirectory() as folder:
             partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
-    until = found.tags.get(UNTIL)
-    return CurrentChampion(
-        Champion(
-            version, recommender, partitions, None if until is None else in_nanoseconds(int(until)), dict(found.tags)
-        )
-    )
+    return CurrentChampion(Champion(version, models, partitions, dict(found.tags)))
 
 
 def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -23,7 +22,6 @@ from pinet_kedro.retraining.champion import (
     SPLIT,
     START,
     TRAINED_ON,
-    UNTIL,
     Champion,
     aliases,
     reached,
@@ -39,6 +37,7 @@ from pinet_kedro.training.warm_start import carry_over
 if TYPE_CHECKING:
     from pinet_kedro.backbones.backbone import Backbone
     from pinet_kedro.recommender import Recommender
+    from pinet_kedro.registry.registration import Registered
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +83,7 @@ def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.Da
         return Drift(model=champion.version, window=size(window), missing=(why,))
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
-    return measure_drift(champion.recommender, champion.version, gather(accepted, kept).events, window, then)
-
-
-def _trained_until(dataset: Dataset) -> int:
-    """Time of the newest event that a backbone learns from, in nanoseconds."""
-    return int(dataset.sequences.timestamps[dataset.split.in_training(dataset.sequences)].max())
+    return measure_drift(champion.models.served, champion.version, gather(accepted, kept).events, window, then)
 
 
 def choose_start(
@@ -99,15 +93,18 @@ def choose_start(
     splitting: Splitting,
     config: Retraining,
 ) -> TrainingStart:
-    """Warm from the champion's backbone; cold if configured, or if the champion may have seen the held-out events."""
-    seen = None if champion is None else _seen(champion, dataset, splitting)
+    """Warm from the champion's backbone; cold if configured, or if the champion may have seen the held-out events.
+
+    After a refit the champion has two backbones: the one that it serves is taken if it cannot have seen them, or else
+    the one that was judged.
+    """
+    model, seen = (None, None) if champion is None else _unseen(champion, dataset, splitting)
     why = _cold(champion, training, config) or seen
-    if why is not None or champion is None:
+    if why is not None or champion is None or model is None:
         log.info("Training starts cold: %s", why)
         return TrainingStart(f"cold: {why}", training, splitting, seen=seen)
     epochs = max(1, round(config.warm_epochs * training.schedule.epochs))
     shorter = training.model_copy(update={"schedule": training.schedule.model_copy(update={"epochs": epochs})})
-    model = champion.recommender
     backbone = carry_over(model.backbone, model.item_ids.tolist(), dataset.item_ids.tolist(), training.seed)
     why = f"from version {champion.version}, {epochs} epochs instead of {training.schedule.epochs}"
     log.info("Training starts warm: %s", why)
@@ -120,41 +117,33 @@ def _cold(champion: Champion | None, training: BackboneTraining, config: Retrain
         return "as configured (retraining.start)"
     if champion is None:
         return "there is no champion yet"
-    if champion.recommender.backbone.config != training.backbone:
+    if champion.models.served.backbone.config != training.backbone:
         return f"the backbone of version {champion.version} is configured otherwise"
     return None
 
 
-def _seen(champion: Champion, dataset: Dataset, splitting: Splitting) -> str | None:
-    """The reason why the champion may have learnt from events that are held out now; None if it cannot have."""
-    if champion.until is None:
-        return f"version {champion.version} was not made by retraining, so it may have seen what is held out now"
+def _unseen(champion: Champion, dataset: Dataset, splitting: Splitting) -> "tuple[Recommender | None, str | None]":
+    """The champion's model that has learnt no event that is held out now; None, and the reason, if it may have."""
+    models = champion.models
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return None  # histories only grow: no user's last event was in training before
-    if champion.until >= _first_target(dataset):
-        return (
-            f"version {champion.version} has learnt from events until {day(champion.until)}, some of them held out now"
-        )
-    return None
-
-
-def _first_target(dataset: Dataset) -> int:
-    """Time of the earliest test target."""
-    sequences, users = dataset.sequences, dataset.test_users
-    targets = sequences.offsets[users] + dataset.split.test_at[users]
-    return int(sequences.timestamps[targets].min(initial=np.iinfo(np.int64).max))
+        return models.judged or models.served, None  # histories only grow: neither has learnt a user's last event
+    if (model := models.unseen(dataset.first_target)) is not None:
+        return model, None
+    until = models.served_until if models.judged is None else models.judged_until
+    if until is None:
+        unknown = f"it is not known until when version {champion.version} has learnt"
+        return None, f"{unknown}, so it may have seen what is held out now"
+    return None, f"version {champion.version} has learnt from events until {day(until)}, some of them held out now"
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
     """What a version that retraining registers records of its training: as tags, and its partitions as a file.
 
-    `key` names the work: the partitions and the parameters. `until` is the time of the newest event that the backbone
-    has learnt from (ns).
+    `key` names the work: the partitions and the parameters.
     """
 
     key: str
-    until: int
     start: str
     split: str
     partitions: dict[str, str]
@@ -163,18 +152,16 @@ class TrainingRecord:
         """By the names that `retraining.champion` reads."""
         names = sorted(self.partitions)
         trained_on = f"{len(names)}: {names[0]} … {names[-1]}"[:4000]
-        return {
-            KEY: self.key, UNTIL: str(self.until), START: self.start, SPLIT: self.split, TRAINED_ON: trained_on
-        }  # fmt: skip
+        return {KEY: self.key, START: self.start, SPLIT: self.split, TRAINED_ON: trained_on}
 
 
-def record_training(dataset: Dataset, intake: Intake, start: TrainingStart, key: str) -> TrainingRecord:
-    """The record of a training on this dataset."""
-    return TrainingRecord(key, _trained_until(dataset), start.why, start.splitting.rule, intake.partitions)
+def record_training(intake: Intake, start: TrainingStart, key: str) -> TrainingRecord:
+    """The record of a training."""
+    return TrainingRecord(key, start.why, start.splitting.rule, intake.partitions)
 
 
 def register(
-    model: "Recommender",
+    models: "Registered",
     manifest: Manifest,
     evaluation: dict[str, Any],
     record: TrainingRecord,
@@ -190,7 +177,7 @@ def register(
             log.info("Version %s was registered by a run that was interrupted; it is taken over.", found.version)
             return challenge(registry, str(found.version), found.run_id)
         files = {PARTITIONS_FILE: record.partitions, MANIFEST_FILE: manifest.model_dump(mode="json")}
-        return register_model(model, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
+        return register_model(models, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
 
 
 def finished_before(registry: Tracking, key: str) -> str | None:

@@ -61,7 +61,14 @@ def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
     from mlflow.entities import Metric, RunTag
 
     # Intervals may be undefined (None), and are then no metric.
-    numbers = flat({"test": evaluation["models"], "gain": evaluation["comparisons"]})
+    shipped = evaluation["as_shipped"] or {"models": {}, "comparisons": {}}
+    numbers = flat(
+        {
+            "test": evaluation["models"],
+            "gain": evaluation["comparisons"],
+            "as_shipped": {"test": shipped["models"], "gain": shipped["comparisons"]},
+        }
+    )
     metrics = [Metric(key, value, 0, 0) for key, value in numbers.items() if value is not None]
     tags = [RunTag("data.sha256", evaluation["data"]["sha256"])]
     send(run, "evaluation", lambda client: client.log_batch(run.run_id, metrics=metrics, tags=tags))

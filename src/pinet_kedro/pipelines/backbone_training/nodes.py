@@ -20,9 +20,10 @@ def train_backbones(
     from pinet_kedro.pipelines.backbone_training.together import train_watched
     from pinet_kedro.recommender import NoModel, new_recommender
 
-    config, first, data = (config, None, "data") if start is None else (start.config, start.backbone, "data/retraining")
+    config, data = (config, "data") if start is None else (start.config, "data/retraining")
     configs = {"base": config.joint()} | ({} if config.aggregation is None else {"backbone": config})
-    trained = train_watched(configs, dataset, first, run.mlflow, f"{data}/06_models")
+    starts = {} if start is None or start.backbone is None else dict.fromkeys(configs, start.backbone)
+    trained = train_watched(configs, dataset, starts, run.mlflow, f"{data}/06_models")
     base, curve = trained["base"]
     if "backbone" not in trained:
         return new_recommender(base, dataset), curve, NoModel("no aggregation is configured"), curve[:0]

@@ -50,21 +50,21 @@ class Training:
 def train_watched(
     configs: Mapping[str, BackboneTraining],
     dataset: Dataset,
-    start: Backbone | None,
+    starts: Mapping[str, Backbone],
     run: MlflowRun | None,
-    folder: str,
+    folder: str = "data/06_models",
 ) -> dict[str, tuple[Backbone, pd.DataFrame]]:
     """The trained backbone of every configuration and its learning curve, under their names.
 
-    Each has a progress bar, and metrics in the MLflow run. One that diverges leaves its best model in
-    `<folder>/diverged_<name>`.
+    Those without one of the `starts` begin with new weights. Each has a progress bar, and metrics in the MLflow run if
+    there is one. A training that diverges leaves its best model in `<folder>/diverged_<name>`.
     """
     with ExitStack() as stack:
         watches = {name: stack.enter_context(watch_training(name, run)) for name in configs}
         trained = train_together(
             {
                 name: Training(
-                    dataset, config, start, watches[name],
+                    dataset, config, starts.get(name), watches[name],
                     partial(store_best_on_divergence, f"{folder}/diverged_{name}", dataset),
                 )
                 for name, config in configs.items()
@@ -79,9 +79,9 @@ def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
     One after the other in this process instead if the machine has too few cores or too little memory, or if training is
     too short to be worth a process. The weights are the same. All reports are passed on by this process.
     """
-    first, *others = trainings
-    if not others or not _worth_processes(list(trainings.values())):
+    if len(trainings) < 2 or not _worth_processes(list(trainings.values())):
         return {name: training.here() for name, training in trainings.items()}
+    first, *others = trainings
     with ExitStack() as stack:
         processes = {}
         for name in others:

@@ -29,12 +29,19 @@ def evaluate(
 
     `lineage` has the sha256 of the ranks and of all stored datasets from which they were made.
     """
-    from pinet_kedro.evaluation.comparison import compare, describe_data, describe_protocol, metrics_table
+    from pinet_kedro.evaluation.comparison import (
+        compare,
+        compare_as_shipped,
+        describe_data,
+        describe_protocol,
+        metrics_table,
+    )
     from pinet_kedro.parameters import plain
     from pinet_kedro.provenance import versions
 
     evaluation = {
         **compare(ranks, dataset),
+        "as_shipped": compare_as_shipped(ranks, dataset),
         "backbone_choice": choice.model_dump(mode="json"),
         "protocol": describe_protocol(dataset.strata, plain(parameters)),
         "data": describe_data(dataset, cleaning),

@@ -13,6 +13,8 @@ MODELS = {
     "base_plugins": "base_plugins_model",
     "backbone_plugins": "deconfounded_plugins_model",
     "pin": "pin_model",
+    "refit_base": "refit_base_model",
+    "refit_pin": "refit_pin_model",
 }
 FIGURES = [
     "long_tail_figure", "learning_curves_figure", "stratum_weights_figure", "plugin_weights_figure", "gains_figure",

@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from pinet_kedro.pipelines.types import Manifest, Recommender
+from pinet_kedro.pipelines.types import Manifest, NoModel, Recommender
 from pinet_kedro.tracking.run_info import RunInfo
 
 
 def register(
-    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], report: str, run: RunInfo,  # noqa: ARG001
+    model: Recommender, judged: Recommender | NoModel, manifest: Manifest, evaluation: dict[str, Any],
+    report: str, run: RunInfo,  # noqa: ARG001
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.datasets.manifests import MANIFEST_FILE
-    from pinet_kedro.registry.registration import register_model
+    from pinet_kedro.recommender import NoModel
+    from pinet_kedro.registry.registration import Registered, register_model
     from pinet_kedro.tracking.server import sentence
 
     later = (
@@ -20,7 +22,7 @@ def register(
     )
     with sentence(run.tracking.uri, later):
         return register_model(
-            model,
+            Registered(model, None if isinstance(judged, NoModel) else judged),
             evaluation,
             run.tracking,
             manifest.tags(),

@@ -6,7 +6,7 @@ from pinet_kedro.pipelines.registration.nodes import register
 
 
 def create_pipeline() -> Pipeline:
-    """The trained PIN becomes a version with the alias `challenger`."""
+    """The model that ships becomes a version with the alias `challenger`."""
     # The report is an input, so that it is written before an unavailable registry can end the run.
-    inputs = ["pin_model", "pin_manifest", "evaluation", "report", "run_info"]
+    inputs = ["shipped_model", "refit_pin_model", "shipped_manifest", "evaluation", "report", "run_info"]
     return Pipeline([node(register, inputs, "registered_version", name="register_model")])

@@ -13,6 +13,7 @@ from pinet_kedro.pipelines.types import (
     Drift,
     Intake,
     Manifest,
+    NoModel,
     Recommender,
     TrainingRecord,
     TrainingStart,
@@ -82,22 +83,24 @@ def effective(parameters: dict[str, Any], start: TrainingStart) -> dict[str, Any
     return {**parameters, "backbone_training": start.config, "splitting": start.splitting}
 
 
-def record_training(
-    dataset: Dataset, intake: Intake, start: TrainingStart, parameters: dict[str, Any]
-) -> TrainingRecord:
+def record_training(intake: Intake, start: TrainingStart, parameters: dict[str, Any]) -> TrainingRecord:
     """What the registered version records of its training."""
     from pinet_kedro.retraining.steps import record_training
 
-    return record_training(dataset, intake, start, work_key(intake.partitions, parameters))
+    return record_training(intake, start, work_key(intake.partitions, parameters))
 
 
 def register(
-    model: Recommender, manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, run: RunInfo
-) -> dict[str, Any]:
+    model: Recommender, judged: Recommender | NoModel, manifest: Manifest, evaluation: dict[str, Any],
+    record: TrainingRecord, run: RunInfo,
+) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
+    from pinet_kedro.recommender import NoModel
+    from pinet_kedro.registry.registration import Registered
     from pinet_kedro.retraining.steps import register
 
-    return register(model, manifest, evaluation, record, run.tracking, run.mlflow_id)
+    registered = Registered(model, None if isinstance(judged, NoModel) else judged)
+    return register(registered, manifest, evaluation, record, run.tracking, run.mlflow_id)
 
 
 def promote(

@@ -8,6 +8,7 @@ from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as cr
 from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
 from pinet_kedro.pipelines.namespaces import as_stage, in_retraining
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
+from pinet_kedro.pipelines.refit.pipeline import create_pipeline as create_refit
 from pinet_kedro.pipelines.retraining.nodes import (
     choose_start,
     conclude,
@@ -59,10 +60,10 @@ def create_pipeline() -> Pipeline:
         node(effective, ["parameters", "start"], "effective_parameters", name="set_parameters"),
     ]
     judgement = [
-        node(record_training, ["dataset", "intake", "start", "parameters"], "training_record", name="record_training"),
+        node(record_training, ["intake", "start", "parameters"], "training_record", name="record_training"),
         node(
             register,
-            ["pin_model", "pin_manifest", "evaluation", "training_record", "run_info"],
+            ["shipped_model", "refit_pin_model", "shipped_manifest", "evaluation", "training_record", "run_info"],
             "registered_version",
             name="register_challenger",
         ),
@@ -87,6 +88,7 @@ def create_pipeline() -> Pipeline:
         )
         + as_stage("backbone_training", create_training("start"))
         + as_stage("plugin_training", create_plugins())
+        + as_stage("refit", create_refit("start"))
         + as_stage("evaluation", create_evaluation("effective_parameters"))
     )
     return in_retraining(
