@@ -21,7 +21,7 @@ from pinet_kedro.registry.fresh_process import try_version
 from pinet_kedro.registry.loading import load_version
 from pinet_kedro.registry.promotion import Newest, promote
 from pinet_kedro.registry.promotion_config import Promotion
-from pinet_kedro.registry.registration import register_model
+from pinet_kedro.registry.registration import Registered, register_model
 from pinet_kedro.registry.rollback import roll_back
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
@@ -58,11 +58,11 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     gains = {group: {"ndcg_at_10": {"relative": None}} for group in ("head", "tail")}
     evaluation = {
         "models": {"pin": figures}, "comparisons": {"pin_vs_base": gains},
-        "data": {"sha256": newest.dataset.sha256},
+        "data": {"sha256": newest.dataset.sha256, "newest_event": {"training": 1}},
     }  # fmt: skip
     with contextlib.chdir(folder):
         for model in models:
-            register_model(model, evaluation, config)
+            register_model(Registered(model), evaluation, config)
         source = mlflow.MlflowClient().get_model_version_download_uri("pinet", str(BROKEN))
         path = Path(mlflow.artifacts.download_artifacts(source))
         (path / "artifacts" / "recommender" / "weights.safetensors").unlink()

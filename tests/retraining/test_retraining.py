@@ -1,18 +1,23 @@
 """Where a round of retraining starts, and what it takes over from one that was interrupted."""
 
+import copy
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+import torch
 
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.decision import Decision
+from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import work_key
 from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
-from pinet_kedro.retraining.steps import RetrainingSummary, _trained_until, choose_start, measure
+from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, measure
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -22,9 +27,12 @@ def planned(planted_world, joint_backbone, small_training):
     """Where training starts from a champion that has learnt from events until `until`."""
     w = planted_world
 
-    def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, **settings):
+    def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, judged=None, **settings):
         model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
-        champion = Champion("3", model, {}, until, tags or {}) if crowned else None
+        models = VersionModels(model, served_until=until)
+        if judged is not None:
+            models = replace(models, judged=replace(model, backbone=judged[0]), judged_until=judged[1])
+        champion = Champion("3", models, {}, tags or {}) if crowned else None
         split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
         return choose_start(champion, w.having(split=split).dataset, training, splitting, Retraining(**settings))
 
@@ -43,7 +51,7 @@ def test_warm_takes_the_weights_and_a_share_of_the_epochs(planned, joint_backbon
     [
         ({"start": "cold"}, "as configured"),
         ({"crowned": False}, "there is no champion yet"),
-        ({"until": None}, "version 3 was not made by retraining"),
+        ({"until": None}, "it is not known until when version 3 has learnt"),
         ({"until": 9 * 10**18}, "version 3 has learnt from events until 2255-03-14, some of them held out now"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
@@ -56,7 +64,7 @@ def test_cold_says_why(planned, small_training, asked, why):
 
 
 def test_a_champion_that_may_have_seen_what_is_held_out_is_known_whatever_training_starts_from(planned):
-    assert planned(until=None, start="cold").seen.startswith("version 3 was not made by retraining")
+    assert planned(until=None, start="cold").seen.startswith("it is not known until when version 3 has learnt")
     assert planned().seen is None
     assert planned(crowned=False).seen is None
 
@@ -74,11 +82,20 @@ def test_a_champion_that_left_out_last_events_goes_on_leaving_out_last_events(pl
     assert planned(until=9 * 10**18, splitting=BY_TIME, tags=tags).backbone is None
 
 
-def test_a_backbone_learns_until_the_first_cut(planted_world):
-    sequences = planted_world.sequences
-    dataset = planted_world.having(split=split_sequences(sequences, BY_TIME, ExcludeSeen(False))).dataset
-    share = (sequences.timestamps <= _trained_until(dataset)).mean()
-    assert share == pytest.approx(0.8, abs=0.01)
+def test_after_a_refit_training_starts_from_the_model_that_cannot_have_seen_the_targets(planned, joint_backbone):
+    other = copy.deepcopy(joint_backbone)
+    with torch.no_grad():
+        other.item_vectors().add_(1)
+
+    def taken(*untils, **more):
+        return planned(until=untils[0], judged=(other, untils[1]), **more).backbone
+
+    late = 9 * 10**18
+    assert taken(0, 0).item_vectors().equal(joint_backbone.item_vectors())
+    assert taken(late, 0).item_vectors().equal(other.item_vectors())
+    assert taken(late, late) is None
+    last_event = {"splitting": LAST_EVENT, "tags": {SPLIT: "leave_one_out"}}
+    assert taken(late, late, **last_event).item_vectors().equal(other.item_vectors())
 
 
 def test_the_key_of_a_round_is_its_partitions_and_parameters_but_not_where_it_is_recorded():
@@ -107,10 +124,10 @@ def test_drift_is_not_measured_where_its_reference_is_not_known(planted_world, j
     model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
     intake = Intake(arrivals=(Arrival(id="a", accepted=True),), partitions={"a": "1"})
     accepted = {"a": lambda: w.events}
-    by_hand = measure(Champion("3", model, None, None, {}), accepted, intake)
+    by_hand = measure(Champion("3", VersionModels(model), None, {}), accepted, intake)
     assert "was not made by retraining" in by_hand.missing[0]
     assert by_hand.window.events == len(w.events)
-    lost = measure(Champion("3", model, {"gone": "0"}, 0, {}), accepted, intake)
+    lost = measure(Champion("3", VersionModels(model), {"gone": "0"}, {}), accepted, intake)
     assert "none of the partitions that version 3 was trained on is kept here" in lost.missing[0]
 
 

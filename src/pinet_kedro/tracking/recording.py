@@ -61,7 +61,7 @@ def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
     from mlflow.entities import Metric, RunTag
 
     # Intervals may be undefined (None), and are then no metric.
-    shipped = evaluation["as_shipped"] or {"models": {}, "comparisons": {}}
+    shipped = evaluation.get("as_shipped") or {"models": {}, "comparisons": {}}
     numbers = flat(
         {
             "test": evaluation["models"],
