@@ -211,7 +211,10 @@ class Recommender:
         description = json.loads((folder / "recommender.json").read_text(encoding="utf-8"))
         item_ids = _spelled(json.loads((folder / "items.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "weights.safetensors")
-        config: BackboneConfig = TypeAdapter(BackboneConfig).validate_python(description["backbone"])
+        settings = description["backbone"]
+        if settings["name"] == "sasrec":
+            settings.setdefault("positions", "absolute")  # not stored before relative positions were the default
+        config: BackboneConfig = TypeAdapter(BackboneConfig).validate_python(settings)
         backbone = build_backbone(config, len(item_ids))
         prefix = "backbone."
         backbone.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})

@@ -1,5 +1,7 @@
 """SASRec: an independent computation of its states; our dropout against its contract."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.backbones.dropout import Dropout
+from pinet_kedro.recommender import Recommender, new_recommender
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
@@ -35,10 +38,14 @@ def test_with_relative_positions_a_state_does_not_depend_on_its_place_in_the_win
     torch.testing.assert_close(model.states(later)[:, :6], model.states(HISTORIES[2:]))
 
 
-def test_a_model_stored_before_relative_positions_existed_has_absolute_ones():
-    assert SASRecConfig.model_validate({"name": "sasrec"}).positions == "absolute"
-    assert "positions" not in SASRecConfig().model_dump()
-    assert SASRecConfig(positions="relative").model_dump()["positions"] == "relative"
+def test_a_model_stored_before_relative_positions_were_the_default_has_absolute_ones(tmp_path, planted_world):
+    config = SASRecConfig(width=8, blocks=1, heads=2, max_length=8, positions="absolute")
+    model = new_recommender(build_backbone(config, planted_world.n_items).eval(), planted_world.dataset)
+    model.save(tmp_path)
+    stored = json.loads((tmp_path / "recommender.json").read_text())
+    assert stored["backbone"].pop("positions") == "absolute"
+    (tmp_path / "recommender.json").write_text(json.dumps(stored))
+    assert Recommender.load(tmp_path).backbone.config == config
 
 
 @pytest.mark.parametrize("users", [0, 1, 300])

@@ -43,12 +43,10 @@ class SASRecConfig(_Headed):
 
     name: Literal["sasrec"] = "sasrec"
     blocks: int = Field(2, ge=1, le=1000)
-    # Omitted when 'absolute', so that hashes computed before this field existed stay valid.
     positions: Literal["absolute", "relative"] = Field(
-        "absolute",
-        exclude_if=lambda value: value == "absolute",
-        description="absolute = a vector per position, counted from the newest event; relative = an attention "
-        "bias per distance between two events",
+        "relative",
+        description="relative = an attention bias per distance between two events; absolute = a vector per position, "
+        "counted from the newest event",
     )
 
 
