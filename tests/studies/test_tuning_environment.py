@@ -33,11 +33,15 @@ CHANGES = [
 ]
 
 
+def copy_of_conf(folder):
+    configure_project("pinet_kedro")  # how Kedro merges environments
+    shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local", "tuned"))
+    return folder / "conf"
+
+
 @pytest.fixture
 def conf(tmp_path):
-    configure_project("pinet_kedro")  # how Kedro merges environments
-    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local", "tuned"))
-    return tmp_path / "conf"
+    return copy_of_conf(tmp_path)
 
 
 def parameters_of(conf, env, **given):
@@ -46,7 +50,10 @@ def parameters_of(conf, env, **given):
 
 def written(conf, env, changes, **given):
     """The merged parameters of the tuned environment, its own two texts, and what was chosen."""
-    parameters = parameters_of(conf, env, **given)
+    return tuned(conf, env, parameters_of(conf, env, **given), changes)
+
+
+def tuned(conf, env, parameters, changes):
     section = plain(BackboneTraining.model_validate(parameters["backbone_training"])) | changes
     training = BackboneTraining.model_validate(section)
     plugins = PluginTraining.model_validate(parameters["plugin_training"] | {"ridge": 3.0})
@@ -58,10 +65,16 @@ def written(conf, env, changes, **given):
     return parameters_of(conf, "tuned"), texts, training
 
 
+@pytest.fixture(scope="module", params=["base", "test", "amazon_beauty", "paper_regime"])
+def environment(request, tmp_path_factory):
+    """An environment with its parameters, which YAML needs a quarter of a second to read."""
+    conf = copy_of_conf(tmp_path_factory.mktemp(request.param))
+    return conf, request.param, parameters_of(conf, request.param)
+
+
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-@pytest.mark.parametrize("env", ["base", "test", "amazon_beauty", "paper_regime"])
-def test_kedro_makes_of_it_what_was_chosen(conf, env, changes):
-    merged, _, training = written(conf, env, changes)
+def test_kedro_makes_of_it_what_was_chosen(environment, changes):
+    merged, _, training = tuned(*environment, changes)
     assert BackboneTraining.model_validate(merged["backbone_training"]) == training
     assert PluginTraining.model_validate(merged["plugin_training"]).ridge == 3.0
 
