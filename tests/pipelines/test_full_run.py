@@ -100,6 +100,22 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
     assert "<script src" not in figures
 
 
+def test_the_logged_model_has_the_parameters_and_metrics_of_its_run(finished):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    version = client.get_model_version("pinet", "1")
+    run = client.get_run(version.run_id)
+    [logged] = run.outputs.model_outputs
+    model = client.get_logged_model(logged.model_id)
+    assert version.source == f"models:/{model.model_id}"
+    assert model.source_run_id == version.run_id
+    assert model.status == "READY"
+    assert model.params == run.data.params
+    tested = {name: value for name, value in run.data.metrics.items() if name.startswith(("test.", "gain.", "as_"))}
+    assert {metric.key: metric.value for metric in model.metrics} == tested
+
+
 def test_the_registered_challenger_answers_raw_ids_in_a_fresh_process(finished, tmp_path):
     """In an empty folder, with the project's package out of reach but for what the version itself carries."""
     items = pd.read_parquet(finished.folder / "data/05_model_input/dataset/items.parquet")["item_id"]

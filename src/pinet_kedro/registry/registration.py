@@ -12,6 +12,7 @@ from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
 from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.recording import metrics_of
 
 ALIAS = "challenger"
 _PACKAGE = Path(pinet_kedro.__file__).parent
@@ -51,27 +52,38 @@ def register_model(
     from importlib.metadata import version as installed
 
     import mlflow
+    from mlflow.entities import LoggedModelOutput
 
     # MLflow takes the signature from the type hints of `served_model.py`, and that of the parameters from these values.
     model = models.served
     example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
-    tracking.connect(config)
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id) as run:
+    client = tracking.connect(config)
+    if run_id is None:
+        with mlflow.start_run() as started:
+            run_id = started.info.run_id
+    run = client.get_run(run_id)
+    with tempfile.TemporaryDirectory() as folder:
         artifacts = {}
         for name, saved in ((SERVED, models.served), (JUDGED, models.judged)):
             if saved is not None:
                 artifacts[name] = str(place := Path(folder, name))
                 place.mkdir()
                 saved.save(place)
+        # In an active run `log_model` would make all this itself, and ask the server for the history of each of the
+        # run's several hundred metrics, one request after the other, to find those of the model.
+        logged = mlflow.initialize_logged_model(
+            "pinet", run_id, params=run.data.params, experiment_id=run.info.experiment_id
+        )
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_batch(run_id, metrics=metrics_of(evaluation, logged.model_id))
         info = mlflow.pyfunc.log_model(
-            name="pinet",
+            model_id=logged.model_id,
             python_model=str(_PACKAGE / "serving" / "served_model.py"),
             artifacts=artifacts,
             code_paths=[str(_copy_serving_code(Path(folder, "pinet_kedro")))],
             input_example=example,
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
         )
-        run_id = run.info.run_id
         for name, content in (files or {}).items():
             mlflow.log_dict(content, name, run_id=run_id)
         downloaded = Path(folder, "stored")  # a separate folder, because the digest covers everything in it

@@ -16,6 +16,7 @@ from pinet_kedro.tracking.server import public
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
     from plotly.graph_objects import Figure
 
     from pinet_kedro.training.backbone import EpochReport
@@ -58,7 +59,17 @@ def log_epoch(run: MlflowRun | None, model: str, report: "EpochReport") -> None:
 
 def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
     """Records every metric by model and group, the gains with their intervals, and the hash of the data."""
-    from mlflow.entities import Metric, RunTag
+    from mlflow.entities import RunTag
+
+    metrics = metrics_of(evaluation)
+    tags = [RunTag("data.sha256", evaluation["data"]["sha256"])]
+    send(run, "evaluation", lambda client: client.log_batch(run.run_id, metrics=metrics, tags=tags))
+    send(run, "evaluation.json", lambda client: client.log_dict(run.run_id, evaluation, "evaluation.json"))
+
+
+def metrics_of(evaluation: dict[str, Any], model_id: str | None = None) -> "list[Metric]":
+    """Every number of an evaluation as a metric of a run, and with `model_id` of a model that MLflow has logged."""
+    from mlflow.entities import Metric
 
     # Intervals may be undefined (None), and are then no metric.
     shipped = evaluation.get("as_shipped") or {"models": {}, "comparisons": {}}
@@ -69,10 +80,7 @@ def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
             "as_shipped": {"test": shipped["models"], "gain": shipped["comparisons"]},
         }
     )
-    metrics = [Metric(key, value, 0, 0) for key, value in numbers.items() if value is not None]
-    tags = [RunTag("data.sha256", evaluation["data"]["sha256"])]
-    send(run, "evaluation", lambda client: client.log_batch(run.run_id, metrics=metrics, tags=tags))
-    send(run, "evaluation.json", lambda client: client.log_dict(run.run_id, evaluation, "evaluation.json"))
+    return [Metric(key, value, 0, 0, model_id=model_id) for key, value in numbers.items() if value is not None]
 
 
 def log_page(run: MlflowRun, name: str, page: str) -> None:
