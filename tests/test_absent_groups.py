@@ -18,11 +18,11 @@ from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.promotion.config import Gates
+from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.fresh_process import FreshProcessResult
+from pinet_kedro.promotion.gates import GateInputs, judge
 from pinet_kedro.recommender import BackboneScorer, Recommender
-from pinet_kedro.registry.decision import Gate
-from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.gates import GateInputs, judge
-from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.registry.registration import _tags
 from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
 from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure

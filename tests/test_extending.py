@@ -21,11 +21,11 @@ from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import SCORERS
+from pinet_kedro.promotion import gates
+from pinet_kedro.promotion.config import Gates
+from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry import gates
-from pinet_kedro.registry.decision import Gate
-from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.promotion_config import Gates
 from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
@@ -119,7 +119,7 @@ class Mine(FrozenScorer):
 GATE = '''
 """A gate on the number of test users."""
 
-from pinet_kedro.registry.decision import Gate
+from pinet_kedro.promotion.decision import Gate
 
 
 def mine(inputs):
@@ -223,7 +223,7 @@ def test_a_gate(add_file, monkeypatch):
 def test_contributing_names_these_places():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     places = {"NETWORKS": "backbones/config.py", "OTHERS": "aggregation/library.py", "SCORERS": "plugins/scorers.py",
-              "GATES": "registry/gates.py"}  # fmt: skip
+              "GATES": "promotion/gates.py"}  # fmt: skip
     for name, file in places.items():
         assert f"`{name}` in `{file}`" in text
         assert name in (ROOT / "src/pinet_kedro" / file).read_text(encoding="utf-8")

@@ -10,11 +10,11 @@ import torch
 
 from pinet_kedro.fitting.refit import before_test
 from pinet_kedro.plugins.popularity import count_popularity
+from pinet_kedro.promotion import promote as promotion
+from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.promote import Newest
 from pinet_kedro.recommender import new_recommender
-from pinet_kedro.registry import promotion
-from pinet_kedro.registry.decision import Gate
 from pinet_kedro.registry.loading import VersionModels, load_models, load_version
-from pinet_kedro.registry.promotion import Newest
 from pinet_kedro.registry.registration import Registered, register_model
 from pinet_kedro.tracking.config import Tracking
 

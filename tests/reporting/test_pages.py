@@ -13,8 +13,8 @@ from plotly.graph_objects import Figure
 from browser import NAMES, Browser, find_browser
 from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.printable import printable
-from pinet_kedro.registry.decision import Decision, Gate
-from pinet_kedro.registry.page import render_promotion
+from pinet_kedro.promotion.decision import Decision, Gate
+from pinet_kedro.promotion.page import render_promotion
 from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
 from pinet_kedro.reporting.figures.style import finish
 from pinet_kedro.reporting.figures.training import plugin_weights_figure

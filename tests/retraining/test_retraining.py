@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
+from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry.decision import Decision
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
 from pinet_kedro.retraining.config import Retraining

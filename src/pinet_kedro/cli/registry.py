@@ -12,8 +12,8 @@ from pinet_kedro.cli.errors import echo, sentences
 from pinet_kedro.cli.run import run
 from pinet_kedro.errors import InputError
 from pinet_kedro.project import parameters_of
-from pinet_kedro.registry.console import show_versions
-from pinet_kedro.registry.rollback import roll_back
+from pinet_kedro.promotion.console import show_versions
+from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.registry.versions import fetch_version, find_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.server import sentence

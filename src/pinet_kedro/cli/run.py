@@ -17,8 +17,8 @@ from yaml import YAMLError
 from pinet_kedro.cli.errors import sentences
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import REFUSED_EXIT, InputError
-from pinet_kedro.registry.console import show_decision
-from pinet_kedro.registry.decision import Decision
+from pinet_kedro.promotion.console import show_decision
+from pinet_kedro.promotion.decision import Decision
 
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import MANIFEST_FILE, Manifest
 from pinet_kedro.evaluation.drift import Drift, measure_drift, size
 from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.promotion.decision import PROMOTED, Decision
 from pinet_kedro.registry.aliases import CHAMPION
-from pinet_kedro.registry.decision import PROMOTED, Decision
 from pinet_kedro.reporting.text import day
 from pinet_kedro.retraining.champion import (
     KEY,

@@ -10,7 +10,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.scheduling.config import RunSchedule

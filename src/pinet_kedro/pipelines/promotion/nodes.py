@@ -4,7 +4,7 @@ from typing import Any
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Manifest
-from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.validation.data_docs import DATA_DOCS
 
@@ -18,9 +18,9 @@ def promote(
     data_docs: str = DATA_DOCS,
 ) -> tuple[dict[str, Any], str]:
     """The decision as `promotion.json` stores it, and its page; `notes` are added to the decision's own."""
-    from pinet_kedro.registry.gates import read_validation
-    from pinet_kedro.registry.page import render_promotion
-    from pinet_kedro.registry.promotion import Newest, promote
+    from pinet_kedro.promotion.gates import read_validation
+    from pinet_kedro.promotion.page import render_promotion
+    from pinet_kedro.promotion.promote import Newest, promote
     from pinet_kedro.tracking.server import sentence
 
     newest = Newest(dataset, read_validation(manifest, data_docs), notes)

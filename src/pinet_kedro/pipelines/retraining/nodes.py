@@ -18,7 +18,7 @@ from pinet_kedro.pipelines.types import (
     TrainingRecord,
     TrainingStart,
 )
-from pinet_kedro.registry.promotion_config import Promotion
+from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.retraining import new_work
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
@@ -120,7 +120,7 @@ def conclude(
     report: str,  # noqa: ARG001  nothing of the run is missing when its partitions count as taken
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The run as `retraining.json` stores it, and its page."""
-    from pinet_kedro.registry.decision import Decision
+    from pinet_kedro.promotion.decision import Decision
     from pinet_kedro.retraining.page import render_summary
     from pinet_kedro.retraining.steps import RetrainingSummary
 

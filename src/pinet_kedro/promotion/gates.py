@@ -8,9 +8,9 @@ from datetime import datetime
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
 from pinet_kedro.evaluation.challenge import Challenge
-from pinet_kedro.registry.decision import ROLLED_BACK_TAG, Gate
-from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.promotion_config import Bound, Gates
+from pinet_kedro.promotion.config import Bound, Gates
+from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate
+from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.reporting.text import percent, share, with_interval
 from pinet_kedro.validation.data_docs import DATA_DOCS, data_docs_index
 

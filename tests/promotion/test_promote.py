@@ -13,16 +13,16 @@ import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError
+from pinet_kedro.promotion import promote as promotion
+from pinet_kedro.promotion.config import Promotion
+from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.fresh_process import try_version
+from pinet_kedro.promotion.promote import Newest, promote
+from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry import promotion
-from pinet_kedro.registry.decision import Gate
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
-from pinet_kedro.registry.fresh_process import try_version
 from pinet_kedro.registry.loading import load_version
-from pinet_kedro.registry.promotion import Newest, promote
-from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.registry.registration import Registered, register_model
-from pinet_kedro.registry.rollback import roll_back
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
 

@@ -7,11 +7,11 @@ import pytest
 from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
 from pinet_kedro.evaluation.challenge import Challenge
-from pinet_kedro.registry.decision import Decision, Gate
-from pinet_kedro.registry.fresh_process import FreshProcessResult
-from pinet_kedro.registry.gates import GateInputs, judge, read_validation
-from pinet_kedro.registry.page import render_promotion
-from pinet_kedro.registry.promotion_config import Bound, Gates
+from pinet_kedro.promotion.config import Bound, Gates
+from pinet_kedro.promotion.decision import Decision, Gate
+from pinet_kedro.promotion.fresh_process import FreshProcessResult
+from pinet_kedro.promotion.gates import GateInputs, judge, read_validation
+from pinet_kedro.promotion.page import render_promotion
 
 STRATA = ReportingStrata(
     training=Strata(thresholds=(5,)), head_tail=Strata(thresholds=(9,)), quintiles=Strata(thresholds=(2, 4, 6, 9))

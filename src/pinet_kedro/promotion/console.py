@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pinet_kedro.printable import printable
-from pinet_kedro.registry.decision import Decision
+from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.reporting.text import percent
 
 _LOG_WIDTH = 140  # columns, where there is no terminal, such as in the log of a scheduler

@@ -4,8 +4,8 @@ import logging
 from datetime import UTC, datetime
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.promotion.decision import PREDECESSOR_TAG, PROMOTED, ROLLED_BACK, ROLLED_BACK_TAG
 from pinet_kedro.registry.aliases import CHAMPION, PREVIOUS, Tagged, move, read_aliases, repair
-from pinet_kedro.registry.decision import PREDECESSOR_TAG, PROMOTED, ROLLED_BACK, ROLLED_BACK_TAG
 from pinet_kedro.registry.versions import version_numbers
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking

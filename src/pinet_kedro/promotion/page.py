@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pinet_kedro.registry.decision import Decision
+from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.reporting.page import render
 from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, effect, gain_of, with_interval
 

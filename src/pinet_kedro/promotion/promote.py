@@ -14,6 +14,15 @@ from pinet_kedro.evaluation.challenge import Challenge, run_challenge
 from pinet_kedro.evaluation.ranks import Scorer
 from pinet_kedro.fitting.refit import before_test
 from pinet_kedro.plugins.popularity import count_popularity
+from pinet_kedro.promotion.config import Promotion
+from pinet_kedro.promotion.decision import (
+    INTERRUPTED,
+    PREDECESSOR_TAG,
+    Decision,
+    Gate,
+)
+from pinet_kedro.promotion.fresh_process import try_version
+from pinet_kedro.promotion.gates import GateInputs, judge
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
     CHALLENGER,
@@ -25,16 +34,7 @@ from pinet_kedro.registry.aliases import (
     repair,
     tag_unless_champion,
 )  # fmt: skip
-from pinet_kedro.registry.decision import (
-    INTERRUPTED,
-    PREDECESSOR_TAG,
-    Decision,
-    Gate,
-)
-from pinet_kedro.registry.fresh_process import try_version
-from pinet_kedro.registry.gates import GateInputs, judge
 from pinet_kedro.registry.loading import VersionModels, load_models, read_models
-from pinet_kedro.registry.promotion_config import Promotion
 from pinet_kedro.registry.versions import fetch_version, version_numbers
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
