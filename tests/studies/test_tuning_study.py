@@ -25,7 +25,7 @@ STRENGTH = "backbone_training.aggregation.strength"
 SPACE = {RATE: {"type": "float", "low": 1e-3, "high": 2e-2, "log": True}}
 TRAINING = BackboneTraining.model_validate(
     {
-        "backbone": {"name": "sasrec", "width": 8, "blocks": 1, "heads": 1, "max_length": 8},
+        "backbone": {"name": "sasrec", "positions": "absolute", "width": 8, "blocks": 1, "heads": 1, "max_length": 8},
         "schedule": {"epochs": 3, "batch_users": 64, "weight_average": 0.5},
         "aggregation": {"rule": "deconfounded"},
     }
