@@ -30,6 +30,7 @@ from pinet_kedro.datasets.manifests import (
 )
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import flat, plain
+from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
 from pinet_kedro.runs.command_line import run_command
@@ -37,8 +38,6 @@ from pinet_kedro.runs.sections import typed_sections
 
 log = logging.getLogger("pinet_kedro")
 
-# They work on what is stored, whoever made it; without --env they accept any source.
-_AS_STORED = {"registration", "promotion", "batch_inference", "retraining_batch_inference"}
 # Not recorded: where results are recorded (it may hold secrets) and the gates of a promotion change nothing that is
 # stored, and a node that takes all parameters only shows them.
 _UNRECORDED = {"tracking", "promotion", "parameters"}
@@ -82,7 +81,7 @@ class _Run:
         self._names = list(run_params["pipeline_names"] or ["full"])
         self._env = run_params["env"]
         self._given = run_params.get("runtime_params")
-        self._as_stored = set(self._names) <= _AS_STORED
+        self._as_stored = all(AS_STORED in node.tags for name in self._names for node in pipelines[name].nodes)
         self._code = code_state()
 
     def recipes(self, pipeline: Pipeline) -> dict[str, Recipe]:
