@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pinet_kedro.processes.beside import EndedError, beside
-from pinet_kedro.training.backbone import DivergedError
 
 
 def counted(up_to, send):
@@ -17,6 +16,8 @@ def counted(up_to, send):
 
 
 def diverged(send):
+    from pinet_kedro.training.backbone import DivergedError  # late: every process here imports this file, and not torch
+
     send("before")
     raise DivergedError("too fast", best="the best so far")
 
@@ -53,6 +54,8 @@ def test_messages_come_in_order_and_then_the_result():
 
 
 def test_an_error_is_raised_here_with_all_it_carries():
+    from pinet_kedro.training.backbone import DivergedError
+
     with beside(diverged) as other, pytest.raises(DivergedError, match="too fast") as error:
         other.result()
     assert error.value.best == "the best so far"
