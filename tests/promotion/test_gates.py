@@ -28,16 +28,25 @@ def group(low, mean, high, users=100):
     }  # fmt: skip
 
 
-def trial(coverage=0.5, **changed):
-    return Challenge({name: group(0.01, 0.05, 0.09) for name in GROUPS} | changed, coverage, 0.4, (0, 0))
+def trial(coverage=0.5, shared_items=1.0, **changed):
+    groups = {name: group(0.01, 0.05, 0.09) for name in GROUPS} | changed
+    return Challenge(groups, coverage, 0.4, (0, 0), shared_items=shared_items)
 
 
-def failed(held=None, answer=ANSWER, validation=VALID, tags=None, config=None):
-    """Names of the gates that fail; all of them are there in any case."""
-    gates = judge(GateInputs(config or Gates(), held or trial(), answer, validation, tags or {}, STRATA))
+SIZE = {"data.users": "100", "data.items": "50", "data.events": "1000"}
+
+
+def judged(held=None, answer=ANSWER, validation=VALID, tags=None, config=None, champion=SIZE, learnt=None):
+    mine = SIZE | (tags or {})
+    return judge(GateInputs(config or Gates(), held or trial(), answer, validation, mine, STRATA, champion, learnt))
+
+
+def failed(*given, **more):
+    """Names of the gates that do not pass; all of them are there in any case."""
+    gates = judged(*given, **more)
     assert [gate.name for gate in gates] == [
-        "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "validation", "fresh process",
-        "latency", "history",
+        "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "catalogue", "targets", "data",
+        "validation", "fresh process", "latency", "history",
     ]  # fmt: skip
     assert all(gate.measured and gate.asked for gate in gates)
     return {gate.name for gate in gates if not gate.passed}
@@ -58,6 +67,7 @@ def test_a_challenger_that_gains_everywhere_passes_all():
         ({"q2": group(-0.2, -0.1, -0.021)}, {"quintile 2"}),
         ({"q1": group(-0.3, -0.2, -0.1), "tail": group(-0.3, -0.2, -0.1)}, {"quintile 1", "tail gain"}),
         ({"coverage": 0.09}, {"coverage"}),
+        ({"shared_items": 0.4}, {"catalogue"}),
     ],
 )
 def test_each_group_has_its_own_bound(changed, expected):
@@ -67,30 +77,52 @@ def test_each_group_has_its_own_bound(changed, expected):
 @pytest.mark.parametrize(("by", "above", "passes"), [("low", 0.0, True), ("low", 0.02, False), ("mean", 0.04, True),
                          ("mean", 0.06, False), ("high", 0.08, True), ("high", 0.1, False)])  # fmt: skip
 def test_by_chooses_the_end_of_the_interval(by, above, passes):
-    assert ("head gain" not in failed(config=Gates(head=Bound(above=above, by=by)))) is passes
+    assert ("head gain" not in failed(config=Gates(head=Bound(above=above, by=by, users=1)))) is passes
 
 
 def test_a_reference_that_never_succeeds_is_nothing_to_lose():
     never = {"relative": None, "low": None, "high": None}
-    zero = {"users": 5, "challenger": 0.0, "reference": 0.0, "gain": never}
+    zero = {"users": 500, "challenger": 0.0, "reference": 0.0, "gain": never}
     assert failed(trial(tail=zero, head=zero, q1=zero)) == {"tail gain"}
     assert failed(trial(tail={**zero, "challenger": 0.1})) == set()
 
 
-def test_a_group_without_users_is_not_shown_to_gain_nor_to_lose():
-    held = trial()
-    for group in ("tail", "head", "q1"):
-        del held.groups[group]
-    assert failed(held) == {"tail gain", "head gain"}
-    assert failed(held, config=Gates(quintiles=Bound(above=-0.02, by="mean"))) == {
-        "tail gain", "head gain", "quintile 1",
-    }  # fmt: skip
+def test_a_group_with_too_few_users_is_not_measured_and_never_passes():
+    held = trial(tail=group(0.1, 0.2, 0.3, users=99), q2=group(0.1, 0.2, 0.3, users=29))
+    del held.groups["head"]
+    assert failed(held) == {"tail gain", "head gain", "quintile 2"}
+    verdicts = {gate.name: (gate.verdict, gate.measured) for gate in judged(held)}
+    assert verdicts["tail gain"] == ("not measured", "99 users, 100 are needed")
+    assert verdicts["head gain"] == ("not measured", "0 users, 30 are needed")
+    assert verdicts["quintile 1"][0] == "passed"
+    few = Bound(above=0.0, by="low", users=99)
+    assert failed(held, config=Gates(tail=few)) == {"head gain", "quintile 2"}
+
+
+def test_the_first_version_must_be_better_than_popularity_beyond_doubt():
+    doubtful = trial(head=group(-0.2, 0.5, 1.2))
+    assert failed(doubtful) == set()
+    assert {gate.name for gate in judged(doubtful, champion=None) if not gate.passed} == {"head gain"}
+    assert {gate.name for gate in judged(champion=None)}.isdisjoint({"catalogue", "data"})
+
+
+def test_a_version_of_much_less_data_than_the_champion_fails_and_says_of_what():
+    (gate,) = (gate for gate in judged(tags={"data.events": "499"}) if gate.name == "data")
+    assert (gate.verdict, gate.value) == ("failed", 0.499)
+    assert gate.measured == "users 100 (100 %), items 50 (100 %), events 499 (50 %)"
+    assert failed(tags={"data.events": "500"}) == set()
+    unknown = [gate for gate in judged(champion={"decision": "promoted"}) if not gate.passed]
+    assert [(gate.name, gate.verdict) for gate in unknown] == [("data", "not measured")]
+
+
+def test_a_version_that_may_have_learnt_the_targets_fails():
+    assert failed(learnt="it was trained on other data") == {"targets"}
 
 
 def test_a_version_that_does_not_answer_fails_whatever_needs_an_answer():
     fault = FreshProcessResult("no answer within 1 s")
-    measured = {"tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage"}
-    assert failed("not measured: it does not answer", fault) == {*measured, "fresh process", "latency"}
+    measured = {"tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "catalogue"}
+    assert failed("it does not answer", fault) == {*measured, "fresh process", "latency"}
 
 
 def test_slow_unvalidated_and_rolled_back_versions_fail():

@@ -21,7 +21,7 @@ from pinet_kedro.promotion.promote import Newest, promote
 from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
-from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.loading import VersionModels, load_version
 from pinet_kedro.registry.registration import Registered, register_model
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
@@ -58,7 +58,9 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     gains = {group: {"ndcg_at_10": {"relative": None}} for group in ("head", "tail")}
     evaluation = {
         "models": {"pin": figures}, "comparisons": {"pin_vs_base": gains},
-        "data": {"sha256": newest.dataset.sha256, "newest_event": {"training": 1}},
+        "data": {
+            "sha256": newest.dataset.sha256, "users": 300, "items": 60, "events": 9000, "newest_event": {"training": 1}
+        },
     }  # fmt: skip
     with contextlib.chdir(folder):
         for model in models:
@@ -159,10 +161,10 @@ def test_a_version_without_weights_is_refused_with_every_gate_shown(registry, ne
     make_champion(registry, STRONG)
     decision = promote(newest, asking(BROKEN), registry)
     assert not decision.promoted
-    assert len(decision.gates) == 12
+    assert len(decision.gates) == 15
     fresh = next(gate for gate in decision.gates if gate.name == "fresh process")
     assert "weights.safetensors" in fresh.measured
-    assert next(gate for gate in decision.gates if gate.name == "tail gain").measured.startswith("not measured")
+    assert next(gate for gate in decision.gates if gate.name == "tail gain").verdict == "not measured"
     assert aliases(registry)["champion"] == STRONG
 
 
@@ -181,7 +183,7 @@ def test_a_champion_that_cannot_be_read_is_replaced_by_force_alone(registry, new
     make_champion(registry, BROKEN)
     decision = promote(newest, asking(STRONG), registry)
     assert not decision.promoted
-    assert "not measured: version 4 cannot be read by this code" in decision.reasons[0]
+    assert "tail gain: not measured: version 4 cannot be read by this code" in decision.reasons[0]
     assert promote(newest, asking(STRONG, force="new format"), registry).promoted
 
 
@@ -250,11 +252,14 @@ def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, new
         roll_back(registry, "still")
 
 
-def test_data_that_the_version_was_not_trained_on_are_noted(registry, newest):
-    other = Newest(replace(newest.dataset, items=newest.dataset.items.iloc[::-1]), VALID)
+def test_a_version_of_other_data_may_have_learnt_the_targets_unless_it_is_older_than_they_are(registry, newest):
+    other = replace(newest.dataset, items=newest.dataset.items.iloc[::-1])
     mlflow.set_tracking_uri(registry.uri)
-    for data, expected in ((newest, 0), (other, 1)):
-        assert len(promotion._notes(data, None, "popularity", tags(STRONG))) == expected
+    known = tags(STRONG)
+    assert promotion._learnt(newest.dataset, VersionModels(None), known) is None
+    assert "it was trained on other data" in promotion._learnt(other, VersionModels(None), known)
+    earlier = VersionModels("served", served_until=other.first_target - 1)
+    assert promotion._learnt(other, earlier, known) is None
 
 
 def test_versions_are_listed_newest_first_with_figures_and_aliases(registry):

@@ -55,7 +55,7 @@ def refitted(planted_world, joint_backbone, tmp_path_factory):
     config = Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}")
     reading = {"models": {"pin": {}}, "comparisons": {"pin_vs_base": {}}}
     newest = {"training": 1, "before_test": EARLY, "all": LATE}
-    data = {"sha256": w.dataset.sha256, "newest_event": newest}
+    data = {"sha256": w.dataset.sha256, "users": 1, "items": 1, "events": 1, "newest_event": newest}
     with contextlib.chdir(folder):
         register_model(Registered(served, judged), {**reading, "as_shipped": reading, "data": data}, config)
     return config, served, judged

@@ -21,6 +21,7 @@ class Challenge:
     """`groups`: group of users -> `users, challenger, reference` (NDCG@10) and `gain` (`relative, low, high`).
 
     `coverage`: share of the catalogue that is in the challenger's top ten for at least one user.
+    `shared_items`: share of the reference's catalogue that the challenger knows.
     `unknown_targets`: numbers of targets that challenger and reference do not know and therefore miss.
     `as_served`: whether the reference was ranked with the policy on seen items of its serving.
     """
@@ -30,6 +31,7 @@ class Challenge:
     reference_coverage: float
     unknown_targets: tuple[int, int]
     as_served: bool = True
+    shared_items: float = 1.0
 
 
 def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Scorer, dataset: Dataset) -> Challenge:
@@ -69,4 +71,7 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
         if mask.any()
     }
     as_served = not isinstance(reference, Recommender) or reference.exclude_seen == split.exclude_seen
-    return Challenge(groups, coverages[0].share(), coverages[1].share(), (unknown[0], unknown[1]), as_served)
+    shared = 1.0
+    if isinstance(challenger, Recommender) and isinstance(reference, Recommender):
+        shared = float(np.isin(reference.item_ids, challenger.item_ids).mean())
+    return Challenge(groups, coverages[0].share(), coverages[1].share(), (unknown[0], unknown[1]), as_served, shared)

@@ -4,14 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from pinet_kedro.configuration import LARGEST, Configuration, Seconds, Text
+from pinet_kedro.configuration import LARGEST, Configuration, Count, Seconds, Text
 
 
 class Bound(Configuration):
-    """A relative gain passes if it is above `above`: its mean, or the end of its 95 % interval that `by` names."""
+    """A relative gain passes if it is above `above`: its mean, or the end of its 95 % interval that `by` names.
+
+    With fewer than `users` users it is not measured.
+    """
 
     above: float = Field(ge=-1, le=100)
     by: Literal["low", "mean", "high"]
+    users: Count
 
 
 class Gates(Configuration):
@@ -21,9 +25,21 @@ class Gates(Configuration):
     requiring the low end of every interval would refuse nearly every challenger on small data.
     """
 
-    tail: Bound = Bound(above=0.0, by="low")
-    head: Bound = Bound(above=-0.01, by="mean")
-    quintiles: Bound = Field(Bound(above=-0.02, by="high"), description="for each quintile")
+    tail: Bound = Bound(above=0.0, by="low", users=100)
+    head: Bound = Bound(above=-0.01, by="mean", users=30)
+    quintiles: Bound = Field(Bound(above=-0.02, by="high", users=30), description="for each quintile")
+    unmeasured: Literal["refuse", "pass"] = Field(
+        "refuse", description="what a gain that is not measured, for lack of users, does to the version"
+    )
+    shared_items: float = Field(
+        0.5, ge=0, le=1, description="least share of the champion's catalogue that the challenger knows"
+    )
+    data: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="least number of users, items and events behind the challenger, as a share of the champion's",
+    )
     coverage: float = Field(0.1, ge=0, le=1, description="least share of the catalogue that is in any user's first ten")
     latency_ms: float = Field(
         50.0, gt=0, le=1e6, description="most milliseconds for a single request on one core (median)"

@@ -21,7 +21,7 @@ def show_decision(decision: Decision) -> None:
         for column in ("Gate", "Measured", "Required", ""):
             table.add_column(column)
         for gate in decision.gates:
-            state = Text("passed", "green") if gate.passed else Text("FAILED", "bold red")
+            state = Text("passed", "green") if gate.passed else Text(gate.verdict.upper(), "bold red")
             table.add_row(_text(gate.name), _text(gate.measured), _text(gate.asked), state)
         console.print(table)
     for note in decision.notes:

@@ -17,15 +17,26 @@ class Gate(Stored):
     """One gate: what was measured, what was required, and whether it passed.
 
     `value` is compared with `bound`. Both are None for a yes-or-no gate; `value` alone is None if nothing could be
-    measured.
+    measured. A gate that could not be measured has not passed.
     """
 
     name: str
     passed: bool
+    unmeasured: bool = False
     measured: str
     asked: str
     value: float | None = None
     bound: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """'passed', 'failed' or 'not measured'."""
+        return "not measured" if self.unmeasured else "passed" if self.passed else "failed"
+
+
+def not_measured(name: str, why: str, asked: str, bound: float | None = None) -> Gate:
+    """A gate for which there is no evidence, and why."""
+    return Gate(name=name, passed=False, unmeasured=True, measured=why, asked=asked, bound=bound)
 
 
 class Decision(Stored):
@@ -71,6 +82,5 @@ class Decision(Stored):
             "decision.run_id": self.run_id or "none",
         }
         for gate in self.gates:
-            state = "passed" if gate.passed else "failed"
-            tags[f"gate.{gate.name.replace(' ', '_')}"] = f"{state}: {gate.measured} (required: {gate.asked})"
+            tags[f"gate.{gate.name.replace(' ', '_')}"] = f"{gate.verdict}: {gate.measured} (required: {gate.asked})"
         return {key: value[:4000] for key, value in tags.items()}

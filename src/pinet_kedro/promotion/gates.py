@@ -9,7 +9,7 @@ from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
 from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.promotion.config import Bound, Gates
-from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate
+from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate, not_measured
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.reporting.text import percent, share, with_interval
 from pinet_kedro.validation.data_docs import DATA_DOCS, data_docs_index
@@ -19,7 +19,11 @@ _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high en
 
 @dataclass(frozen=True)
 class GateInputs:
-    """What a gate may use: `challenge` is a sentence if there was no comparison, `tags` are those of the version."""
+    """What a gate may use: `challenge` is a sentence if there was no comparison, `tags` are those of the version.
+
+    `champion` has the tags of the champion, None if there is none. `learnt`: whether the version may have learnt the
+    targets, in words; None if it has not.
+    """
 
     config: Gates
     challenge: Challenge | str
@@ -27,6 +31,8 @@ class GateInputs:
     validation: Gate
     tags: Mapping[str, str]
     strata: ReportingStrata
+    champion: Mapping[str, str] | None = None
+    learnt: str | None = None
 
 
 def judge(inputs: GateInputs) -> tuple[Gate, ...]:
@@ -57,6 +63,9 @@ def read_validation(manifest: Manifest, data_docs: str = DATA_DOCS) -> Gate:
 def gains(inputs: GateInputs) -> tuple[Gate, ...]:
     """The gains over the champion of tail users, head users and each quintile."""
     bounds = {"tail": inputs.config.tail, "head": inputs.config.head}
+    if inputs.champion is None:  # popularity is a low bar: the first version must pass it beyond doubt
+        doubtless = {group: {"by": "low", "above": max(bound.above, 0.0)} for group, bound in bounds.items()}
+        bounds = {group: bound.model_copy(update=doubtless[group]) for group, bound in bounds.items()}
     bounds |= {f"q{q}": inputs.config.quintiles for q in range(1, len(inputs.strata.quintiles) + 1)}
     return tuple(_gain(group, bound, inputs.challenge) for group, bound in bounds.items())
 
@@ -65,12 +74,10 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     name = f"{group} gain" if group in ("tail", "head") else f"quintile {group[1:]}"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
     if isinstance(challenge, str):
-        return Gate(name=name, passed=False, measured=challenge, asked=asked, bound=bound.above)
-    if group not in challenge.groups:  # passes only if a refusal needs a proven loss: no users, no loss
-        return Gate(
-            name=name, passed=bound.by == "high", measured="not measured: no users", asked=asked, bound=bound.above
-        )
-    found = challenge.groups[group]
+        return not_measured(name, challenge, asked, bound.above)
+    found = challenge.groups.get(group, {"users": 0})
+    if found["users"] < bound.users:
+        return not_measured(name, f"{found['users']:,} users, {bound.users:,} are needed", asked, bound.above)
     gain = found["gain"]
     if gain["relative"] is None:  # the reference is 0, so there is no relative gain, and nothing to lose
         text = f"NDCG@10 0 → {found['challenger']:.4f}"
@@ -88,10 +95,43 @@ def coverage(inputs: GateInputs) -> tuple[Gate, ...]:
     least, challenge = inputs.config.coverage, inputs.challenge
     asked = f"at least {share(least, 1)} of the catalogue"
     if isinstance(challenge, str):
-        return (Gate(name="coverage", passed=False, measured=challenge, asked=asked, bound=least),)
+        return (not_measured("coverage", challenge, asked, least),)
     found = challenge.coverage
     measured = f"{share(found, 1)}, the reference {share(challenge.reference_coverage, 1)}"
     return (Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least),)
+
+
+def catalogue(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The share of the champion's catalogue that the challenger knows: low for a model of another shop."""
+    if inputs.champion is None:
+        return ()
+    least, challenge = inputs.config.shared_items, inputs.challenge
+    asked = f"at least {share(least)} of the champion's items"
+    if isinstance(challenge, str):
+        return (not_measured("catalogue", challenge, asked, least),)
+    found = challenge.shared_items
+    measured = f"knows {share(found, 1)} of the champion's items"
+    return (Gate(name="catalogue", passed=found >= least, measured=measured, asked=asked, value=found, bound=least),)
+
+
+def data(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The data behind the version: not much less than behind the champion, and without the targets."""
+    measured = inputs.learnt or "the model that is compared has not learnt the targets"
+    unseen = Gate(
+        name="targets", passed=inputs.learnt is None, measured=measured, asked="targets that it has not learnt"
+    )
+    if inputs.champion is None:
+        return (unseen,)
+    least, asked = inputs.config.data, f"at least {share(inputs.config.data)} of those behind the champion"
+    counts = [
+        (what, int(inputs.tags.get(f"data.{what}", 0)), int(inputs.champion.get(f"data.{what}", 0)))
+        for what in ("users", "items", "events")
+    ]
+    if any(theirs == 0 for _, _, theirs in counts):
+        return unseen, not_measured("data", "the champion was registered without these numbers", asked, least)
+    value = min(mine / theirs for _, mine, theirs in counts)
+    shares = ", ".join(f"{what} {mine:,} ({share(mine / theirs)})" for what, mine, theirs in counts)
+    return unseen, Gate(name="data", passed=value >= least, measured=shares, asked=asked, value=value, bound=least)
 
 
 def validation(inputs: GateInputs) -> tuple[Gate, ...]:
@@ -112,8 +152,7 @@ def latency(inputs: GateInputs) -> tuple[Gate, ...]:
     most, found = inputs.config.latency_ms, inputs.fresh_process.request_ms
     asked = f"at most {most:g} ms"
     if found is None:
-        unknown = "not measured: it does not answer"
-        return (Gate(name="latency", passed=False, measured=unknown, asked=asked, bound=most),)
+        return (not_measured("latency", "it does not answer", asked, most),)
     measured = f"{found:.1f} ms"
     return (Gate(name="latency", passed=found <= most, measured=measured, asked=asked, value=found, bound=most),)
 
@@ -129,6 +168,8 @@ def history(inputs: GateInputs) -> tuple[Gate, ...]:
 GATES: list[Callable[[GateInputs], tuple[Gate, ...]]] = [
     gains,
     coverage,
+    catalogue,
+    data,
     validation,
     fresh_process,
     latency,

@@ -1,6 +1,7 @@
 """Promotion: a version is judged against the champion; the aliases move, or the refusal says why they do not."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,15 +77,16 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str |
     if version == champion:
         already = f"version {version} is the champion already: train and register another one"
         return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **facts)
-    tags = client.get_model_version(registry.model, version).tags
-    gates, challenge, compared = _evaluate(newest, config, registry, version, champion, tags)
-    reasons = tuple(f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if not gate.passed)
+    gates, challenge, compared = _evaluate(newest, config, registry, version, champion)
+    lenient = config.gates.unmeasured == "pass"
+    missed = [gate for gate in gates if not gate.passed and not (gate.unmeasured and lenient)]
+    reasons = tuple(f"{gate.name}: {_measured(gate)} (required: {gate.asked})" for gate in missed)
     decision = Decision(
         promoted=not reasons or config.force is not None,
         gates=gates,
         reasons=reasons,
         forced=config.force,
-        notes=(*notes, *compared, *_notes(newest, challenge, facts["against"], tags)),
+        notes=(*notes, *compared, *_notes(newest, challenge, facts["against"])),
         groups={} if challenge is None else challenge.groups,
         data={
             "sha256": newest.dataset.sha256,
@@ -109,12 +111,21 @@ def _version(client: "MlflowClient", model: str, wanted: int | None, aliases: di
     return str(wanted)
 
 
+def _measured(gate: Gate) -> str:
+    return f"not measured: {gate.measured}" if gate.unmeasured else gate.measured
+
+
 def _evaluate(
-    newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None, tags: dict[str, str]
+    newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None
 ) -> tuple[tuple[Gate, ...], Challenge | None, list[str]]:
     """The gates, the comparison if there was one, and notes on the models that were compared."""
     settings = config.fresh_process
-    challenge: Challenge | str = "not measured: it does not answer"
+    client = tracking.connect(registry)
+    tags = client.get_model_version(registry.model, version).tags
+    theirs = None if champion is None else client.get_model_version(registry.model, champion).tags
+    silent = "it does not answer"
+    challenge: Challenge | str = silent
+    learnt: str | None = silent
     notes: list[str] = []
     with TemporaryDirectory() as folder:
         # Files that are not the registered ones are an error rather than a failed gate: force does not promote them.
@@ -124,13 +135,22 @@ def _evaluate(
         if result.fault is None:
             log.info("Ranking the same targets with version %s and %s …", version, champion or "popularity")
             try:
-                challenger, reference, notes = _compared(newest, registry, read_models(version, files, tags), champion)
+                models = read_models(version, files, tags)
+                learnt = _learnt(newest.dataset, models, tags)
+                challenger, reference, notes = _compared(newest, registry, models, champion)
                 challenge = run_challenge(challenger, reference, newest.dataset)
             except (InputError, FloatingPointError) as error:
-                challenge = f"not measured: {error}"
+                challenge = str(error)
     strata = newest.dataset.strata
-    gates = judge(GateInputs(config.gates, challenge, result, newest.validation, tags, strata))
+    gates = judge(GateInputs(config.gates, challenge, result, newest.validation, tags, strata, theirs, learnt))
     return gates, None if isinstance(challenge, str) else challenge, notes
+
+
+def _learnt(dataset: Dataset, models: VersionModels, tags: Mapping[str, str]) -> str | None:
+    """Why the model that is compared may have learnt the targets; None if it has not."""
+    if tags.get("data.sha256") == dataset.sha256 or models.unseen(dataset.first_target) is not None:
+        return None
+    return "it was trained on other data, in which it may have learnt the targets"
 
 
 def _compared(
@@ -153,14 +173,8 @@ def _compared(
     return mine.compared(since), reference, [note]
 
 
-def _notes(newest: Newest, challenge: Challenge | None, against: str, tags: dict[str, str]) -> list[str]:
+def _notes(newest: Newest, challenge: Challenge | None, against: str) -> list[str]:
     notes = list(newest.notes)
-    trained_on = tags.get("data.sha256")
-    if trained_on != newest.dataset.sha256:
-        notes.append(
-            "the version was not trained on the data that it is judged on: its metrics are too high if it has "
-            "seen their test targets"
-        )
     if challenge is not None:
         if not challenge.as_served:
             notes.append(f"{against} is served with a policy on seen items that differs from that of this comparison")

@@ -123,7 +123,8 @@ def challenge(config: Tracking, version: str, run_id: str) -> dict[str, Any]:
 
 def _tags(evaluation: dict[str, Any], refitted: bool) -> dict[str, str]:
     newest = evaluation["data"]["newest_event"]
-    tags = {"data.sha256": evaluation["data"]["sha256"], LEARNT_UNTIL[SERVED]: str(newest["training"])}
+    tags = {f"data.{what}": str(evaluation["data"][what]) for what in ("sha256", "users", "items", "events")}
+    tags |= {LEARNT_UNTIL[SERVED]: str(newest["training"])}
     tags |= _metrics(evaluation, "")
     if refitted:
         tags |= {LEARNT_UNTIL[SERVED]: str(newest["all"]), LEARNT_UNTIL[JUDGED]: str(newest["before_test"])}
