@@ -11,7 +11,7 @@ from pinet_kedro.dataset import build_dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
-from pinet_kedro.evaluation.comparison import compare
+from pinet_kedro.evaluation.comparison import compare, compare_as_shipped
 from pinet_kedro.evaluation.ranks import rank_models
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
@@ -79,10 +79,11 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     dataset = without(w, absent, "test_at")
     other = "tail" if absent == "head" else "head"
     models = {"base": PopularityScorer(w.popularity), "pin": BackboneScorer(joint_backbone)}
-    ranks = rank_models(models, dataset)
-    data = {"sha256": "0", "dropped_rows": {}}
+    ranks = rank_models(models | {f"refit_{name}": model for name, model in models.items()}, dataset)
+    newest = {"training": 1, "before_test": 2, "all": 3}
+    data = {"sha256": "0", "users": 1, "items": 1, "events": 1, "newest_event": newest, "dropped_rows": {}}
     evaluation = compare(ranks, dataset) | {
-        "protocol": {}, "data": data, "versions": {},
+        "as_shipped": compare_as_shipped(ranks, dataset), "protocol": {}, "data": data, "versions": {},
     }  # fmt: skip
     text = "\n".join([*summary_lines(evaluation), *base_gap(evaluation)])
     assert f"no {absent} user has a test target" in text
@@ -91,7 +92,8 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     page = render_report(evaluation, figures, CLEANING, {}, {})
     assert f"no {absent} user has a test target" in page
     assert ">nan<" not in page
-    tags = _tags(evaluation)
+    tags = _tags(evaluation, refitted=True)
+    assert f"as_shipped.{other}.ndcg_at_10" in tags
     assert f"{other}.ndcg_at_10" in tags
     assert f"{absent}.ndcg_at_10" not in tags
 
@@ -107,7 +109,8 @@ def test_the_gate_of_a_group_without_targets_reports_it(planted_world, joint_bac
         gate.name: gate
         for gate in judge(GateInputs(Gates(), challenge, FreshProcessResult(None, 1.0, 1.0), valid, {}, w.strata))
     }
-    assert gates[f"{absent} gain"].measured == "not measured: no users"
+    assert gates[f"{absent} gain"].verdict == "not measured"
+    assert gates[f"{absent} gain"].measured.startswith("0 users")
     assert not gates[f"{absent} gain"].passed
     assert gates["tail gain" if absent == "head" else "head gain"].passed
 
