@@ -68,6 +68,9 @@ class Recommender:
     plugins: Plugins | None = None
     exclude_seen: bool = True
 
+    def __post_init__(self) -> None:
+        self.backbone.finish()
+
     @property
     def n_items(self) -> int:
         return len(self.item_ids)
@@ -212,12 +215,13 @@ class Recommender:
         item_ids = _spelled(json.loads((folder / "items.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "weights.safetensors")
         settings = description["backbone"]
-        if settings["name"] == "sasrec":
-            settings.setdefault("positions", "absolute")  # not stored before relative positions were the default
+        if settings["name"] == "sasrec":  # models of earlier releases, which did not store these settings
+            settings = {"positions": "absolute", "item_norm": "free"} | settings
         config: BackboneConfig = TypeAdapter(BackboneConfig).validate_python(settings)
         backbone = build_backbone(config, len(item_ids))
         prefix = "backbone."
         backbone.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        backbone.finished = True
         popularity = Popularity(tensors["popularity.counts"].numpy(), tensors["popularity.recent"].numpy())
         plugins = None
         if description["plugins"]:
@@ -228,7 +232,7 @@ class Recommender:
                 scorers=FrozenScorers.restore(tensors, description["plugins"]["scorers"], popularity),
             )
         return cls(
-            backbone=backbone.eval(),
+            backbone=backbone,
             strata=ReportingStrata.model_validate(description["strata"]),
             popularity=popularity,
             item_ids=item_ids,

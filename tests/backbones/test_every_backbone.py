@@ -1,5 +1,6 @@
 """Properties of all backbones: causality, learning planted transitions, plugins, storage."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -96,8 +97,19 @@ def test_rows_of_padding_alone_are_finite_with_finite_gradients(tiny):
     assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
 
 
-def test_item_vectors_are_the_input_vectors_without_padding(tiny):
-    torch.testing.assert_close(tiny.item_vectors(), tiny.items(torch.arange(1, 11)))
+def test_item_vectors_of_a_finished_model_are_the_input_vectors_without_padding(tiny):
+    finished = copy.deepcopy(tiny).finish()
+    torch.testing.assert_close(finished.item_vectors(), finished.items(torch.arange(1, 11)))
+
+
+def test_a_finished_model_scores_as_before(tiny):
+    histories = torch.tensor([[0, 0, 4, 9], [8, 6, 4, 2]])
+    before = tiny.eval().read(histories)
+    finished = copy.deepcopy(tiny).finish()
+    assert finished.finished
+    assert not finished.training
+    torch.testing.assert_close(finished.read(histories), before)
+    torch.testing.assert_close(copy.deepcopy(finished).finish().read(histories), before)
 
 
 @pytest.mark.parametrize("kind", [SASRecConfig, DINConfig])

@@ -15,10 +15,11 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
 
 
-@pytest.fixture(params=["absolute", "relative"])
+@pytest.fixture(params=[("absolute", "free"), ("relative", "free"), ("relative", "unit")], ids="-".join)
 def model(request):
     torch.manual_seed(0)
-    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions=request.param)
+    positions, norm = request.param
+    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions=positions, item_norm=norm)
     model = build_backbone(config, n_items=10).double().eval()
     for parameter in model.parameters():  # far from the start, where every block is close to the identity
         parameter.data += 0.5 * torch.randn_like(parameter)
@@ -39,11 +40,12 @@ def test_with_relative_positions_a_state_does_not_depend_on_its_place_in_the_win
 
 
 def test_a_model_stored_before_relative_positions_were_the_default_has_absolute_ones(tmp_path, planted_world):
-    config = SASRecConfig(width=8, blocks=1, heads=2, max_length=8, positions="absolute")
+    config = SASRecConfig(width=8, blocks=1, heads=2, max_length=8, positions="absolute", item_norm="free")
     model = new_recommender(build_backbone(config, planted_world.n_items).eval(), planted_world.dataset)
     model.save(tmp_path)
     stored = json.loads((tmp_path / "recommender.json").read_text())
     assert stored["backbone"].pop("positions") == "absolute"
+    assert stored["backbone"].pop("item_norm") == "free"
     (tmp_path / "recommender.json").write_text(json.dumps(stored))
     assert Recommender.load(tmp_path).backbone.config == config
 
@@ -59,7 +61,8 @@ def test_newest_states_equal_the_last_of_all_states(model, users):
 def test_states_equal_a_computation_with_torch_attention(model):
     histories = HISTORIES
     length, width, heads = histories.shape[1], 8, 2
-    x = F.embedding(histories, model.items.weight) * width**0.5
+    table = model.items.weight
+    x = F.embedding(histories, F.normalize(table) if model.config.item_norm == "unit" else table * width**0.5)
     relative = model.config.positions == "relative"
     bias = torch.full((heads, length, length), -torch.inf, dtype=torch.float64)
     for i, j in torch.tril_indices(length, length).T:
@@ -83,6 +86,16 @@ def test_states_equal_a_computation_with_torch_attention(model):
     expected = F.layer_norm(x, (width,), model.norm.weight, model.norm.bias)
     real = histories != 0
     torch.testing.assert_close(model.states(histories)[real], expected[real], **EXACT)
+
+
+def test_unit_vectors_say_nothing_about_their_weights_lengths():
+    torch.manual_seed(0)
+    model = build_backbone(SASRecConfig(width=8, blocks=1, heads=2, max_length=8), 10)
+    model.items.weight.data[1:] *= torch.linspace(0.1, 9, 10)[:, None]
+    torch.testing.assert_close(model.item_vectors().norm(dim=1), torch.ones(10))
+    finished = model.finish().items.weight
+    torch.testing.assert_close(finished.norm(dim=1)[1:], torch.ones(10))
+    assert finished[0].abs().max() == 0
 
 
 class TestDropout:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,7 @@ class Backbone(nn.Module, ABC):
 
     config: BackboneConfig
     n_items: int
+    finished = False  # set by `finish`
     item_tables: tuple[str, ...] = ("items",)  # embeddings with one row per item, after a row for padding
     pads = True  # whether padding costs time; if so, training batches users with histories of similar length
 
@@ -55,6 +56,14 @@ class Backbone(nn.Module, ABC):
         """State after the newest event of left-padded histories, and the logits of items 1..I there."""
         states = self.newest_states(histories)
         return states, states @ self.item_vectors().T
+
+    def finish(self) -> Self:
+        """The model itself, ready for use, in evaluation mode: what training computes in every step is stored now.
+
+        Only finished models are stored. A model that goes on learning is no longer finished.
+        """
+        self.finished = True
+        return self.eval()
 
     def body_and_items(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The parameters that all items share, and the embedding tables of items."""

@@ -1,5 +1,7 @@
 """SASRec: a causal transformer over the items of a history (Kang and McAuley, ICDM 2018, arXiv 1808.09781)."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -11,6 +13,7 @@ from pinet_kedro.backbones.dropout import Dropout
 
 # Users per block when reading: activations stay in the cache, and a block is padded only to its longest history.
 _USERS_READ = 64
+_FIRST_GAIN = 2.0  # of the last layer norm over unit vectors: logits of ±16 for 64 dimensions
 _UNSEEN = -1e9  # a logit whose softmax weight is 0 next to any real one
 
 
@@ -23,6 +26,10 @@ class SASRec(Backbone):
     With `positions: relative` there is no e_position. Instead head k of every block adds b_k(i − j) to its logit of
     event j at event i (Raffel et al., JMLR 2020, arXiv 1910.10683; here one bias per distance). An event in the middle
     of a training window then has the same state as when it is the newest event.
+
+    With `item_norm: unit` item vectors have length 1, e = w / |w|, for input (without √D) and output (Gupta et al., NISER,
+    arXiv 1909.04276). With a free length, vectors of popular items become longer, which fits the popularity of the
+    training period. The states keep a free length, through the gain of the last layer norm.
     """
 
     config: SASRecConfig
@@ -45,9 +52,23 @@ class SASRec(Backbone):
                 nn.init.normal_(parameter, std=0.02)
         with torch.no_grad():
             self.items.weight[0] = 0
+            if self._unit:
+                self.norm.weight.fill_(_FIRST_GAIN)
+
+    @property
+    def _unit(self) -> bool:
+        return self.config.item_norm == "unit"
+
+    def finish(self) -> Self:
+        """Item vectors of unit length are stored as such."""
+        if self._unit and not self.finished:
+            with torch.no_grad():
+                self.items.weight.copy_(F.normalize(self.items.weight, dim=1))
+        return super().finish()
 
     def item_vectors(self) -> Float[Tensor, "I D"]:
-        return self.items.weight[1:]
+        vectors = self.items.weight[1:]
+        return vectors if self.finished or not self._unit else F.normalize(vectors, dim=1)
 
     def states(self, items: Int[Tensor, "B L"], rng: torch.Generator | None = None) -> Float[Tensor, "B L D"]:
         return self._states(items, rng=rng)
@@ -62,7 +83,11 @@ class SASRec(Backbone):
     ) -> Float[Tensor, "B n D"]:
         """States after the newest n positions, or after all; the last block then computes only those n."""
         length = items.shape[1]
-        x = self.items(items) * self.config.width**0.5
+        x = self.items(items)
+        if not self._unit:
+            x = x * self.config.width**0.5
+        elif not self.finished:
+            x = F.normalize(x, dim=-1)
         causal = x.new_full((length, length), -torch.inf).triu(1)
         # Finite: a padding query sees nothing but padding, and softmax of a row of −∞ would be NaN.
         padding = x.new_zeros(items.shape).masked_fill_(items == 0, _UNSEEN)

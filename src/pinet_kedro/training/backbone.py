@@ -133,6 +133,7 @@ class _Training:
         self.batches = Batches(dataset, config)
         self.rng, self.generators = np.random.default_rng(config.seed), Generators(config.seed, device)
         self.model = copy.deepcopy(start) if start else build_backbone(config.backbone, n_items, self.generators)
+        self.model.finished = False
         self.model.to(device)
         self.average = copy.deepcopy(self.model)
         self.loss = build_loss(config.loss, split.item_counts(dataset.sequences, n_items))
@@ -191,7 +192,7 @@ class _Training:
             if on_epoch:
                 on_epoch(report)
         self.updates.settle()
-        return self.best.backbone if keep_best and self.best else self.average.eval()
+        return self.best.backbone if keep_best and self.best else self._finished()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         """The mean loss, and the weights of the strata; empty without aggregation."""
@@ -274,20 +275,24 @@ class _Training:
             self.best,
         )
 
+    def _finished(self) -> Backbone:
+        """The averaged weights as a finished model; the average itself goes on."""
+        return copy.deepcopy(self.average).finish()
+
     def _validate(self, epoch: int) -> dict[str, float]:
         self.updates.settle()
         users = validation_users(self.dataset, self.config.schedule.validation_users)
         sequences, split = self.dataset.sequences, self.dataset.split
-        scorer = BackboneScorer(self.average.eval())
+        finished = self._finished()
         try:
-            ranks = target_ranks(scorer, sequences, users, split.valid_at[users], split.exclude_seen)
+            ranks = target_ranks(BackboneScorer(finished), sequences, users, split.valid_at[users], split.exclude_seen)
         except FloatingPointError as error:
             raise self._diverged(f"a validation score is not finite after epoch {epoch}") from error
         groups = self.dataset.strata.groups(split.train_end[users])
         table = metrics_by_group(ranks, {name: groups[name] for name in ("all", "head", "tail")})
         ndcg = {name: values["ndcg_at_10"] for name, values in table.items()}
         if "all" in ndcg and (self.best is None or ndcg["all"] > self.best.valid_ndcg):
-            self.best = Checkpoint(epoch, ndcg["all"], copy.deepcopy(self.average))
+            self.best = Checkpoint(epoch, ndcg["all"], finished)
         return ndcg
 
 

@@ -63,7 +63,7 @@ def _fit(backbone: Backbone, dataset: Dataset, config: UserBranchConfig, seed: i
     head_tail = dataset.strata.head_tail
     head = np.flatnonzero(head_tail.assign(dataset.split.train_end) == 1)
     device = backbone.item_vectors().device
-    backbone.eval()
+    backbone.finish()
     for _ in range(config.epochs):
         order = rng.permutation(head)
         for start in range(0, len(order), config.batch_users):
