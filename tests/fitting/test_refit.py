@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from pinet_kedro.evaluation.ranks import rank_models
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.refit import before_test, rebuilt, refit, refit_training, whole_log
 from pinet_kedro.fitting.scorers import build_scorers
@@ -68,13 +67,6 @@ def test_a_refit_model_does_not_know_the_test_events(planted_world, pin, small_t
     changed = replace(dataset, sequences=replace(dataset.sequences, items=items))
     one, other = (refit(pin, before_test(d), small_training.joint()) for d in (dataset, changed))
     assert one.shares_evidence(other)
-
-
-def test_more_events_of_the_same_users_make_a_better_model(planted_world, pin, small_training):
-    dataset = planted_world.dataset
-    shipped = refit(pin, before_test(dataset), small_training.joint())
-    ranks = rank_models({"pin": pin, "shipped": shipped}, dataset).groupby("model")["rank"]
-    assert (1 / ranks.get_group("shipped")).mean() > (1 / ranks.get_group("pin")).mean()
 
 
 def test_without_plugins_only_the_backbone_and_popularity_change(planted_world, joint_backbone):

@@ -27,7 +27,7 @@ class SASRec(Backbone):
     event j at event i (Raffel et al., JMLR 2020, arXiv 1910.10683; here one bias per distance). An event in the middle
     of a training window then has the same state as when it is the newest event.
 
-    With `item_norm: unit` item vectors have length 1, e = w / |w|, for input (without √D) and output (Gupta et al., NISER,
+    With `item_norm: unit` item vectors have length 1, e = w / |w|, for input (without √D) and output (Gupta et al.,
     arXiv 1909.04276). With a free length, vectors of popular items become longer, which fits the popularity of the
     training period. The states keep a free length, through the gain of the last layer norm.
     """
