@@ -90,7 +90,7 @@ def test_states_equal_a_computation_with_torch_attention(model):
 
 def test_unit_vectors_say_nothing_about_their_weights_lengths():
     torch.manual_seed(0)
-    model = build_backbone(SASRecConfig(width=8, blocks=1, heads=2, max_length=8), 10)
+    model = build_backbone(SASRecConfig(width=8, blocks=1, heads=2, max_length=8, item_norm="unit"), 10)
     model.items.weight.data[1:] *= torch.linspace(0.1, 9, 10)[:, None]
     torch.testing.assert_close(model.item_vectors().norm(dim=1), torch.ones(10))
     finished = model.finish().items.weight

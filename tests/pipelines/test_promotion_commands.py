@@ -20,7 +20,7 @@ def test_promotion_says_what_it_decided_by_exit_code_console_and_page(own_copy):
     challenger = aliases(own_copy)["challenger"]
     refused = own_copy.run("--pipeline=promotion", "--env=test", "--params=promotion.gates.latency_ms=0.001")
     assert refused.exit_code == 3, refused.output
-    assert refused.output.count("│ passed │") == 11
+    assert refused.output.count("│ passed │") == 13
     assert refused.output.count("│ FAILED │") == 1
     assert f"Refused: pinet version {challenger}; there is no champion." in refused.output
     assert aliases(own_copy) == {"challenger": challenger}

@@ -100,9 +100,9 @@ def test_a_group_with_too_few_users_is_not_measured_and_never_passes():
 
 
 def test_the_first_version_must_be_better_than_popularity_beyond_doubt():
-    doubtful = trial(head=group(-0.2, 0.5, 1.2))
+    doubtful = trial(all=group(-0.01, 0.5, 1.2), head=group(-0.2, -0.001, 1.2))
     assert failed(doubtful) == set()
-    assert {gate.name for gate in judged(doubtful, champion=None) if not gate.passed} == {"head gain"}
+    assert {gate.name for gate in judged(doubtful, champion=None) if not gate.passed} == {"all gain", "head gain"}
     assert {gate.name for gate in judged(champion=None)}.isdisjoint({"catalogue", "data"})
 
 

@@ -48,9 +48,9 @@ class SASRecConfig(_Headed):
         description="relative = an attention bias per distance between two events; absolute = a vector per position, "
         "counted from the newest event",
     )
-    item_norm: Literal["unit", "free"] = Field(
-        "unit",
-        description="length of item vectors: unit = 1 for all, so that it cannot stand for popularity; free = learnt",
+    item_norm: Literal["free", "unit"] = Field(
+        "free",
+        description="length of item vectors: free = learnt; unit = 1 for all, so that it cannot stand for popularity",
     )
 
 

