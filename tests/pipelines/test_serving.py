@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pinet_kedro.datasets.folders import PreparedDataset
+from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.registry.loading import load_models
+from pinet_kedro.tracking.config import Tracking
 from servers import ScoringServer
 
 
@@ -49,14 +53,20 @@ def test_an_answer_is_typed_and_carries_the_version(server, items):
     assert (row["stratum"], row["model_version"], row["user_id"]) == ("tail", "1", "u1")
 
 
-def test_test_users_find_their_targets_where_the_evaluation_ranked_them(server, project, items, own_address):
-    """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads."""
+def test_test_users_find_their_targets_where_evaluation_ranks_them(server, project, items, own_address):
+    """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads.
+
+    Served is the model that has learnt the whole log. The judged one of the same version is the one in the evaluation.
+    """
     data = project.folder / "data"
     ids = np.array(["", *items], object)
-    prepared = data / "05_model_input/dataset"
-    flat, offsets = (np.load(prepared / f"sequences/{name}.npy") for name in ("items", "offsets"))
-    at = np.load(prepared / "split/test_at.npy")
-    ranks = pd.read_parquet(data / "07_model_output/ranks.parquet").query("model == 'pin'")
+    dataset = PreparedDataset(str(data / "05_model_input/dataset")).load()
+    models = load_models("1", Tracking(uri=client_of(project.folder).tracking_uri))
+    evaluated = pd.read_parquet(data / "07_model_output/ranks.parquet").query("model == 'refit_pin'")
+    judged = rank_models({"judged": models.judged}, dataset)
+    np.testing.assert_array_equal(judged["rank"], evaluated["rank"])
+    flat, offsets, at = dataset.sequences.items, dataset.sequences.offsets, dataset.split.test_at
+    ranks = rank_models({"served": models.served}, dataset)
     assert 0 < len(ranks) < (at > 0).size  # some users' next item is one that is never offered again
     runs = [ids[flat[offsets[user] :][: at[user] + 1]] for user in ranks["user"]]
     asked = [{"history": run[:-1].tolist(), "k": len(items)} for run in runs]

@@ -53,7 +53,7 @@ def test_a_stage_on_nothing_names_the_first_one_that_it_needs(project, stage):
     ("gone", "pipeline", "words"),
     [
         ("05_model_input/dataset", "evaluation", ["05_model_input/dataset", "--pipeline=activeness_stratification"]),
-        ("06_models/pin", "registration", ["data/06_models/pin", "--pipeline=plugin_training"]),
+        ("06_models/shipped", "registration", ["data/06_models/shipped", "--pipeline=refit"]),
         ("08_reporting/report.html", "registration", ["report.html", "--pipeline=evaluation"]),
         ("04_feature/users.parquet", "batch_inference", ["users.parquet", "--pipeline=activeness_stratification"]),
     ],
