@@ -53,7 +53,7 @@ def test_a_training_that_diverges_in_the_other_process_ends_both_under_its_own_n
     trainings, _ = both(planted_world.dataset, small_training, guard, learning_rate=1e30)
     with pytest.raises(DivergedError, match="learning_rate"):
         train_together(trainings)
-    assert seen[0] == "backbone"
+    assert seen == ["backbone"]
 
 
 def test_short_trainings_get_no_process(planted_world, small_training):

@@ -73,6 +73,10 @@ def train_watched(
     return {name: (backbone, watches[name].curve()) for name, backbone in trained.items()}
 
 
+class _OfAnotherError(Exception):
+    """Carries the error of another training past the guard of the one in this process."""
+
+
 def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
     """The trained backbones: the first from this process, the others each from a process of its own.
 
@@ -91,9 +95,15 @@ def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
         def on_epoch(report: EpochReport) -> None:
             trainings[first].on_epoch(report)
             for name, process in processes.items():
-                trainings[name].pass_on(process)
+                try:
+                    trainings[name].pass_on(process)
+                except Exception as error:
+                    raise _OfAnotherError from error
 
-        trained = {first: trainings[first].here(on_epoch)}
+        try:
+            trained = {first: trainings[first].here(on_epoch)}
+        except _OfAnotherError as carrier:
+            raise carrier.__cause__ or carrier from None
         for name, process in processes.items():
             trainings[name].pass_on(process, wait=True)
             trained[name] = process.result()
