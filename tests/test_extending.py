@@ -11,7 +11,7 @@ import torch
 import yaml
 from kedro.io import DataCatalog
 
-from pinet_kedro import aggregation, backbones, plugins, registry
+from pinet_kedro import aggregation, backbones, plugins, promotion
 from pinet_kedro.aggregation import library
 from pinet_kedro.backbones.config import NETWORKS
 from pinet_kedro.checking import checked
@@ -124,7 +124,7 @@ from pinet_kedro.promotion.decision import Gate
 
 def mine(inputs):
     users = inputs.challenge.groups["all"]["users"]
-    return (Gate(name="enough users", passed=users >= 100, measured=f"{users} users", asked="at least 100 users"),)
+    return (Gate(name="enough users", passed=users >= 1000, measured=f"{users} users", asked="at least 1,000 users"),)
 '''
 
 
@@ -210,9 +210,9 @@ def test_a_data_set(tmp_path, monkeypatch):
 
 
 def test_a_gate(add_file, monkeypatch):
-    monkeypatch.setattr(gates, "GATES", [*gates.GATES, add_file(registry, GATE).mine])
+    monkeypatch.setattr(gates, "GATES", [*gates.GATES, add_file(promotion, GATE).mine])
     gain = {"relative": 0.05, "low": 0.01, "high": 0.09}
-    group = {"users": 99, "challenger": 0.2, "reference": 0.1, "gain": gain}
+    group = {"users": 999, "challenger": 0.2, "reference": 0.1, "gain": gain}
     challenge = Challenge(dict.fromkeys(("all", "head", "tail"), group), 0.5, 0.4, (0, 0))
     valid = Gate(name="validation", passed=True, measured="2 suites passed", asked="all")
     strata = type("Strata", (), {"quintiles": ()})()
