@@ -22,7 +22,7 @@ from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
 from pinet_kedro.registry.loading import VersionModels, load_version
-from pinet_kedro.registry.registration import Registered, register_model
+from pinet_kedro.registry.registration import register_model
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
 
@@ -64,7 +64,7 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     }  # fmt: skip
     with contextlib.chdir(folder):
         for model in models:
-            register_model(Registered(model), evaluation, config)
+            register_model(VersionModels(model), evaluation, config)
         source = mlflow.MlflowClient().get_model_version_download_uri("pinet", str(BROKEN))
         path = Path(mlflow.artifacts.download_artifacts(source))
         (path / "artifacts" / "recommender" / "weights.safetensors").unlink()

@@ -15,7 +15,7 @@ from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.promotion.promote import Newest
 from pinet_kedro.recommender import new_recommender
 from pinet_kedro.registry.loading import VersionModels, load_models, load_version
-from pinet_kedro.registry.registration import Registered, register_model
+from pinet_kedro.registry.registration import register_model
 from pinet_kedro.tracking.config import Tracking
 
 SERVED, JUDGED = "served", "judged"
@@ -57,7 +57,7 @@ def refitted(planted_world, joint_backbone, tmp_path_factory):
     newest = {"training": 1, "before_test": EARLY, "all": LATE}
     data = {"sha256": w.dataset.sha256, "users": 1, "items": 1, "events": 1, "newest_event": newest}
     with contextlib.chdir(folder):
-        register_model(Registered(served, judged), {**reading, "as_shipped": reading, "data": data}, config)
+        register_model(VersionModels(served, judged), {**reading, "as_shipped": reading, "data": data}, config)
     return config, served, judged
 
 

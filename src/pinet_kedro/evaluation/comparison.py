@@ -34,7 +34,10 @@ def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     aggregation = [("pin", "base_plugins"), ("backbone_plugins", "pin")]
     ablations = [*aggregation, (plugged, "plugins_alone"), (plugged, "base_shared_plugin")]
     pairs += [pair for pair in ablations if set(pair) <= set(by_model)]
-    return _measured(by_model, pairs, _users(ranks), dataset)
+    named = {f"{model}_vs_{reference}": (model, reference) for model, reference in pairs}
+    groups = _groups(ranks, dataset)
+    models = {name: metrics_by_group(of, groups) for name, of in by_model.items()}
+    return {"models": models, "comparisons": _gains(by_model, named, groups)}
 
 
 def compare_as_shipped(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any] | None:
@@ -43,14 +46,14 @@ def compare_as_shipped(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any] 
     `pin_vs_base` is PIN's gain where both have learnt the same events; `refit_pin_vs_pin` and `refit_base_vs_base` are
     the gains of the refit.
     """
-    by_model = _by_model(ranks)
+    by_model, groups = _by_model(ranks), _groups(ranks, dataset)
     shipped = {name.removeprefix(REFIT): of for name, of in by_model.items() if name.startswith(REFIT)}
     if not shipped:
         return None
-    found = _measured(shipped, [("pin", "base")], _users(ranks), dataset)
-    pairs = [(f"{REFIT}{name}", name) for name in shipped]
-    gained = _measured(by_model, pairs, _users(ranks), dataset)
-    return {"models": found["models"], "comparisons": found["comparisons"] | gained["comparisons"]}
+    named = {"pin_vs_base": (f"{REFIT}pin", f"{REFIT}base")}
+    named |= {f"{REFIT}{name}_vs_{name}": (f"{REFIT}{name}", name) for name in shipped}
+    models = {name: metrics_by_group(of, groups) for name, of in shipped.items()}
+    return {"models": models, "comparisons": _gains(by_model, named, groups)}
 
 
 def _by_model(ranks: pd.DataFrame) -> dict[str, Ranks]:
@@ -60,22 +63,24 @@ def _by_model(ranks: pd.DataFrame) -> dict[str, Ranks]:
     }
 
 
-def _users(ranks: pd.DataFrame) -> Int[np.ndarray, " U"]:
-    return ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
+def _groups(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Masks over the users of every model's ranks, by group."""
+    users = ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
+    return dataset.strata.groups(dataset.activeness[users])
 
 
-def _measured(
-    by_model: dict[str, Ranks], pairs: list[tuple[str, str]], users: Int[np.ndarray, " U"], dataset: Dataset
-) -> dict[str, Any]:
-    groups = dataset.strata.groups(dataset.activeness[users])
-    ndcg = {name: user_metrics(r)["ndcg_at_10"] for name, r in by_model.items()}
-    comparisons: dict[str, dict[str, Any]] = {f"{model}_vs_{reference}": {} for model, reference in pairs}
+def _gains(
+    by_model: dict[str, Ranks], named: dict[str, tuple[str, str]], groups: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Gains of every named pair, a model and its reference, by group."""
+    ndcg = {name: user_metrics(by_model[name])["ndcg_at_10"] for pair in named.values() for name in pair}
+    comparisons: dict[str, dict[str, Any]] = {name: {} for name in named}
     for group in ("all", "head", "tail"):
         within = {name: values[groups[group]] for name, values in ndcg.items()}
-        gains = relative_gains([(within[model], within[reference]) for model, reference in pairs])
+        gains = relative_gains([(within[model], within[reference]) for model, reference in named.values()])
         for entry, gain in zip(comparisons.values(), gains, strict=True):
             entry[group] = {"ndcg_at_10": gain}
-    return {"models": {name: metrics_by_group(r, groups) for name, r in by_model.items()}, "comparisons": comparisons}
+    return comparisons
 
 
 def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:

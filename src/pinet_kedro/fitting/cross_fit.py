@@ -30,16 +30,17 @@ def cross_fitted_ranks(
     """
     split, users = dataset.split, dataset.validation_users
     fold = np.random.default_rng(config.seed).permutation(len(users)) % _FOLDS
+    alone = [new_recommender(backbone, dataset) for backbone in backbones]
     found = [Ranks(np.empty(len(users)), np.empty(len(users), np.int64)) for _ in backbones]
     for f in range(_FOLDS):
         held = users[fold == f]
         valid_at = np.array(split.valid_at)
         valid_at[held] = -1
         others = replace(dataset, split=replace(split, valid_at=valid_at))
-        shared = scorers or build_scorers(others, new_recommender(backbones[0], dataset).popularity, config)
-        for backbone, all_ranks in zip(backbones, found, strict=True):
-            own, _ = fit_plugins(backbone, others, shared, config)
-            pin = replace(new_recommender(backbone, dataset), plugins=own)
+        shared = scorers or build_scorers(others, alone[0].popularity, config)
+        for model, all_ranks in zip(alone, found, strict=True):
+            own, _ = fit_plugins(model.backbone, others, shared, config)
+            pin = replace(model, plugins=own)
             ranks = target_ranks(pin, dataset.sequences, held, split.valid_at[held], split.exclude_seen)
             all_ranks.rank[fold == f], all_ranks.candidates[fold == f] = ranks.rank, ranks.candidates
     return found

@@ -5,8 +5,7 @@ of the plugins. What is estimated from events is estimated again, from more of t
 weights for a small share of the schedule, and the frozen scorers are built anew.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from pinet_kedro.backbones.backbone import Backbone
@@ -15,7 +14,7 @@ from pinet_kedro.fitting.choice import BackboneChoice
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
 from pinet_kedro.recommender import Recommender, new_recommender
-from pinet_kedro.training.backbone import OnEpoch, train_backbone
+from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
 
 # Chosen by validation one event earlier, on Amazon Beauty: 8 of 30 epochs at the full learning rate were better than
@@ -25,19 +24,17 @@ _SHARE_OF_EPOCHS = 0.25
 _LONGEST_AVERAGE = 0.98
 
 
-@dataclass(frozen=True)
-class RefitPlan:
-    """The trainings of the backbones of base and PIN in a refit, by model; empty: there is no refit."""
+def plan_refit(
+    config: BackboneTraining, choice: BackboneChoice, wanted: Literal["all", "none"]
+) -> dict[str, BackboneTraining]:
+    """The trainings of the backbones of `base` and `pin` in a refit; empty: there is none.
 
-    trainings: Mapping[str, BackboneTraining]
-
-
-def plan_refit(config: BackboneTraining, choice: BackboneChoice, wanted: Literal["all", "none"]) -> RefitPlan:
-    """The plan for a base and a PIN that were trained with `config`, PIN on the backbone that was chosen."""
+    Both were trained with `config`, PIN on the backbone that was chosen.
+    """
     if wanted == "none":
-        return RefitPlan({})
+        return {}
     again = refit_training(config)
-    return RefitPlan({"base": again.joint(), "pin": again.joint() if choice.backbone == "joint" else again})
+    return {"base": again.joint(), "pin": again.joint() if choice.backbone == "joint" else again}
 
 
 def before_test(dataset: Dataset) -> Dataset:
@@ -73,11 +70,9 @@ def rebuilt(model: Recommender, backbone: Backbone, learnt: Dataset) -> Recommen
     return replace(alone, plugins=replace(model.plugins, scorers=again))
 
 
-def refit(
-    model: Recommender, learnt: Dataset, config: BackboneTraining, on_epoch: OnEpoch | None = None
-) -> Recommender:
+def refit(model: Recommender, learnt: Dataset, config: BackboneTraining) -> Recommender:
     """The model after it has learnt the training events of `learnt` (`before_test`, `whole_log`).
 
     `config` is that of its own training.
     """
-    return rebuilt(model, train_backbone(learnt, refit_training(config), on_epoch, model.backbone), learnt)
+    return rebuilt(model, train_backbone(learnt, refit_training(config), start=model.backbone), learnt)

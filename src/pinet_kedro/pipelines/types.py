@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pinet_kedro.datasets.manifests import Manifest
     from pinet_kedro.evaluation.drift import Drift
     from pinet_kedro.fitting.choice import BackboneChoice
-    from pinet_kedro.fitting.refit import RefitPlan
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import NoModel, Recommender
     from pinet_kedro.retraining.champion import CurrentChampion
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from pinet_kedro.studies.tuning.study import Record
 else:
     BackboneChoice = Choice = CurrentChampion = Drift = Figure = FrozenScorers = Intake = Manifest = NoModel = Any
-    Recommendations = Recommender = Record = RefitPlan = StudyPlan = TrainingRecord = TrainingStart = Any
+    Recommendations = Recommender = Record = StudyPlan = TrainingRecord = TrainingStart = Any
 
 __all__ = [
     "BackboneChoice", "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "Intake", "Manifest", "NoModel",
-    "Recommendations", "Recommender", "Record", "RefitPlan", "StudyPlan", "TrainingRecord", "TrainingStart",
+    "Recommendations", "Recommender", "Record", "StudyPlan", "TrainingRecord", "TrainingStart",
 ]  # fmt: skip

@@ -92,46 +92,58 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
 
 def coverage(inputs: GateInputs) -> tuple[Gate, ...]:
     """The share of the catalogue that is in any user's first ten."""
-    least, challenge = inputs.config.coverage, inputs.challenge
-    asked = f"at least {share(least, 1)} of the catalogue"
-    if isinstance(challenge, str):
-        return (not_measured("coverage", challenge, asked, least),)
-    found = challenge.coverage
-    measured = f"{share(found, 1)}, the reference {share(challenge.reference_coverage, 1)}"
-    return (Gate(name="coverage", passed=found >= least, measured=measured, asked=asked, value=found, bound=least),)
+    least = inputs.config.coverage
+    return (
+        _at_least("coverage", inputs.challenge, least, f"{share(least, 1)} of the catalogue", lambda found: (
+            found.coverage, f"{share(found.coverage, 1)}, the reference {share(found.reference_coverage, 1)}"
+        )),
+    )  # fmt: skip
 
 
 def catalogue(inputs: GateInputs) -> tuple[Gate, ...]:
     """The share of the champion's catalogue that the challenger knows: low for a model of another shop."""
     if inputs.champion is None:
         return ()
-    least, challenge = inputs.config.shared_items, inputs.challenge
-    asked = f"at least {share(least)} of the champion's items"
+    least = inputs.config.shared_items
+    return (
+        _at_least("catalogue", inputs.challenge, least, f"{share(least)} of the champion's items", lambda found: (
+            found.shared_items, f"knows {share(found.shared_items, 1)} of the champion's items"
+        )),
+    )  # fmt: skip
+
+
+def _at_least(
+    name: str, challenge: Challenge | str, least: float, what: str, measure: Callable[[Challenge], tuple[float, str]]
+) -> Gate:
+    """A gate on a share that a comparison finds; `measure` gives its value, and what was measured in words."""
+    asked = f"at least {what}"
     if isinstance(challenge, str):
-        return (not_measured("catalogue", challenge, asked, least),)
-    found = challenge.shared_items
-    measured = f"knows {share(found, 1)} of the champion's items"
-    return (Gate(name="catalogue", passed=found >= least, measured=measured, asked=asked, value=found, bound=least),)
+        return not_measured(name, challenge, asked, least)
+    value, measured = measure(challenge)
+    return Gate(name=name, passed=value >= least, measured=measured, asked=asked, value=value, bound=least)
+
+
+def targets(inputs: GateInputs) -> tuple[Gate, ...]:
+    """Whether the model that is compared has not learnt the targets."""
+    measured = inputs.learnt or "the model that is compared has not learnt the targets"
+    asked = "targets that it has not learnt"
+    return (Gate(name="targets", passed=inputs.learnt is None, measured=measured, asked=asked),)
 
 
 def data(inputs: GateInputs) -> tuple[Gate, ...]:
-    """The data behind the version: not much less than behind the champion, and without the targets."""
-    measured = inputs.learnt or "the model that is compared has not learnt the targets"
-    unseen = Gate(
-        name="targets", passed=inputs.learnt is None, measured=measured, asked="targets that it has not learnt"
-    )
+    """The data behind the version: not much less than behind the champion."""
     if inputs.champion is None:
-        return (unseen,)
+        return ()
     least, asked = inputs.config.data, f"at least {share(inputs.config.data)} of those behind the champion"
     counts = [
         (what, int(inputs.tags.get(f"data.{what}", 0)), int(inputs.champion.get(f"data.{what}", 0)))
         for what in ("users", "items", "events")
     ]
     if any(theirs == 0 for _, _, theirs in counts):
-        return unseen, not_measured("data", "the champion was registered without these numbers", asked, least)
+        return (not_measured("data", "the champion was registered without these numbers", asked, least),)
     value = min(mine / theirs for _, mine, theirs in counts)
     shares = ", ".join(f"{what} {mine:,} ({share(mine / theirs)})" for what, mine, theirs in counts)
-    return unseen, Gate(name="data", passed=value >= least, measured=shares, asked=asked, value=value, bound=least)
+    return (Gate(name="data", passed=value >= least, measured=shares, asked=asked, value=value, bound=least),)
 
 
 def validation(inputs: GateInputs) -> tuple[Gate, ...]:
@@ -169,6 +181,7 @@ GATES: list[Callable[[GateInputs], tuple[Gate, ...]]] = [
     gains,
     coverage,
     catalogue,
+    targets,
     data,
     validation,
     fresh_process,

@@ -162,15 +162,14 @@ def _compared(
     model. Popularity counts the events that the challenger's model has learnt.
     """
     since = newest.dataset.first_target
+    challenger = mine.compared(since)
     if champion is None:
         counted = newest.dataset if mine.judged is None else before_test(newest.dataset)
-        return mine.compared(since), PopularityScorer(count_popularity(counted)), []
+        return challenger, PopularityScorer(count_popularity(counted)), []
     theirs = load_models(champion, registry)
     reference = theirs.compared(since)
-    if reference is theirs.served:
-        return mine.compared(since), reference, []
     note = f"version {champion} is compared as it was before its refit, which has learnt some of the targets"
-    return mine.compared(since), reference, [note]
+    return challenger, reference, [] if reference is theirs.served else [note]
 
 
 def _notes(newest: Newest, challenge: Challenge | None, against: str) -> list[str]:

@@ -70,7 +70,7 @@ def read_models(version: str, files: Path, tags: Mapping[str, str]) -> VersionMo
 
 
 def _until(tags: Mapping[str, str], model: str) -> int | None:
-    # The second tag is that of versions of retraining in earlier releases.
-    found = tags.get(LEARNT_UNTIL[model]) or (tags.get("retraining.until") if model == SERVED else None)
-    until = in_nanoseconds(int(found or 0))
+    until = int(tags.get(LEARNT_UNTIL[model], 0))
+    if model == SERVED and LEARNT_UNTIL[model] not in tags:  # versions of retraining in earlier releases
+        until = in_nanoseconds(int(tags.get("retraining.until", 0)))
     return until if until >= _CLOCK else None

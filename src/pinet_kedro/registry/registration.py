@@ -2,14 +2,12 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pinet_kedro
-from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
-from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED
+from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED, VersionModels
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.recording import metrics_of
@@ -24,16 +22,8 @@ _SERVING_CODE = (
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
 
-@dataclass(frozen=True)
-class Registered:
-    """The models of a version: what it serves, and what is judged in its place (None: the same; `VersionModels`)."""
-
-    served: Recommender
-    judged: Recommender | None = None
-
-
 def register_model(
-    models: Registered,
+    models: VersionModels,
     evaluation: dict[str, Any],
     config: Tracking,
     tags: dict[str, str] | None = None,

@@ -37,7 +37,7 @@ from pinet_kedro.training.warm_start import carry_over
 if TYPE_CHECKING:
     from pinet_kedro.backbones.backbone import Backbone
     from pinet_kedro.recommender import Recommender
-    from pinet_kedro.registry.registration import Registered
+    from pinet_kedro.registry.loading import VersionModels
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,10 @@ def _unseen(champion: Champion, dataset: Dataset, splitting: Splitting) -> "tupl
     """The champion's model that has learnt no event that is held out now; None, and the reason, if it may have."""
     models = champion.models
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return models.judged or models.served, None  # histories only grow: neither has learnt a user's last event
+        return (
+            models.judged or models.served,
+            None,
+        )  # histories only grow: no user's last event was learnt
     if (model := models.unseen(dataset.first_target)) is not None:
         return model, None
     until = models.served_until if models.judged is None else models.judged_until
@@ -161,7 +164,7 @@ def record_training(intake: Intake, start: TrainingStart, key: str) -> TrainingR
 
 
 def register(
-    models: "Registered",
+    models: "VersionModels",
     manifest: Manifest,
     evaluation: dict[str, Any],
     record: TrainingRecord,

@@ -192,7 +192,7 @@ class _Training:
             if on_epoch:
                 on_epoch(report)
         self.updates.settle()
-        return self.best.backbone if keep_best and self.best else self._finished()
+        return self.best.backbone if keep_best and self.best else self.average.finish()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         """The mean loss, and the weights of the strata; empty without aggregation."""

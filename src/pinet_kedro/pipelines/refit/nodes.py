@@ -1,14 +1,14 @@
 """Adapters of `fitting.refit` to the catalog, with progress bars."""
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.pipelines.types import BackboneChoice, NoModel, Recommender, RefitPlan, TrainingStart
+from pinet_kedro.pipelines.types import BackboneChoice, NoModel, Recommender, TrainingStart
 from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.training.config import BackboneTraining
 
 
 def plan_refit(
     config: BackboneTraining, registration: Registration, choice: BackboneChoice, start: TrainingStart | None = None
-) -> RefitPlan:
+) -> dict[str, BackboneTraining]:
     """The trainings of a refit: short ones, like those of the models."""
     from pinet_kedro.fitting.refit import plan_refit
 
@@ -16,7 +16,7 @@ def plan_refit(
 
 
 def refit_before_test(
-    base: Recommender, pin: Recommender, dataset: Dataset, plan: RefitPlan
+    base: Recommender, pin: Recommender, dataset: Dataset, plan: dict[str, BackboneTraining]
 ) -> tuple[Recommender | NoModel, Recommender | NoModel]:
     """Base and PIN after they have learnt everything before the test part, for evaluation and for promotion."""
     from pinet_kedro.fitting.refit import before_test
@@ -27,19 +27,21 @@ def refit_before_test(
     return again.get("base", none), again.get("pin", none)
 
 
-def refit_on_everything(pin: Recommender, dataset: Dataset, plan: RefitPlan) -> Recommender:
+def refit_on_everything(pin: Recommender, dataset: Dataset, plan: dict[str, BackboneTraining]) -> Recommender:
     """PIN after it has learnt the whole log: the model that ships. Without a refit it is PIN itself."""
     from pinet_kedro.fitting.refit import whole_log
 
     return _refit({"pin": pin}, whole_log(dataset), plan).get("pin", pin)
 
 
-def _refit(models: dict[str, Recommender], learnt: Dataset, plan: RefitPlan) -> dict[str, Recommender]:
+def _refit(
+    models: dict[str, Recommender], learnt: Dataset, plan: dict[str, BackboneTraining]
+) -> dict[str, Recommender]:
     from pinet_kedro.fitting.refit import rebuilt
     from pinet_kedro.pipelines.backbone_training.together import train_watched
 
     # No run records them: nothing is validated, and the loss would be taken for that of the model's training.
-    planned = {name: plan.trainings[name] for name in models if name in plan.trainings}
+    planned = {name: plan[name] for name in models if name in plan}
     trained = train_watched(
         {f"{name}_refit": training for name, training in planned.items()},
         learnt,

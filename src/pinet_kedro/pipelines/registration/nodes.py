@@ -13,7 +13,8 @@ def register(
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.datasets.manifests import MANIFEST_FILE
     from pinet_kedro.recommender import NoModel
-    from pinet_kedro.registry.registration import Registered, register_model
+    from pinet_kedro.registry.loading import VersionModels
+    from pinet_kedro.registry.registration import register_model
     from pinet_kedro.tracking.server import sentence
 
     later = (
@@ -22,7 +23,7 @@ def register(
     )
     with sentence(run.tracking.uri, later):
         return register_model(
-            Registered(model, None if isinstance(judged, NoModel) else judged),
+            VersionModels(model, None if isinstance(judged, NoModel) else judged),
             evaluation,
             run.tracking,
             manifest.tags(),

@@ -96,11 +96,11 @@ def register(
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.recommender import NoModel
-    from pinet_kedro.registry.registration import Registered
+    from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.retraining.steps import register
 
-    registered = Registered(model, None if isinstance(judged, NoModel) else judged)
-    return register(registered, manifest, evaluation, record, run.tracking, run.mlflow_id)
+    models = VersionModels(model, None if isinstance(judged, NoModel) else judged)
+    return register(models, manifest, evaluation, record, run.tracking, run.mlflow_id)
 
 
 def promote(

@@ -251,8 +251,9 @@ class Bench:
         if not store.exists():
             store.save(refit(alone, learnt, cell.training))
         again = store.load()
-        names = [cell.method, *(f"{cell.method}+{variant}" for variant in list(cell.plugins)[:1])]
-        return {f"{name}+refit": rebuilt(models[name], again.backbone, learnt) for name in names}
+        plugged = [f"{cell.method}+{variant}" for variant in list(cell.plugins)[:1]]
+        others = {f"{name}+refit": rebuilt(models[name], again.backbone, learnt) for name in plugged}
+        return {f"{cell.method}+refit": again, **others}
 
     def _dataset_of(self, cell: Cell) -> Dataset:
         """The data with the strata over which the cell aggregates gradients."""

@@ -69,7 +69,7 @@ def _gains(
     alike: dict[tuple[int, ...], list[tuple[tuple[str, str], str, tuple[str, str]]]] = defaultdict(list)
     for backbone, model in scores:
         plugin = model.partition("+")[2]
-        alone = f"{reference}+refit" if plugin.endswith("refit") else reference
+        alone = f"{reference}+refit" if plugin.rpartition("+")[2] == "refit" else reference
         peers = {"": alone, "same_plugins_": f"{reference}+{plugin}" if plugin else reference}
         for prefix, peer in peers.items():
             if peer != model and (backbone, peer) in scores:
