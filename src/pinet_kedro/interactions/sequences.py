@@ -43,6 +43,13 @@ class Sequences:
         return np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
 
 
+def from_position(sequences: Sequences, start: Int[np.ndarray, " U"]) -> Sequences:
+    """The same histories without the events before these positions."""
+    kept = sequences.positions() >= np.repeat(start, sequences.lengths)
+    offsets = np.concatenate([[0], np.cumsum(np.maximum(sequences.lengths - start, 0))])
+    return Sequences(sequences.items[kept], sequences.timestamps[kept], offsets)
+
+
 def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
     """Sequences of clean events, raw ids of users 0..U-1 and raw ids of items 1..I (both sorted as strings)."""
     user, user_ids = _sorted(events["user_id"])

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from scipy import sparse
 
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.interactions.sequences import Sequences, from_position
 from pinet_kedro.plugins.config import MemoryConfig
 
 # Pairs of events per block: about 50 bytes each.
@@ -58,6 +59,50 @@ def build_memory(dataset: Dataset, config: MemoryConfig) -> TransitionMemory:
         rows.data = (rows.data * scale[row] * scale[rows.indices]).astype(np.float32)
         done.append(_strongest(rows, config.neighbours))
     return TransitionMemory(sparse.vstack(done, format="csr"), config)
+
+
+def update_memory(
+    memory: TransitionMemory,
+    known: Sequences,
+    now: Sequences,
+    counts: tuple[Int[np.ndarray, " I"], Int[np.ndarray, " I"]],
+) -> TransitionMemory:
+    """The memory after some histories have changed from `known` to `now`: what `build_memory` would make of all.
+
+    `known` and `now` have the same users in the same order; each history `now` contains the one known. `counts` are the
+    numbers of training events of items 1..I before and after. With S = N + ρ Nᵀ, S' = C^½ M C^½ + S_now − S_known, and
+    M' = C'^-½ S' C'^-½; users whose histories stay have no part in the difference. Only the events from `max_lag`
+    before a history's first change are counted, so the cost is that of the new events, plus scaling M. Equal to
+    `build_memory` but for rounding, and for entries that an earlier limit of `neighbours` has dropped.
+    """
+    config, matrix = memory.config, memory.matrix
+    before, after = ((count + 1.0) ** 0.5 for count in counts)
+    start = np.maximum(_first_change(known, now) - config.max_lag, 0)
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    scaled = matrix.data * before[row] * before[matrix.indices]
+    total = sparse.csr_array((scaled, matrix.indices, matrix.indptr), matrix.shape)
+    for histories, sign in ((now, 1), (known, -1)):
+        changed = from_position(histories, start)
+        pairs = _transitions(changed.items - np.int32(1), changed.lengths, matrix.shape[0], config)
+        total = total + sign * sparse.vstack([rows for _, rows in pairs], format="csr")
+    total.sort_indices()
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(total.indptr))
+    # Float32 in M leaves residues of this relative size where a sum becomes 0.
+    kept = total.data > 1e-6
+    data = (total.data / (after[row] * after[total.indices])).astype(np.float32)[kept]
+    shape = (data, total.indices[kept].astype(np.int32), _offsets(np.bincount(row[kept], minlength=matrix.shape[0])))
+    return TransitionMemory(_strongest(sparse.csr_array(shape, matrix.shape), config.neighbours), config)
+
+
+def _first_change(known: Sequences, now: Sequences) -> Int[np.ndarray, " U"]:
+    """Position of the first event of each history `now` that differs from `known`; the known length if none does."""
+    position = known.positions()
+    user = np.repeat(np.arange(known.n_users), known.lengths)
+    at = now.offsets[user] + position
+    differs = (now.items[at] != known.items) | (now.timestamps[at] != known.timestamps)
+    first = known.lengths.copy()
+    np.minimum.at(first, user[differs], position[differs])
+    return first
 
 
 def _transitions(

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.interactions.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,14 @@ class Popularity:
 
 def count_popularity(dataset: Dataset) -> Popularity:
     """Popularity in the training part of a dataset."""
-    sequences, n_items = dataset.sequences, dataset.n_items
-    position, end = sequences.positions(), np.repeat(dataset.split.train_end, sequences.lengths)
-    newest = (position >= end - 2) & (position < end)
-    recent = np.bincount(sequences.items[newest], minlength=n_items + 1)[1:]
-    return Popularity(dataset.split.item_counts(sequences, n_items), recent)
+    return count_events(dataset.sequences, dataset.split.train_end, dataset.n_items)
+
+
+def count_events(sequences: Sequences, end: Int[np.ndarray, " U"], n_items: int) -> Popularity:
+    """Popularity in the events `[0, end)` of every history."""
+    position, end = sequences.positions(), np.repeat(end, sequences.lengths)
+    counts, recent = (
+        np.bincount(sequences.items[mask], minlength=n_items + 1)[1:]
+        for mask in (position < end, (position >= end - 2) & (position < end))
+    )
+    return Popularity(counts, recent)
