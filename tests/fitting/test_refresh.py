@@ -14,19 +14,10 @@ from pinet_kedro.plugins.config import MemoryConfig, PluginTraining
 from pinet_kedro.recommender import new_recommender
 
 
-def chosen(sequences, events):
-    """The histories with these events only."""
-    kept = np.bincount(np.repeat(np.arange(sequences.n_users), sequences.lengths)[events], minlength=sequences.n_users)
-    return Sequences(sequences.items[events], sequences.timestamps[events], np.concatenate([[0], np.cumsum(kept)]))
-
-
-def some_users(sequences, users):
-    return chosen_users(sequences, users, np.repeat(users, sequences.lengths))
-
-
-def chosen_users(sequences, users, events):
-    offsets = np.concatenate([[0], np.cumsum(sequences.lengths[users])])
-    return Sequences(sequences.items[events], sequences.timestamps[events], offsets)
+def of_users(sequences, users):
+    """The histories of these users only."""
+    part = sequences.where(np.repeat(users, sequences.lengths))
+    return Sequences(part.items, part.timestamps, np.concatenate([[0], np.cumsum(sequences.lengths[users])]))
 
 
 @pytest.fixture(scope="module", params=["newest", "anywhere"])
@@ -39,23 +30,19 @@ def grown(request, planted_world, joint_backbone):
     else:
         old = rng.random(len(sequences.items)) < 0.8
     old &= np.repeat(np.arange(sequences.n_users) >= 5, sequences.lengths)  # five users are new
-    known = chosen(sequences, old)
+    known = sequences.where(old)
     learnt = replace(dataset, sequences=known, split=dataset.split.learning(known.lengths))
     config = PluginTraining(folds=2, memory_search=None, memory=MemoryConfig(max_lag=3))
     alone = new_recommender(joint_backbone, learnt)
-    world = replace(planted_world, dataset=dataset)
-    plugins, _ = fit_plugins(
-        joint_backbone, world.dataset, build_scorers(learnt, alone.popularity, config), config
-    )  # fmt: skip
-    model = rebuilt(replace(alone, plugins=plugins), joint_backbone, learnt)
-    return model, known, whole_log(dataset)
+    plugins, _ = fit_plugins(joint_backbone, dataset, build_scorers(learnt, alone.popularity, config), config)
+    return replace(alone, plugins=plugins), known, whole_log(dataset)
 
 
 def test_counts_and_memory_are_those_of_all_events(grown):
     model, known, everything = grown
     changed = known.lengths < everything.sequences.lengths
-    now = some_users(everything.sequences, changed)
-    again = refreshed(model, some_users(known, changed), now)
+    now = of_users(everything.sequences, changed)
+    again = refreshed(model, of_users(known, changed), now)
     expected = rebuilt(model, model.backbone, everything)
     np.testing.assert_array_equal(again.popularity.counts, expected.popularity.counts)
     np.testing.assert_array_equal(again.popularity.recent, expected.popularity.recent)
@@ -86,6 +73,6 @@ def test_without_new_events_nothing_changes(grown):
 def test_a_model_without_plugins_gets_new_popularity(planted_world, joint_backbone):
     dataset = planted_world.dataset
     model = new_recommender(joint_backbone, dataset)
-    known = chosen(dataset.sequences, dataset.split.in_training(dataset.sequences))
+    known = dataset.sequences.where(dataset.split.in_training(dataset.sequences))
     again = refreshed(model, known, dataset.sequences)
     assert again.popularity.counts.sum() == len(dataset.sequences.items)

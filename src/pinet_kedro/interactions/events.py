@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Bool
 from pydantic import BeforeValidator, Field
 
 from pinet_kedro.configuration import LARGEST, Configuration
@@ -163,13 +164,8 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
         steps.append({"source": Path(file).name, **step})
 
     if config.rating_threshold is not None:
-        if "rating" not in events:
-            raise InputError(
-                f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {file} has no rating "
-                "column. Name it (rating=…) or set the threshold to null."
-            )
-        liked = (events["rating"] >= config.rating_threshold).to_numpy(bool)
-        keep(liked, "rating threshold", f"rated below {config.rating_threshold:g}: not a preference")
+        why = f"rated below {config.rating_threshold:g}: not a preference"
+        keep(rated_enough(events, config, file), "rating threshold", why)
     time = events["timestamp"].to_numpy(np.int64)
     time = time if left.all() else time[left]
     keep(~repeated([*codes, time], keep="first"), "exact duplicates", "same user, item and time: logged twice")
@@ -181,6 +177,18 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     return events, pd.DataFrame(steps)
+
+
+def rated_enough(events: pd.DataFrame, config: Cleaning, file: str = "the data") -> Bool[np.ndarray, " N"]:
+    """Mask of the events that reach the rating threshold, all if there is none; `InputError` without ratings."""
+    if config.rating_threshold is None:
+        return np.ones(len(events), bool)
+    if "rating" not in events:
+        raise InputError(
+            f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {file} has no rating "
+            "column. Name it (rating=…) or set the threshold to null."
+        )
+    return (events["rating"] >= config.rating_threshold).to_numpy(bool)
 
 
 def _distinct(codes: np.ndarray) -> int:

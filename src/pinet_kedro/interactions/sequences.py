@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from scipy import sparse
 
 from pinet_kedro.interactions.codes import encode
@@ -42,12 +42,16 @@ class Sequences:
         """Position of every event in its user's history."""
         return np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
 
+    def between(self, start: Int[np.ndarray, " U"], end: Int[np.ndarray, " U"]) -> "Sequences":
+        """The events at positions `[start, end)` of every history."""
+        position, lengths = self.positions(), self.lengths
+        inside = (position >= np.repeat(start, lengths)) & (position < np.repeat(end, lengths))
+        return self.where(inside)
 
-def from_position(sequences: Sequences, start: Int[np.ndarray, " U"]) -> Sequences:
-    """The same histories without the events before these positions."""
-    kept = sequences.positions() >= np.repeat(start, sequences.lengths)
-    offsets = np.concatenate([[0], np.cumsum(np.maximum(sequences.lengths - start, 0))])
-    return Sequences(sequences.items[kept], sequences.timestamps[kept], offsets)
+    def where(self, kept: Bool[np.ndarray, " N"]) -> "Sequences":
+        """The same users with these events only."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return Sequences(self.items[kept], self.timestamps[kept], before[self.offsets])
 
 
 def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from scipy import sparse
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.interactions.sequences import Sequences, from_position
+from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.plugins.config import MemoryConfig
 
 # Pairs of events per block: about 50 bytes each.
@@ -82,7 +82,7 @@ def update_memory(
     scaled = matrix.data * before[row] * before[matrix.indices]
     total = sparse.csr_array((scaled, matrix.indices, matrix.indptr), matrix.shape)
     for histories, sign in ((now, 1), (known, -1)):
-        changed = from_position(histories, start)
+        changed = histories.between(start, histories.lengths)
         pairs = _transitions(changed.items - np.int32(1), changed.lengths, matrix.shape[0], config)
         total = total + sign * sparse.vstack([rows for _, rows in pairs], format="csr")
     total.sort_indices()
