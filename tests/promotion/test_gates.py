@@ -1,7 +1,5 @@
 """Every gate holds and fails where it should, and says what it has measured."""
 
-import json
-
 import pytest
 
 from pinet_kedro.activeness import ReportingStrata, Strata
@@ -10,7 +8,7 @@ from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.promotion.config import Bound, Gates
 from pinet_kedro.promotion.decision import Decision, Gate
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
-from pinet_kedro.promotion.gates import GateInputs, judge, read_validation
+from pinet_kedro.promotion.gates import GateInputs, judge, judge_validation
 from pinet_kedro.promotion.page import render_promotion
 
 STRATA = ReportingStrata(
@@ -131,17 +129,8 @@ def test_slow_unvalidated_and_rolled_back_versions_fail():
     assert failed(tags={"rolled_back": "2026-01-01: complaints", "decision": "refused"}) == {"history"}
 
 
-@pytest.fixture
-def write_report(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def write(suite, success, content=None):
-        folder = tmp_path / "data/08_reporting/data_docs" / suite
-        folder.mkdir(parents=True)
-        report = {"suite": suite, "success": success, "checked": "2026-01-01 10:00:00 UTC", "content": content}
-        (folder / "result.json").write_text(json.dumps(report))
-
-    return write
+def report(suite, success, content=None):
+    return {"suite": suite, "success": success, "checked": "2026-01-01 10:00:00 UTC", "content": content}
 
 
 def made_from(events):
@@ -152,23 +141,19 @@ def made_from(events):
     )  # fmt: skip
 
 
-def test_validation_is_that_of_these_events(write_report):
-    assert not read_validation(made_from("a")).passed
-    write_report("raw_events", True)
-    write_report("clean_events", True, "a")
-    assert read_validation(made_from("a")).passed
-    assert "not of these events" in read_validation(made_from("b")).measured
+def test_validation_is_that_of_these_events():
+    assert not judge_validation(made_from("a"), []).passed
+    reports = [report("raw_events", True), report("clean_events", True, "a")]
+    assert judge_validation(made_from("a"), reports).passed
+    assert "not of these events" in judge_validation(made_from("b"), reports).measured
 
 
-def test_a_report_that_does_not_say_of_which_data_it_is_does_not_pass(write_report):
-    write_report("clean_events", True)
-    assert not read_validation(made_from("a")).passed
+def test_a_report_that_does_not_say_of_which_data_it_is_does_not_pass():
+    assert not judge_validation(made_from("a"), [report("clean_events", True)]).passed
 
 
-def test_one_failed_suite_fails_the_validation(write_report):
-    write_report("raw_events", False)
-    write_report("clean_events", True, "a")
-    found = read_validation(made_from("a"))
+def test_one_failed_suite_fails_the_validation():
+    found = judge_validation(made_from("a"), [report("raw_events", False), report("clean_events", True, "a")])
     assert not found.passed
     assert "raw_events failed" in found.measured
 

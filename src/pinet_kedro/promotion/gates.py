@@ -1,9 +1,9 @@
 """The gates of promotion. All are evaluated; none is skipped because another one failed."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
@@ -12,7 +12,6 @@ from pinet_kedro.promotion.config import Bound, Gates
 from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate, not_measured
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.reporting.text import percent, share, with_interval
-from pinet_kedro.validation.data_docs import DATA_DOCS, data_docs_index
 
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 
@@ -40,13 +39,12 @@ def judge(inputs: GateInputs) -> tuple[Gate, ...]:
     return tuple(gate for check in GATES for gate in check(inputs))
 
 
-def read_validation(manifest: Manifest, data_docs: str = DATA_DOCS) -> Gate:
-    """The gate `validation`: the latest validation of each suite passed, on the clean events of this manifest."""
+def judge_validation(manifest: Manifest, reports: Sequence[Mapping[str, Any]]) -> Gate:
+    """The gate `validation`: the latest validation of each suite passed, on the clean events of this manifest.
+
+    `reports` are the latest results of the suites (`validation.data_docs.ValidationResultsDataset`).
+    """
     asked = "all rules of the latest validation hold"
-    reports = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(data_docs_index(data_docs).parent.glob("*/result.json"))
-    ]  # fmt: skip
     if not reports:
         return Gate(name="validation", passed=False, measured="no report: run data_validation", asked=asked)
     broken = [f"{report['suite']} failed, checked {report['checked']}" for report in reports if not report["success"]]
@@ -147,7 +145,7 @@ def data(inputs: GateInputs) -> tuple[Gate, ...]:
 
 
 def validation(inputs: GateInputs) -> tuple[Gate, ...]:
-    """The validation of the data (`read_validation`)."""
+    """The validation of the data (`judge_validation`)."""
     return (inputs.validation,)
 
 

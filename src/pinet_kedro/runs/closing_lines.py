@@ -16,7 +16,6 @@ from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
-from pinet_kedro.validation.data_docs import DATA_DOCS, RETRAINING_DATA_DOCS, data_docs_index
 
 log = logging.getLogger("pinet_kedro")
 
@@ -113,8 +112,8 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         written = sorted(os.path.relpath(path) for name in outputs.values() if (path := stored_path(catalog, name)))
         lines.append(f"Written: {', '.join(written)}")
     if (events := outputs.get("clean_events")) is not None:
-        index = data_docs_index(DATA_DOCS if events == "clean_events" else RETRAINING_DATA_DOCS)
-        lines.append(f"Data Docs: {index}")
+        pages = stored_path(catalog, events.replace("clean_events", "validation_results"))
+        lines.append(f"Data Docs: {pages}/index.html")
     if "gradient_noise" in outputs:
         places = [stored_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
         lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))

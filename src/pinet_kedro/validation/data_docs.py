@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kedro.io import DatasetError
+from kedro.io import AbstractDataset, DatasetError
 
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.project import project_folder
@@ -17,12 +17,32 @@ from pinet_kedro.validation.suites import columns_of
 log = logging.getLogger(__name__)
 
 DATA_DOCS = "data/08_reporting/data_docs"
-RETRAINING_DATA_DOCS = "data/retraining/08_reporting/data_docs"
 
 
 def data_docs_index(data_docs: str | Path = DATA_DOCS) -> Path:
     """Page that lists the latest result of every suite, in the project's folder."""
     return project_folder() / data_docs / "index.html"
+
+
+class ValidationResultsDataset(AbstractDataset[None, list[dict[str, Any]]]):
+    """The latest result of every suite, as the gates of the catalog have left them in the folder of their Data Docs."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> list[dict[str, Any]]:
+        """One dictionary a suite: `suite, success, checked`, and `content` of stored data; empty before any check."""
+        return [json.loads(path.read_text("utf-8")) for path in sorted(self._filepath.glob("*/result.json"))]
+
+    def save(self, data: None) -> None:  # noqa: ARG002
+        raise DatasetError("results of validation are written by the gates of the catalog")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return True  # without a result the gate on validation says what to do
 
 
 class DataDocs:
@@ -54,7 +74,7 @@ class DataDocs:
             TextDataset(str(folder / "result.json")).save(json.dumps(stored, indent=1))
             page = _page("data_docs_suite.html.j2", outcome=outcome, tables=tables)
             TextDataset(str(folder / "index.html")).save(page)
-            latest = [json.loads(path.read_text("utf-8")) for path in sorted(index.parent.glob("*/result.json"))]
+            latest = ValidationResultsDataset(str(index.parent)).load()
             TextDataset(str(index)).save(_page("data_docs.html.j2", outcomes=latest))
         except (DatasetError, OSError, ValueError) as error:
             log.warning("Data Docs could not be written to %s: %s", index.parent, short(error, 200))

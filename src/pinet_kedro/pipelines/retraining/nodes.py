@@ -19,13 +19,13 @@ from pinet_kedro.pipelines.types import (
     TrainingStart,
 )
 from pinet_kedro.promotion.config import Promotion
+from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.retraining import new_work
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
-from pinet_kedro.validation.data_docs import RETRAINING_DATA_DOCS
 
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
 
@@ -104,7 +104,7 @@ def register(
 
 
 def promote(
-    dataset: Dataset, manifest: Manifest, config: Promotion, run: RunInfo, registered: dict[str, Any],
+    dataset: Dataset, validation: Gate, config: Promotion, run: RunInfo, registered: dict[str, Any],
     start: TrainingStart,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
@@ -112,7 +112,7 @@ def promote(
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(dataset, manifest, mine, run, notes, RETRAINING_DATA_DOCS)
+    return promote(dataset, validation, mine, run, notes)
 
 
 def conclude(

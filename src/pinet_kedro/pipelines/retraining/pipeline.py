@@ -8,6 +8,7 @@ from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as cr
 from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
 from pinet_kedro.pipelines.namespaces import as_stage, in_retraining
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
+from pinet_kedro.pipelines.promotion.nodes import judge_validation
 from pinet_kedro.pipelines.refit.pipeline import create_pipeline as create_refit
 from pinet_kedro.pipelines.retraining.nodes import (
     choose_start,
@@ -68,8 +69,14 @@ def create_pipeline() -> Pipeline:
             name="register_challenger",
         ),
         node(
+            judge_validation,
+            ["dataset", "dataset_manifest", "validation_results"],
+            "validation_gate",
+            name="judge_validation",
+        ),
+        node(
             promote,
-            ["dataset", "dataset_manifest", "params:promotion", "run_info", "registered_version", "start"],
+            ["dataset", "validation_gate", "params:promotion", "run_info", "registered_version", "start"],
             ["promotion", "promotion_page"],
             name="judge_challenger",
         ),
