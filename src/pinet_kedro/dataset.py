@@ -104,10 +104,16 @@ def build_dataset(
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of clean events, and the raw ids of users 0..U-1.
 
-    The strata are fitted on the training part. Groups without a validation or a test target are logged.
+    The strata are fitted on the training part. Logged are the events that are no targets because their users know the
+    item, and groups without a validation or a test target.
     """
     sequences, user_ids, item_ids = build_sequences(events)
     split = split_sequences(sequences, splitting, exclude_seen)
+    if split.repeated_valid or split.repeated_test:
+        log.info(
+            "Not used as targets: %s validation and %s test events, whose items are in the history of their users "
+            "(exclude_seen)", f"{split.repeated_valid:,}", f"{split.repeated_test:,}",
+        )  # fmt: skip
     strata = fit_strata(split.train_end, stratification)
     for kind, at in (("validation", split.valid_at), ("test", split.test_at)):
         if absent := strata.absent(split.train_end[at > 0]):

@@ -11,6 +11,7 @@ from pinet_kedro.runs.closing_lines import ClosingLines
 from pinet_kedro.runs.input_checks import ParameterChecks, check_run
 from pinet_kedro.runs.lineage import ManifestHook
 from pinet_kedro.runs.loader import ConfigurationLoader
+from pinet_kedro.runs.raw_log import RawLogHook
 from pinet_kedro.runs.run_lock import RunLock
 from pinet_kedro.runs.work_start import WorkStart
 from pinet_kedro.scheduling.airflow import AirflowHook
@@ -32,6 +33,7 @@ _tracking = TrackingHook()
 HOOKS = (
     RunLock(),
     ParameterChecks(),
+    RawLogHook(),
     ManifestHook(),
     AirflowHook(),
     ClosingLines(),

@@ -7,10 +7,16 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from pinet_kedro.errors import InputError
+from pinet_kedro.datasets.files import InteractionsDataset
+from pinet_kedro.datasets.raw_log import RawLog
+from pinet_kedro.errors import InputError, NothingToDo
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.intake import gather, take_in
-from pinet_kedro.retraining.partitions import PartitionsDataset
+from pinet_kedro.retraining.gathering import gather, gather_all
+from pinet_kedro.retraining.intake import Arrival, Intake, take_in
+from pinet_kedro.retraining.new_work import require_new
+from pinet_kedro.retraining.partitions import RAW_LOG, PartitionsDataset, work_key
+from pinet_kedro.tracking.config import Tracking
 
 ROOT = Path(__file__).parents[2]
 
@@ -181,3 +187,140 @@ def test_changed_content_stops_the_run_or_replaces(folder):
 def test_events_are_gathered_by_name_whatever_order_they_came_in():
     parts = {name: lambda name=name: GOOD.assign(item_id=name) for name in ("b", "a")}
     assert gather(parts, ["b", "a"]).events["item_id"].drop_duplicates().tolist() == ["a", "b"]
+
+
+# ---------------------------------------------------------------- the raw log of the environment
+
+
+@pytest.fixture
+def raw(folder):
+    """The raw log of a project, which reads `log.csv`, and a function that writes the file."""
+
+    def write(frame):
+        frame.to_csv(folder.parent / "log.csv", index=False)
+
+    write(LOG)
+    return RawLog(lambda: InteractionsDataset(str(folder.parent / "log.csv"), timestamp_unit="s")), write
+
+
+LOG = pd.DataFrame(
+    {
+        "user_id": [f"u{n % 12}" for n in range(60)],
+        "item_id": [f"i{n % 15}" for n in range(60)],
+        "timestamp": range(1_500_000_000, 1_500_000_060),
+    }
+)
+
+
+def found(run, raw_log, registry):
+    return require_new(run.load(), raw_log, Retraining(), Tracking(uri=registry), {})
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_the_work_of_a_run_is_known_by_its_raw_log_too(folder, raw, registry):
+    raw_log, write = raw
+    deliver(folder, a=GOOD)
+    before = found(dataset(folder), raw_log, registry).contents()
+    write(LOG.head(55))
+    after = found(dataset(folder), raw_log, registry).contents()
+    assert before["a.csv"] == after["a.csv"]
+    assert len({work_key(contents, {}) for contents in (before, after, {"a.csv": before["a.csv"]})}) == 3
+
+
+def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, monkeypatch):
+    raw_log, write = raw
+    deliver(folder, a=GOOD)
+    run = dataset(folder)
+    found(run, raw_log, registry)
+    run.confirm()
+    with monkeypatch.context() as patch:
+        patch.setattr("pinet_kedro.datasets.raw_log.content_hash", None)
+        with pytest.raises(NothingToDo, match="all 1 partitions have been taken before"):
+            found(dataset(folder), raw_log, registry)
+    write(LOG.assign(item_id="i1"))
+    assert found(dataset(folder), raw_log, registry).raw_log_changed
+    (folder.parent / "log.csv").unlink()
+    with pytest.raises(NothingToDo):
+        found(dataset(folder), raw_log, registry)
+
+
+def test_another_raw_log_stops_the_run_or_replaces(folder, raw, registry):
+    raw_log, write = raw
+    deliver(folder, a=GOOD)
+    run = dataset(folder)
+    found(run, raw_log, registry)
+    run.confirm()
+    write(LOG.head(55))
+    delivery = found(dataset(folder), raw_log, registry)
+    with pytest.raises(InputError, match=r"the raw log of the environment .* has changed since it was last trained on"):
+        take_in(delivery, Retraining())
+    accepted, intake = take_in(delivery, Retraining(changed_partition="replace"))
+    assert (accepted, intake.files, intake.raw_log) == ({}, ["a.csv"], delivery.raw_log["sha256"])
+
+
+def test_partitions_that_were_taken_without_a_raw_log_are_not_joined_with_one_in_silence(folder, raw, registry):
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    with pytest.raises(NothingToDo):
+        found(dataset(folder), raw[0], registry)
+    deliver(folder, b=GOOD)
+    with pytest.raises(InputError, match=r"the 1 partitions taken so far were trained on without the raw log"):
+        take_in(found(dataset(folder), raw[0], registry), Retraining())
+    _, intake = take_in(found(dataset(folder), None, registry), Retraining())
+    assert (intake.files, intake.raw_log) == (["a.csv", "b.csv"], None)
+
+
+def joined(raw_log, events, **changed):
+    intake = Intake(
+        arrivals=(Arrival(id="a", accepted=True),), partitions={RAW_LOG: raw_log.stamped(None)["sha256"], "a": "1"}
+    )
+    stored = Interactions.canonical(events.assign(timestamp=events["timestamp"] * 10**9), "a").events
+    return gather_all(raw_log, {"a": lambda: stored}, intake.model_copy(update=changed), Retraining())
+
+
+def test_raw_log_and_partitions_are_joined_by_typed_ids_and_times(folder, raw):
+    raw_log, write = raw
+    write(LOG.assign(user_id=LOG["user_id"].str[1:], rating=4.0))
+    together = joined(raw_log, GOOD.assign(user_id=GOOD["user_id"].str[1:].astype(int))).events
+    assert set(together["user_id"]) == {str(n) for n in range(12)}
+    assert (together["timestamp"].min(), together["timestamp"].max()) == (15 * 10**17, 1_600_000_008 * 10**9)
+    assert list(together) == ["user_id", "item_id", "timestamp"]  # half a column of ratings would drop the other half
+
+
+@pytest.mark.parametrize(
+    ("log_ids", "partition_ids", "what"),
+    [
+        (lambda log: {"user_id": log["user_id"].str[1:]}, lambda part: {}, "user"),
+        (lambda log: {}, lambda part: {"item_id": part["item_id"].str[1:]}, "item"),
+        (
+            lambda log: {"user_id": "1" + log["user_id"].str[1:]},
+            lambda part: {"user_id": "001" + part["user_id"].str[1:]},
+            "user",
+        ),
+    ],
+    ids=["users are numbers in one", "items are numbers in one", "leading zeros"],
+)
+def test_ids_of_two_kinds_are_an_error(folder, raw, log_ids, partition_ids, what):
+    raw_log, write = raw
+    write(LOG.assign(**log_ids(LOG)))
+    with pytest.raises(InputError, match=rf"partition a and the raw log .*log\.csv have no {what} in common"):
+        joined(raw_log, GOOD.assign(**partition_ids(GOOD)))
+
+
+def test_a_partition_of_new_users_alone_passes_with_a_warning(raw, caplog):
+    with caplog.at_level("WARNING"):
+        assert len(joined(raw[0], GOOD.assign(user_id="u77")).events) == 69
+    assert "No user of partition a is in the raw log" in caplog.text
+
+
+def test_a_raw_log_without_a_clock_or_changed_in_the_meantime_is_an_error(folder, raw):
+    raw_log, _ = raw
+    place = str(folder.parent / "log.csv")
+    with pytest.raises(InputError, match="give the order of its events, not their time"):
+        joined(RawLog(lambda: InteractionsDataset(place, timestamp_unit="order")), GOOD)
+    with pytest.raises(InputError, match="has changed since this run began"):
+        joined(raw_log, GOOD, partitions={RAW_LOG: "another", "a": "1"})

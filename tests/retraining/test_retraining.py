@@ -1,12 +1,17 @@
 """Where a round of retraining starts, and what it takes over from one that was interrupted."""
 
 import copy
+import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kedro.io import MemoryDataset
 
+from pinet_kedro.datasets.raw_log import RawLog
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.recommender import Recommender
@@ -15,9 +20,9 @@ from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
-from pinet_kedro.retraining.partitions import work_key
+from pinet_kedro.retraining.partitions import RAW_LOG, work_key
 from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
-from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, measure
+from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, hold_out, measure
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -33,8 +38,10 @@ def planned(planted_world, joint_backbone, small_training):
         if judged is not None:
             models = replace(models, judged=replace(model, backbone=judged[0]), judged_until=judged[1])
         champion = Champion("3", models, {}, tags or {}) if crowned else None
-        split = split_sequences(w.sequences, splitting, ExcludeSeen(False))
-        return choose_start(champion, w.having(split=split).dataset, training, splitting, Retraining(**settings))
+        config, keep = Retraining(**settings), ExcludeSeen(False)
+        held_out = hold_out(champion, w.events, splitting, keep, config)
+        split = split_sequences(w.sequences, held_out.splitting, keep)
+        return choose_start(champion, held_out, w.having(split=split).dataset, training, config)
 
     return start
 
@@ -98,6 +105,41 @@ def test_after_a_refit_training_starts_from_the_model_that_cannot_have_seen_the_
     assert taken(late, late, **last_event).item_vectors().equal(other.item_vectors())
 
 
+def test_of_a_champion_that_has_learnt_nearly_all_only_newer_events_are_held_out(planned, planted_world):
+    """As after `full`: its models have learnt until 90 and until 85 % of the log, which is cut at 80 and 90 %."""
+    w = planted_world
+    times = np.sort(w.sequences.timestamps)
+    served, judged = (int(times[int(len(times) * share)]) for share in (0.9, 0.85))
+
+    def held_out(start):
+        split = split_sequences(w.sequences, start.splitting, ExcludeSeen(False))
+        return w.sequences.timestamps[~split.in_training(w.sequences)], split
+
+    alone = planned(until=served, newer_targets=5)
+    assert alone.why.startswith("warm: from version 3")
+    assert "held out is only what is newer than 20" in alone.why
+    assert alone.seen is None
+    assert held_out(alone)[0].min() == times[times > served].min()
+    _, split = held_out(alone)
+    assert min((split.valid_at > 0).sum(), (split.test_at > 0).sum()) >= 5
+
+    refitted = planned(until=served, judged=(planned().backbone, judged), newer_targets=5)
+    assert refitted.why.startswith("warm")
+    assert held_out(refitted)[0].min() == times[times > judged].min()  # … so more is held out
+
+    earlier = planned(until=served, judged=(planned().backbone, int(times[len(times) // 2])), newer_targets=5)
+    assert earlier.splitting == BY_TIME  # the judged model has learnt nothing that is held out as configured
+
+    few = planned(until=served, newer_targets=300)
+    assert re.search(
+        r"^cold: version 3 has learnt from events until \S+, some of them held out now; newer events have \d+ "
+        r"validation and \d+ test targets, and 300 of each are needed \(retraining\.newer_targets\)$",
+        few.why,
+    )
+    assert few.splitting == BY_TIME
+    assert few.seen.endswith("some of them held out now")
+
+
 def test_the_key_of_a_round_is_its_partitions_and_parameters_but_not_where_it_is_recorded():
     base = work_key({"a": "1"}, {"x": 1, "tracking": {"uri": "here"}})
     assert base == work_key({"a": "1"}, {"x": 1, "tracking": {"uri": "there"}})
@@ -124,11 +166,33 @@ def test_drift_is_not_measured_where_its_reference_is_not_known(planted_world, j
     model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
     intake = Intake(arrivals=(Arrival(id="a", accepted=True),), partitions={"a": "1"})
     accepted = {"a": lambda: w.events}
-    by_hand = measure(Champion("3", VersionModels(model), None, {}), accepted, intake)
-    assert "was not made by retraining" in by_hand.missing[0]
-    assert by_hand.window.events == len(w.events)
-    lost = measure(Champion("3", VersionModels(model), {"gone": "0"}, {}), accepted, intake)
-    assert "none of the partitions that version 3 was trained on is kept here" in lost.missing[0]
+
+    def missing(trained_on, **more):
+        champion = Champion("3", VersionModels(model), trained_on, {})
+        found = measure(champion, None, accepted, intake.model_copy(update=more))
+        assert found.window.events == len(w.events)
+        return found.missing[0]
+
+    assert "it is not known on which events version 3 was trained" in missing(None)
+    assert "none of the partitions that version 3 was trained on is kept here" in missing({"gone": "0"})
+    for other in ({}, {RAW_LOG: "2"}):
+        told = missing({RAW_LOG: "1"}, partitions={"a": "1", **other})
+        assert told == "version 3 was trained on a raw log that is not the one of this run"
+
+
+def test_the_reference_of_drift_is_the_raw_log_and_the_partitions_that_the_champion_was_trained_on(
+    planted_world, joint_backbone
+):
+    w = planted_world
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+    parts = [w.events.iloc[: len(w.events) // 2], w.events.iloc[len(w.events) // 2 :]]
+    raw_log = RawLog(lambda: MemoryDataset(Interactions.canonical(parts[0], "the log")))
+    accepted = {"a": lambda: parts[1].head(30), "b": lambda: parts[1].tail(40)}
+    intake = Intake(arrivals=(Arrival(id="b", accepted=True),), partitions={RAW_LOG: "1", "a": "2", "b": "3"})
+    for trained_on, events in (({RAW_LOG: "1"}, len(parts[0])), ({RAW_LOG: "1", "a": "2"}, len(parts[0]) + 30),
+                               ({"a": "2"}, 30)):  # fmt: skip
+        drift = measure(Champion("3", VersionModels(model), trained_on, {}), raw_log, accepted, intake)
+        assert (drift.reference.events, drift.window.events) == (events, 40)
 
 
 def test_the_page_of_a_first_round_says_what_is_missing():

@@ -175,7 +175,7 @@ def merged(lineages: Iterable[dict[str, Entry]]) -> dict[str, Entry]:
     Raises `MixedError` if a name has two different contents.
     """
     found: dict[str, tuple[Entry, Entry]] = {}
-    for entries in lineages:
+    for entries in filter(None, lineages):  # a source that is switched off has none
         itself = next(iter(entries.values()))
         for name, entry in entries.items():
             known, by = found.setdefault(name, (entry, itself))

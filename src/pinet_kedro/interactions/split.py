@@ -1,6 +1,5 @@
 """The split of histories into training, validation and test."""
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,8 +11,6 @@ from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 
-log = logging.getLogger(__name__)
-
 
 class Splitting(Configuration):
     """Which events are held out as evaluation targets."""
@@ -21,6 +18,15 @@ class Splitting(Configuration):
     rule: Literal["leave_one_out", "global_time"] = "leave_one_out"
     valid_share: float = Field(0.1, gt=0, lt=0.5, description="global_time: share of all events between the two cuts")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="global_time: share of all events after the second cut")
+
+
+class NewerEvents(Splitting):
+    """A split in time that holds out no event of `after` (ns) or before: a model has learnt those.
+
+    If the shares would, the newer events are held out, divided in the proportion of the shares.
+    """
+
+    after: int
 
 
 class ExcludeSeen(RootModel[StrictBool]):
@@ -94,11 +100,6 @@ def split_sequences(sequences: Sequences, config: Splitting, exclude_seen: Exclu
             f"or all of them repeat items that exclude_seen never recommends ({split.repeated_test:,} do). Raise "
             "splitting.test_share, use splitting.rule = leave_one_out, or set exclude_seen: false."
         )
-    if split.repeated_valid or split.repeated_test:
-        log.info(
-            "Not used as targets: %s validation and %s test events, whose items are in the history of their users "
-            "(exclude_seen)", f"{split.repeated_valid:,}", f"{split.repeated_test:,}",
-        )  # fmt: skip
     return split
 
 
@@ -133,8 +134,8 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
             )
         return Split(train_end=lengths - 2, valid_at=lengths - 2, test_at=lengths - 1, test_from=lengths - 1)
     ordered = np.sort(sequences.timestamps)
-    valid_cut = ordered[int(len(ordered) * (1 - config.valid_share - config.test_share))]
-    test_cut = ordered[int(len(ordered) * (1 - config.test_share))]
+    valid_from, test_from = _first_held_out(ordered, config)
+    valid_cut, test_cut = ordered[[valid_from, test_from]]
     if ordered[0] == valid_cut or valid_cut == test_cut:
         raise InputError(
             f"splitting.rule = global_time finds no two distinct cuts (at {valid_cut} and {test_cut}): too many events "
@@ -152,3 +153,15 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         test_at=np.where((test_at < lengths) & (test_at > 0), test_at, -1),
         test_from=test_at,
     )
+
+
+def _first_held_out(ordered: Int[np.ndarray, " N"], config: Splitting) -> tuple[int, int]:
+    """Where the validation and the test part begin among the events in the order of time."""
+    events = len(ordered)
+    valid_from = int(events * (1 - config.valid_share - config.test_share))
+    if isinstance(config, NewerEvents):
+        newer = min(int(np.searchsorted(ordered, config.after, side="right")), events - 1)
+        if newer > valid_from:
+            share = config.valid_share / (config.valid_share + config.test_share)
+            return newer, newer + int((events - newer) * share)
+    return valid_from, int(events * (1 - config.test_share))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinet_kedro.datasets.manifests import MANIFEST_FILE
+from pinet_kedro.datasets.raw_log import ENTRY
 from pinet_kedro.errors import InputError
 from pinet_kedro.registry.aliases import CHAMPION, read_aliases
 from pinet_kedro.registry.loading import VersionModels, load_models
 from pinet_kedro.registry.versions import UnreadableVersionError
+from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.server import sentence
@@ -27,7 +30,8 @@ KEY, START, SPLIT, TRAINED_ON = (f"retraining.{name}" for name in ("key", "start
 class Champion:
     """A registered version and its models.
 
-    `partitions` (id -> sha256) are those it was trained on; None if the version was not made by retraining.
+    `partitions` (id -> sha256) are what it was trained on, the raw log of the environment under `RAW_LOG`; None if that
+    is not known.
     """
 
     version: str
@@ -64,11 +68,20 @@ def _read_champion(registry: Tracking) -> CurrentChampion:
         models = load_models(version, registry)
     except UnreadableVersionError as error:
         raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
-    partitions = None
-    if KEY in found.tags and found.run_id:
-        with tempfile.TemporaryDirectory() as folder:
-            partitions = json.loads(Path(client.download_artifacts(found.run_id, PARTITIONS_FILE, folder)).read_text())
-    return CurrentChampion(Champion(version, models, partitions, dict(found.tags)))
+    return CurrentChampion(Champion(version, models, _trained_on(client, found), dict(found.tags)))
+
+
+def _trained_on(client: "MlflowClient", version: Any) -> dict[str, str] | None:
+    """What a version was trained on, as its run has recorded it: retraining in one file, `full` in its manifest."""
+    name = PARTITIONS_FILE if KEY in version.tags else MANIFEST_FILE
+    if not version.run_id or name not in {file.path for file in client.list_artifacts(version.run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        found = json.loads(Path(client.download_artifacts(version.run_id, name, folder)).read_text(encoding="utf-8"))
+    if KEY in version.tags:
+        return dict(found)
+    source = found["lineage"].get(ENTRY)
+    return None if source is None else {RAW_LOG: source["content"]}
 
 
 def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -11,11 +10,10 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions, spelled
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.project import project_folder
-from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.partitions import Delivery, Partition
+from pinet_kedro.retraining.partitions import RAW_LOG, Delivery, Partition
 from pinet_kedro.validation.gate import ExpectationGate
 from pinet_kedro.validation.suites import SuiteError, ValidationFailedError
 
@@ -40,7 +38,10 @@ class Arrival(Stored):
 
 
 class Intake(Stored):
-    """What a run found in the folder of partitions, and what it trains on: `partitions`, id -> sha256."""
+    """What a run found in the folder of partitions, and what it trains on: `partitions`, id -> sha256.
+
+    The raw log of the environment, if it is part of the training data, is among these under `RAW_LOG`.
+    """
 
     arrivals: tuple[Arrival, ...]
     partitions: dict[str, str]
@@ -50,14 +51,26 @@ class Intake(Stored):
         """Ids of the new partitions that were accepted."""
         return [arrival.id for arrival in self.arrivals if arrival.accepted]
 
+    @property
+    def files(self) -> list[str]:
+        """Ids of the partitions that it trains on, the new ones included."""
+        return [name for name in self.partitions if name != RAW_LOG]
+
+    @property
+    def raw_log(self) -> str | None:
+        """The sha256 of the raw log; None if it is not part of the training data."""
+        return self.partitions.get(RAW_LOG)
+
 
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
     """Events of the accepted partitions by id, and the account of all new ones.
 
     Raises `SuiteError` where the suite cannot be used, and `InputError` where a known partition has another content
-    (`changed_partition: stop`), where a partition is bad (`bad_partition: stop`; no file has been moved then), or where
-    none of the new ones can be used.
+    or the raw log another one (`changed_partition: stop`), where a partition is bad (`bad_partition: stop`; no file has
+    been moved then), or where none of the new ones can be used.
     """
+    if delivery.raw_log_changed and config.changed_partition == "stop":
+        raise InputError(_other_raw_log(delivery))
     changed = [name for name, partition in delivery.new.items() if partition.changed]
     if changed and config.changed_partition == "stop":
         raise InputError(
@@ -77,7 +90,7 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     if bad and config.bad_partition == "stop":
         raise ValidationFailedError("\n".join(f"partition {name}: {report}" for name, report in bad.items()))
     places = {name: _set_aside(delivery.new[name], config, report) for name, report in bad.items()}
-    if not accepted:
+    if bad and not accepted:
         raise InputError(
             f"none of the new partitions can be used: {_listed(list(bad))}. Correct them and put them back; they and "
             f"their reports are in {config.rejected}."
@@ -95,16 +108,18 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     return accepted, Intake(arrivals=arrivals, partitions=delivery.contents())
 
 
-def gather(accepted: Mapping[str, Callable[[], pd.DataFrame]], names: list[str]) -> Interactions:
-    """Events of these partitions in the order of their names, whatever order they came in, as one raw log."""
-    events = pd.concat([_as_read_now(accepted[name]()) for name in sorted(names)], ignore_index=True)
-    return Interactions.canonical(events, f"{len(names)} partitions")
-
-
-def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
-    """A stored partition; earlier versions stored seconds, and '7.0' for the id 7."""
-    ids = {name: spelled(events[name], f"stored {name}") for name in ("user_id", "item_id")}
-    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
+def _other_raw_log(delivery: Delivery) -> str:
+    both = "--params=retraining.changed_partition=replace"
+    if delivery.raw_log_taken is None:
+        return (
+            f"the {len(delivery.taken)} partitions taken so far were trained on without the raw log of the environment "
+            "('raw_interactions' of the catalog). If the partitions are the whole log, set retraining.raw_log: false; "
+            f"or train on both ({both})."
+        )
+    return (
+        "the raw log of the environment ('raw_interactions' of the catalog) has changed since it was last trained on. "
+        f"Put the old one back, or train on the new one in its place ({both})."
+    )
 
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:

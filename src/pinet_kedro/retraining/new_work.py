@@ -1,6 +1,6 @@
 """Whether there is anything to retrain on. Quick where there is not: it imports neither torch nor MLflow."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.retraining.config import Retraining
@@ -8,18 +8,31 @@ from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.validation.suites import read_suites
 
+if TYPE_CHECKING:
+    from pinet_kedro.datasets.raw_log import RawLog
 
-def require_new(delivery: Delivery, config: Retraining, registry: Tracking, parameters: dict[str, Any]) -> Delivery:
-    """The delivery itself; raises `NothingToDo` where no partition is new, and `SuiteError` for an unusable suite.
+
+def require_new(
+    delivery: Delivery,
+    raw_log: "RawLog | None",
+    config: Retraining,
+    registry: Tracking,
+    parameters: dict[str, Any],
+) -> Delivery:
+    """The delivery itself, with the stamp of the raw log if that is part of the training data.
+
+    Raises `NothingToDo` where no partition is new and the raw log is the one of the last success, and `SuiteError` for
+    an unusable suite.
 
     A run that was killed after its promotion and before its partitions counted as taken is completed here: they count
     as taken now, and there is nothing to do.
     """
-    if not delivery.new:
+    if not delivery.new and not (raw_log and raw_log.differs(delivery.raw_log_taken)):
         taken = f"all {len(delivery.taken)} partitions have been taken before"
         raise NothingToDo(f"Nothing new: {taken if delivery.taken else f'there is no file in {delivery.folder}'}.")
     read_suites(config.suite)
-    if any(partition.changed for partition in delivery.new.values()):
+    delivery.raw_log = None if raw_log is None else raw_log.stamped(delivery.raw_log_taken)
+    if delivery.changed:
         return delivery
     from pinet_kedro.retraining.steps import finished_before  # torch and MLflow take 3 s
 

@@ -15,13 +15,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
+from pinet_kedro.datasets.raw_log import stamp_of
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.parameters import plain
 
-_BLOCK = 2**20
 # Of a file that somebody is still writing, or that is none of ours.
 _UNFINISHED = (".part", ".tmp")
+# The raw log of the environment among the partitions of a training; no file that is looked at has such a name.
+RAW_LOG = "_raw_log"
 
 
 class _Stamp(TypedDict):
@@ -57,17 +59,36 @@ class Partition:
 
 @dataclass
 class Delivery:
-    """What a run finds: the partitions that are new by id, in order, and the stamps of those already taken."""
+    """What a run finds: the partitions that are new by id, in order, and the stamps of those already taken.
+
+    `raw_log` is the stamp of the environment's raw log, None if it is no training data; `raw_log_taken` is the one of
+    the last success.
+    """
 
     folder: Path
     new: dict[str, Partition]
     taken: dict[str, dict[str, Any]]
     save_taken: Callable[[dict[str, dict[str, Any]]], None]
+    raw_log_taken: dict[str, Any] | None = None
+    raw_log: dict[str, Any] | None = None
 
     def stamps(self) -> dict[str, dict[str, Any]]:
-        """Of everything that a model may be trained on: the partitions already taken and the new ones not rejected."""
+        """Of everything that a model may be trained on: the raw log, the partitions already taken, and the new ones
+        not rejected."""
+        log = {} if self.raw_log is None else {RAW_LOG: self.raw_log}
         fresh = {name: partition.stamp for name, partition in self.new.items() if not partition.rejected}
-        return dict(sorted((self.taken | fresh).items()))
+        return dict(sorted((log | self.taken | fresh).items()))
+
+    @property
+    def raw_log_changed(self) -> bool:
+        """Whether partitions have been taken with another raw log, or with none."""
+        before = self.raw_log_taken or {}
+        return bool(self.taken) and self.raw_log is not None and self.raw_log["sha256"] != before.get("sha256")
+
+    @property
+    def changed(self) -> bool:
+        """Whether something has another content than what was taken under its name."""
+        return self.raw_log_changed or any(partition.changed for partition in self.new.values())
 
     def contents(self) -> dict[str, str]:
         """The sha256 of each of them."""
@@ -97,14 +118,15 @@ class PartitionsDataset(IncrementalDataset):
     def load(self) -> Delivery:  # type: ignore[override]
         """The delivery; nothing of it is read yet."""
         taken = self._taken()
+        raw_log = taken.pop(RAW_LOG, None)
         found = {self._path_to_partition(path): Path(path) for path in self._list_partitions()}
         new = {}
         for name, path in found.items():
-            stamp = _stamp(path, taken.get(name))
+            stamp = stamp_of(path, taken.get(name))
             if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
                 dataset = self._dataset_type(**{**self._dataset_config, self._filepath_arg: str(path)})
                 new[name] = Partition(name, path, stamp, name in taken, dataset.load)
-        self._delivery = Delivery(Path(self._normalized_path), new, taken, self._checkpoint.save)
+        self._delivery = Delivery(Path(self._normalized_path), new, taken, self._checkpoint.save, raw_log)
         return self._delivery
 
     def confirm(self) -> None:
@@ -142,20 +164,8 @@ def _ignored(path: Path) -> bool:
     return path.name.endswith(_UNFINISHED) or any(part.startswith((".", "_")) for part in path.parts)
 
 
-def _stamp(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
-    stat = path.stat()
-    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    if known and stamp.items() <= known.items():
-        return known
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return {**stamp, "sha256": digest.hexdigest()}
-
-
 def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:
-    """Hash of what a run does: the sha256 of each partition that it trains on, and its parameters.
+    """Hash of what a run does: the sha256 of the raw log and of each partition that it trains on, and its parameters.
 
     The sections `tracking` and `promotion` are left out: they make no difference to the model.
     """

@@ -1,7 +1,6 @@
 """The steps of retraining: where training starts, which version it becomes, and what an interrupted run left."""
 
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,11 @@ from pydantic import Field
 from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import MANIFEST_FILE, Manifest
-from pinet_kedro.evaluation.drift import Drift, measure_drift, size
-from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.datasets.raw_log import RawLog
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.drift import Drift, Size, measure_drift, size
+from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
 from pinet_kedro.promotion.decision import PROMOTED, Decision
 from pinet_kedro.registry.aliases import CHAMPION
 from pinet_kedro.reporting.text import day
@@ -28,7 +30,9 @@ from pinet_kedro.retraining.champion import (
     version_of,
 )
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.intake import Intake, gather
+from pinet_kedro.retraining.gathering import Partitions, gather
+from pinet_kedro.retraining.intake import Intake
+from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.training.config import BackboneTraining
@@ -43,11 +47,24 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """How events are held out, and the champion's model that has learnt none of them.
+
+    `seen` is the reason why each of its models may have learnt some, `few` why no others are held out instead; None if
+    there is a model that has not, or no champion.
+    """
+
+    splitting: Splitting
+    model: "Recommender | None" = None
+    seen: str | None = None
+    few: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainingStart:
     """Where training starts, its budget, and how events are held out.
 
-    `backbone` is None for fresh weights; `why` is the reason as a sentence. `seen` is the reason why the champion may
-    have learnt from events that are held out now, None if it cannot have.
+    `backbone` is None for fresh weights; `why` is the reason as a sentence. `seen` is that of `HeldOut`.
     """
 
     why: str
@@ -64,49 +81,100 @@ class RetrainingSummary(Stored):
     drift: Drift
     start: str
     epochs: int
-    events: int = Field(description="clean events, of all partitions")
+    events: int = Field(description="clean events, of the raw log and all partitions")
     promotion: Decision
 
 
-def measure(champion: Champion | None, accepted: Mapping[str, Callable[[], pd.DataFrame]], intake: Intake) -> Drift:
-    """Drift of the new partitions against those that the champion was trained on; what is missing if it is unknown."""
+def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partitions, intake: Intake) -> Drift:
+    """Drift of the new partitions against what the champion was trained on; what is missing if that is unknown."""
+    if not intake.new:
+        nothing = Size(events=0, users=0, items=0)
+        return Drift(window=nothing, missing=("there is no new partition, only another raw log",))
     window = gather(accepted, intake.new).events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
+    trained_on = champion.partitions or {}
+    kept = [name for name in trained_on if name in accepted and name not in intake.new]
+    why = None
     if champion.partitions is None:
-        why = f"{version} was not made by retraining: its training events are not known"
-        return Drift(model=champion.version, window=size(window), missing=(why,))
-    kept = [name for name in champion.partitions if name in accepted and name not in intake.new]
-    if not kept:
+        why = f"it is not known on which events {version} was trained"
+    elif trained_on.get(RAW_LOG, intake.raw_log) != intake.raw_log:
+        why = f"{version} was trained on a raw log that is not the one of this run"
+    elif not kept and RAW_LOG not in trained_on:
         why = f"none of the partitions that {version} was trained on is kept here"
+    if why is not None:
         return Drift(model=champion.version, window=size(window), missing=(why,))
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
-    return measure_drift(champion.models.served, champion.version, gather(accepted, kept).events, window, then)
+    log_events = raw_log.read() if raw_log is not None and RAW_LOG in trained_on else None
+    reference = gather(accepted, kept, log_events).events
+    return measure_drift(champion.models.served, champion.version, reference, window, then)
+
+
+def hold_out(
+    champion: Champion | None,
+    events: pd.DataFrame,
+    splitting: Splitting,
+    exclude_seen: ExcludeSeen,
+    config: Retraining,
+) -> HeldOut:
+    """What is held out of these clean events: as configured, if a model of the champion has learnt none of that.
+
+    If each has, a split in time holds out only what is newer than all that the one which was judged has learnt, or the
+    one that is served if there is no other; unless that leaves fewer targets than `retraining.newer_targets`.
+    """
+    if champion is None:
+        return HeldOut(splitting)
+    models = champion.models
+    if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
+        return HeldOut(splitting, models.judged or models.served)  # histories only grow: no last event was learnt
+    sequences, _, _ = build_sequences(events)
+    held_out = ~split_sequences(sequences, splitting, exclude_seen).in_training(sequences)
+    if (model := models.unseen(int(sequences.timestamps[held_out].min()))) is not None:
+        return HeldOut(splitting, model)
+    until = models.served_until if models.judged is None else models.judged_until
+    if until is None:
+        unknown = f"it is not known until when version {champion.version} has learnt"
+        return HeldOut(splitting, seen=f"{unknown}, so it may have seen what is held out now")
+    seen = f"version {champion.version} has learnt from events until {day(until)}, some of them held out now"
+    if splitting.rule == "leave_one_out":
+        return HeldOut(splitting, seen=seen)
+    newer = NewerEvents(**splitting.model_dump(), after=until)
+    try:
+        split = split_sequences(sequences, newer, exclude_seen)
+        targets = [int((at > 0).sum()) for at in (split.valid_at, split.test_at)]
+    except InputError:  # nothing is newer, or none of it is a target
+        targets = [0, 0]
+    if min(targets) >= config.newer_targets:
+        return HeldOut(newer, models.unseen(until + 1))
+    few = (
+        f"newer events have {targets[0]:,} validation and {targets[1]:,} test targets, and {config.newer_targets:,} of "
+        "each are needed (retraining.newer_targets)"
+    )
+    return HeldOut(splitting, seen=seen, few=few)
 
 
 def choose_start(
-    champion: Champion | None,
-    dataset: Dataset,
-    training: BackboneTraining,
-    splitting: Splitting,
-    config: Retraining,
+    champion: Champion | None, held_out: HeldOut, dataset: Dataset, training: BackboneTraining, config: Retraining
 ) -> TrainingStart:
     """Warm from the champion's backbone; cold if configured, or if the champion may have seen the held-out events.
 
     After a refit the champion has two backbones: the one that it serves is taken if it cannot have seen them, or else
     the one that was judged.
     """
-    model, seen = (None, None) if champion is None else _unseen(champion, dataset, splitting)
-    why = _cold(champion, training, config) or seen
-    if why is not None or champion is None or model is None:
+    splitting, seen = held_out.splitting, held_out.seen
+    why = _cold(champion, training, config) or "; ".join(filter(None, (seen, held_out.few))) or None
+    if why is not None or champion is None or held_out.model is None:
         log.info("Training starts cold: %s", why)
         return TrainingStart(f"cold: {why}", training, splitting, seen=seen)
     epochs = max(1, round(config.warm_epochs * training.schedule.epochs))
     shorter = training.model_copy(update={"schedule": training.schedule.model_copy(update={"epochs": epochs})})
+    model = held_out.model
     backbone = carry_over(model.backbone, model.item_ids.tolist(), dataset.item_ids.tolist(), training.seed)
     why = f"from version {champion.version}, {epochs} epochs instead of {training.schedule.epochs}"
+    if isinstance(splitting, NewerEvents):
+        why += f"; held out is only what is newer than {day(splitting.after)}, which it has not learnt"
     log.info("Training starts warm: %s", why)
     return TrainingStart(f"warm: {why}", shorter, splitting, backbone)
 
@@ -122,28 +190,11 @@ def _cold(champion: Champion | None, training: BackboneTraining, config: Retrain
     return None
 
 
-def _unseen(champion: Champion, dataset: Dataset, splitting: Splitting) -> "tuple[Recommender | None, str | None]":
-    """The champion's model that has learnt no event that is held out now; None, and the reason, if it may have."""
-    models = champion.models
-    if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return (
-            models.judged or models.served,
-            None,
-        )  # histories only grow: no user's last event was learnt
-    if (model := models.unseen(dataset.first_target)) is not None:
-        return model, None
-    until = models.served_until if models.judged is None else models.judged_until
-    if until is None:
-        unknown = f"it is not known until when version {champion.version} has learnt"
-        return None, f"{unknown}, so it may have seen what is held out now"
-    return None, f"version {champion.version} has learnt from events until {day(until)}, some of them held out now"
-
-
 @dataclass(frozen=True)
 class TrainingRecord:
     """What a version that retraining registers records of its training: as tags, and its partitions as a file.
 
-    `key` names the work: the partitions and the parameters.
+    `key` names the work: the raw log, the partitions and the parameters.
     """
 
     key: str
@@ -153,8 +204,9 @@ class TrainingRecord:
 
     def tags(self) -> dict[str, str]:
         """By the names that `retraining.champion` reads."""
-        names = sorted(self.partitions)
-        trained_on = f"{len(names)}: {names[0]} … {names[-1]}"[:4000]
+        names = sorted(name for name in self.partitions if name != RAW_LOG)
+        log_too = "raw log, " if RAW_LOG in self.partitions else ""
+        trained_on = f"{log_too}{len(names)}: {names[0]} … {names[-1]}"[:4000]
         return {KEY: self.key, START: self.start, SPLIT: self.split, TRAINED_ON: trained_on}
 
 

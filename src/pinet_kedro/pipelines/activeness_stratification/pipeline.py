@@ -5,9 +5,12 @@ from kedro.pipeline import Pipeline, node
 from pinet_kedro.pipelines.activeness_stratification.nodes import build_dataset, describe_users
 
 
-def create_pipeline() -> Pipeline:
-    """Clean events -> the dataset that every later stage reads -> its users as a table and a figure."""
-    parameters = ["params:splitting", "params:exclude_seen", "params:stratification"]
+def create_pipeline(splitting: str = "params:splitting") -> Pipeline:
+    """Clean events -> the dataset that every later stage reads -> its users as a table and a figure.
+
+    `splitting`: the dataset or parameters with the split.
+    """
+    parameters = [splitting, "params:exclude_seen", "params:stratification"]
     return Pipeline(
         [
             node(build_dataset, ["clean_events", *parameters], ["dataset", "user_ids"], name="build_dataset"),

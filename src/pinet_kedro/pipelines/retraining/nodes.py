@@ -7,13 +7,15 @@ import pandas as pd
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions.events import Interactions
-from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.pipelines.types import (
     CurrentChampion,
     Drift,
+    HeldOut,
     Intake,
     Manifest,
     NoModel,
+    RawLog,
     Recommender,
     TrainingRecord,
     TrainingStart,
@@ -30,9 +32,11 @@ from pinet_kedro.training.config import BackboneTraining
 _Partitions = dict[str, Callable[[], pd.DataFrame]]
 
 
-def require_new(delivery: Delivery, config: Retraining, registry: Tracking, parameters: dict[str, Any]) -> Delivery:
+def require_new(
+    delivery: Delivery, raw_log: RawLog | None, config: Retraining, registry: Tracking, parameters: dict[str, Any]
+) -> Delivery:
     """The delivery itself, if there is anything new in it; otherwise the run ends here (`NothingToDo`)."""
-    return new_work.require_new(delivery, config, registry, parameters)
+    return new_work.require_new(delivery, raw_log, config, registry, parameters)
 
 
 def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFrame], Intake]:
@@ -45,11 +49,11 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     return take_in(delivery, config)
 
 
-def gather(accepted: _Partitions, intake: Intake) -> Interactions:
-    """Raw events of all accepted partitions, including those of earlier runs."""
-    from pinet_kedro.retraining.intake import gather
+def gather(raw_log: RawLog | None, accepted: _Partitions, intake: Intake, config: Retraining) -> Interactions:
+    """Raw events of the raw log and of all accepted partitions, including those of earlier runs."""
+    from pinet_kedro.retraining.gathering import gather_all
 
-    return gather(accepted, list(intake.partitions))
+    return gather_all(raw_log, accepted, intake, config)
 
 
 def read_champion(
@@ -62,20 +66,30 @@ def read_champion(
     return read_champion(registry)
 
 
-def measure_drift(current: CurrentChampion, accepted: _Partitions, intake: Intake) -> Drift:
+def measure_drift(current: CurrentChampion, raw_log: RawLog | None, accepted: _Partitions, intake: Intake) -> Drift:
     """Drift of the new partitions against the training data of the champion."""
     from pinet_kedro.retraining.steps import measure
 
-    return measure(current.champion, accepted, intake)
+    return measure(current.champion, raw_log, accepted, intake)
+
+
+def hold_out(
+    current: CurrentChampion, clean: Interactions, splitting: Splitting, exclude_seen: ExcludeSeen, config: Retraining
+) -> tuple[HeldOut, Splitting]:
+    """What is held out, with the model of the champion that has learnt none of it; and the split alone."""
+    from pinet_kedro.retraining.steps import hold_out
+
+    found = hold_out(current.champion, clean.events, splitting, exclude_seen, config)
+    return found, found.splitting
 
 
 def choose_start(
-    current: CurrentChampion, dataset: Dataset, training: BackboneTraining, splitting: Splitting, config: Retraining
+    current: CurrentChampion, held_out: HeldOut, dataset: Dataset, training: BackboneTraining, config: Retraining
 ) -> TrainingStart:
     """Where training starts, and its budget."""
     from pinet_kedro.retraining.steps import choose_start
 
-    return choose_start(current.champion, dataset, training, splitting, config)
+    return choose_start(current.champion, held_out, dataset, training, config)
 
 
 def effective(parameters: dict[str, Any], start: TrainingStart) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pinet_kedro.pipelines.retraining.nodes import (
     conclude,
     effective,
     gather,
+    hold_out,
     measure_drift,
     promote,
     read_champion,
@@ -28,33 +29,52 @@ from pinet_kedro.pipelines.tags import CHECK
 _SPLITTING = "params:retraining_splitting"
 # Made or taken by retraining alone: their names need no prefix.
 _SHARED = {
-    "run_info", "new_interactions", "accepted_partitions", "intake", "drift", "retraining", "retraining_page",
+    "run_info", "new_interactions", "raw_log", "accepted_partitions", "intake", "drift", "retraining",
+    "retraining_page",
 }  # fmt: skip
 
 
 def create_pipeline() -> Pipeline:
-    """New partitions -> gate -> drift -> the stages of `full` on all events, cut in time, from the champion's weights
-    -> a version -> the decision on it. Only then do the partitions count as taken.
+    """New partitions -> gate -> drift -> the stages of `full` on the raw log and all partitions, cut in time, from the
+    champion's weights -> a version -> the decision on it. Only then do the partitions count as taken.
 
     Everything that the stages store is in data/retraining: an analyst's results in data/ stay as they are.
     """
     intake = [
         node(
             require_new,
-            ["new_interactions", "params:retraining", "params:tracking", "parameters"],
+            ["new_interactions", "raw_log", "params:retraining", "params:tracking", "parameters"],
             "delivery",
             name="require_new_partitions",
             tags=CHECK,
         ),
         node(take_in, ["delivery", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
-        node(gather, ["accepted_partitions", "intake"], "all_interactions", name="gather_partitions"),
+        node(
+            gather,
+            ["raw_log", "accepted_partitions", "intake", "params:retraining"],
+            "all_interactions",
+            name="gather_partitions",
+        ),
         node(read_champion, ["params:tracking", "intake"], "current_champion", name="read_champion"),
-        node(measure_drift, ["current_champion", "accepted_partitions", "intake"], "drift", name="measure_drift"),
+        node(
+            measure_drift,
+            ["current_champion", "raw_log", "accepted_partitions", "intake"],
+            "drift",
+            name="measure_drift",
+        ),
+    ]
+    held_out = [
+        node(
+            hold_out,
+            ["current_champion", "clean_events", _SPLITTING, "params:exclude_seen", "params:retraining"],
+            ["held_out", "splitting"],
+            name="hold_out",
+        )
     ]
     start = [
         node(
             choose_start,
-            ["current_champion", "dataset", "params:backbone_training", _SPLITTING, "params:retraining"],
+            ["current_champion", "held_out", "dataset", "params:backbone_training", "params:retraining"],
             "start",
             name="choose_start",
         ),
@@ -90,9 +110,8 @@ def create_pipeline() -> Pipeline:
     ]
     stages = (
         as_stage("data_validation", Pipeline(create_validation(), inputs={"raw_interactions": "all_interactions"}))
-        + as_stage(
-            "activeness_stratification", Pipeline(create_stratification(), parameters={"params:splitting": _SPLITTING})
-        )
+        + as_stage("held_out", held_out)
+        + as_stage("activeness_stratification", create_stratification("splitting"))
         + as_stage("backbone_training", create_training("start"))
         + as_stage("plugin_training", create_plugins())
         + as_stage("refit", create_refit("start"))

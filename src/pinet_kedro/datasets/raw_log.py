@@ -1,0 +1,112 @@
+"""The raw log of the environment, what `full` trains on, as a part of what retraining trains on."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
+
+from pinet_kedro.datasets.manifests import Entry, Source, content_hash, stamp
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.project import short_path
+
+ENTRY = "raw_interactions"
+WAY_OUT = (
+    "Retraining trains on the raw log of the environment and on all partitions. Restore the log, or name the "
+    "environment or parameters that name it; if the partitions are the whole log, set retraining.raw_log: false"
+)
+
+
+def stamp_of(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
+    """`size, mtime_ns, sha256` of a file; it is read only where size or time differ from those of the known stamp."""
+    found = stamp(path)
+    return known if known and found.items() <= known.items() else {**found, "sha256": content_hash(path)}
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """The raw log, not yet read. `dataset` opens its entry in the catalog."""
+
+    dataset: Callable[[], Any]
+
+    @property
+    def shown(self) -> str:
+        """The name in messages."""
+        place = self.place
+        return short_path(place) if place else f"'{ENTRY}' of the catalog"
+
+    @property
+    def place(self) -> Path | None:
+        """Its file, if there is one."""
+        source = self._opened()
+        return source.place if isinstance(source, Source) else None
+
+    def stamped(self, known: dict[str, Any] | None) -> dict[str, Any]:
+        """`size, mtime_ns, sha256` as of a partition; a source without a file is known by its description alone."""
+        if (place := self.place) is not None:
+            if not place.exists():
+                self.read()  # which may fetch it
+            return stamp_of(place, known)
+        source = self._opened()
+        if isinstance(source, Source):
+            content = source.entries(ENTRY)[ENTRY].content
+        else:
+            content = hashlib.sha256(repr(source).encode()).hexdigest()
+        return {"size": 0, "mtime_ns": 0, "sha256": content}
+
+    def differs(self, known: dict[str, Any] | None) -> bool:
+        """Whether it is another one than the known one, if there is one; quick where its file has not been touched."""
+        gone = (place := self.place) is not None and not place.exists()
+        return known is not None and not gone and self.stamped(known)["sha256"] != known["sha256"]
+
+    def read(self) -> Interactions:
+        """Its events. Raises `InputError` if they cannot be read."""
+        try:
+            return Interactions.of(self._opened().load())
+        except DatasetError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
+            raise _unreadable(cause) from error
+
+    def _opened(self) -> Any:
+        try:
+            return self.dataset()
+        except (DatasetError, InputError) as error:
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> InputError:
+    return InputError(f"the raw log cannot be read: {str(error).rstrip('.')}. {WAY_OUT}.")
+
+
+class RawLogDataset(Source, AbstractDataset[None, RawLog | None]):
+    """The raw log for nodes that read it only where there is work; None where `retraining.raw_log` is false.
+
+    `catalog` is set by a hook (`runs/raw_log.py`): which dataset the log is, is known once all files are merged.
+    """
+
+    catalog: CatalogProtocol | None = None
+
+    def __init__(self, metadata: dict[str, Any] | None = None) -> None:
+        self.metadata = metadata
+
+    def load(self) -> RawLog | None:
+        assert self.catalog is not None
+        return RawLog(self._source) if self.catalog.load("params:retraining").raw_log else None
+
+    def entries(self, name: str) -> dict[str, Entry]:  # noqa: ARG002
+        """The entry of the raw log, under its own name; nothing where it is no training data."""
+        source = None if self.load() is None else self._source()
+        return source.entries(ENTRY) if isinstance(source, Source) else {}
+
+    def save(self, data: None) -> None:  # noqa: ARG002
+        raise DatasetError("raw interactions are only read")
+
+    def _source(self) -> Any:
+        assert self.catalog is not None
+        return self.catalog.get(ENTRY)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"of": ENTRY}

@@ -1,0 +1,89 @@
+"""The raw log of the environment and all partitions as one raw log."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Interactions, spelled
+from pinet_kedro.reading.nanoseconds import in_nanoseconds
+from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retraining.intake import Intake
+from pinet_kedro.retraining.partitions import RAW_LOG
+from pinet_kedro.validation.data_docs import RETRAINING_DATA_DOCS
+from pinet_kedro.validation.gate import ExpectationGate
+
+log = logging.getLogger(__name__)
+
+Partitions = Mapping[str, Callable[[], pd.DataFrame]]
+
+
+def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, config: Retraining) -> Interactions:
+    """Everything that the run trains on: the raw log, if it is part of that, and all accepted partitions.
+
+    Raises `InputError` if the raw log cannot be read, is not the one of the intake, or has ids of another kind.
+    """
+    now = None if raw_log is None else raw_log.stamped(None)["sha256"]
+    if now != intake.raw_log:
+        raise InputError(
+            "the raw log of the environment has changed since this run began, or retraining.raw_log has: start the run "
+            "again."
+        )
+    if raw_log is None:
+        return gather(accepted, intake.files)
+    log_events = ExpectationGate(config.suite, RETRAINING_DATA_DOCS).validate(raw_log.read())
+    if not log_events.origin.clock:
+        raise InputError(
+            f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
+            f"cannot be placed among them. {WAY_OUT}."
+        )
+    _check_ids(log_events, {name: _as_read_now(accepted[name]()) for name in intake.new})
+    found = gather(accepted, intake.files, log_events)
+    log.info("Training data: %s, %s raw events", found.origin.file, f"{len(found.events):,}")
+    return found
+
+
+def gather(accepted: Partitions, names: list[str], raw_log: Interactions | None = None) -> Interactions:
+    """Events of the raw log, if given, and of these partitions in the order of their names, as one raw log.
+
+    A column that some of them lack, such as ratings, is left out.
+    """
+    parts = {name: _as_read_now(accepted[name]()) for name in sorted(names)}
+    source = f"{len(names)} partitions"
+    if raw_log is not None:
+        parts = {RAW_LOG: raw_log.events, **parts}
+        source = f"{raw_log.origin.file} and {source}"
+    events = pd.concat(parts.values(), ignore_index=True, join="inner")
+    return Interactions.canonical(events, source)
+
+
+def _check_ids(raw: Interactions, partitions: dict[str, pd.DataFrame]) -> None:
+    """Raises `InputError` where the ids of a partition are of another kind than those of the raw log.
+
+    No id of the column is in both, and either all are whole numbers on one side and none on the other, or some are
+    equal but for leading zeros. Each user would silently become two.
+    """
+    for column, what in (("user_id", "user"), ("item_id", "item")):
+        known = pd.Index(raw.events[column].unique())
+        for name, events in partitions.items():
+            ids = pd.Index(events[column].unique())
+            if ids.isin(known).any():
+                continue
+            mine, theirs = (each.str.fullmatch(r"[0-9]+") for each in (ids, known))
+            other_kind = (mine.all() and not theirs.any()) or (theirs.all() and not mine.any())
+            if other_kind or ids.str.lstrip("0").isin(known.str.lstrip("0")).any():
+                raise InputError(
+                    f"partition {name} and the raw log {raw.origin.file} have no {what} in common, and write their ids "
+                    f"differently: '{ids[0]}' there, '{known[0]}' here. A {what} must have the same id in both, or it "
+                    f"would count as two. Correct the partition, or its columns ('new_interactions' in the catalog); "
+                    "if the partitions are the whole log, set retraining.raw_log: false."
+                )
+            log.warning("No %s of partition %s is in the raw log %s.", what, name, raw.origin.file)
+
+
+def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
+    """A stored partition; earlier versions stored seconds, and '7.0' for the id 7."""
+    ids = {name: spelled(events[name], f"stored {name}") for name in ("user_id", "item_id")}
+    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)

@@ -1,0 +1,174 @@
+"""From the first model to the nightly ones: raw log and partitions are one log. Each run is a real one."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+
+pytestmark = pytest.mark.usefixtures("own_address")
+
+YEAR = 364 * 86_400
+ON = "--params=retraining.raw_log=true,retraining.newer_targets=10"
+RETRAIN = ("--pipeline=retraining", "--env=test")
+KEYS = ["user_id", "item_id", "timestamp"]
+
+
+def events(since, until):
+    """The events of this part of a year in which every user is active all the time; ids are whole numbers."""
+    found = generate_interactions(SyntheticLog(users=150, items=60, seed=1))[KEYS]
+    users = found.groupby("user_id", sort=False)
+    share = (users.cumcount() + 0.5) / users["item_id"].transform("size")
+    ids = {name: found[name].str[1:].astype("int64") for name in ("user_id", "item_id")}
+    seconds = 1_600_000_000 + (share * YEAR).astype("int64") + np.arange(len(found))
+    return found.assign(**ids, timestamp=seconds)[(share >= since) & (share < until)]
+
+
+def read(project, path):
+    return json.loads((project.folder / path).read_text())
+
+
+def deliver(project, name, since, until):
+    """A partition in another format than the raw log: Parquet, ids as integers, times as dates."""
+    part = events(since, until)
+    folder = project.folder / "data/01_raw/interactions"
+    folder.mkdir(parents=True, exist_ok=True)
+    part.assign(timestamp=pd.to_datetime(part["timestamp"], unit="s")).to_parquet(folder / name, index=False)
+
+
+@pytest.fixture(scope="module")
+def crowned(new_project, tmp_path_factory):
+    """A project whose champion `full` has made from a raw log, a CSV file with ids as text and times in seconds."""
+    project = new_project(tmp_path_factory.mktemp("bridge"))
+    raw = project.folder / "data/01_raw/log.csv"
+    raw.parent.mkdir(parents=True)
+    events(0.0, 0.7).astype({"user_id": str}).to_csv(raw, index=False)
+    place = project.folder / "conf/test/catalog.yml"
+    catalog = yaml.safe_load(place.read_text())
+    catalog["raw_interactions"] = {
+        "type": "pinet_kedro.datasets.files.InteractionsDataset", "filepath": "data/01_raw/log.csv",
+        "timestamp_unit": "s", "validator": catalog["raw_interactions"]["validator"],
+    }  # fmt: skip
+    place.write_text(yaml.safe_dump(catalog))
+    for arguments in (("--pipeline=full",), ("--pipeline=promotion", "--params=promotion.force=the first")):
+        result = project.run(*arguments, "--env=test")
+        assert result.exit_code == 0, result.output
+    return project
+
+
+@pytest.fixture(scope="module")
+def first_night(crowned):
+    """… after a first night with a partition that repeats the end of the raw log."""
+    assert "Nothing new: there is no file in" in crowned.run(*RETRAIN, ON).output
+    deliver(crowned, "a.parquet", 0.65, 0.85)
+    result = crowned.run(*RETRAIN, f"{ON},promotion.force=for the second night")
+    assert result.exit_code == 0, result.output
+    return crowned, read(crowned, "data/08_reporting/retraining.json")
+
+
+def clean(project):
+    return pd.read_parquet(project.folder / "data/retraining/02_intermediate/clean_events.parquet")
+
+
+def test_the_first_night_trains_on_the_raw_log_and_the_partition_and_counts_what_is_in_both_once(first_night):
+    project, done = first_night
+    together = events(0.0, 0.85)
+    trained = clean(project)
+    assert len(trained) == done["events"] == len(together)
+    assert set(trained["user_id"]) == set(together["user_id"].astype(str))
+    assert trained["timestamp"].max() == together["timestamp"].max() * 10**9
+
+
+def test_the_first_night_measures_drift_from_the_raw_log(first_night):
+    drift = read(first_night[0], "data/08_reporting/drift.json")
+    assert drift["reference"]["events"] == len(events(0.0, 0.7))
+    assert drift["window"]["events"] == len(events(0.65, 0.85))
+    assert drift["unknown_users"] == 0
+    assert drift["missing"] == []
+    assert set(drift["groups"]) >= {"all", "head", "tail"}
+
+
+def test_the_first_night_starts_warm_and_holds_out_only_what_the_champion_has_not_learnt(first_night):
+    project, done = first_night
+    assert done["start"].startswith("warm: from version 1, 1 epochs instead of 3; held out is only what is newer than ")
+    tags = mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}").get_model_version("pinet", "1").tags
+    folder = project.folder / "data/retraining/05_model_input/dataset"
+    arrays = {path.stem: np.load(path) for path in folder.rglob("*.npy")}
+    lengths = np.diff(arrays["offsets"])
+    position = np.arange(len(arrays["timestamps"])) - np.repeat(arrays["offsets"][:-1], lengths)
+    held_out = arrays["timestamps"][position >= np.repeat(arrays["train_end"], lengths)]
+    assert held_out.min() > int(tags["judged.until"])
+    assert all("flatters" not in note for note in done["promotion"]["notes"])
+
+
+def test_the_first_night_is_judged_on_data_of_comparable_size(first_night):
+    _, done = first_night
+    gates = {gate["name"]: gate for gate in done["promotion"]["gates"]}
+    assert gates["data"]["passed"]
+    assert gates["data"]["value"] >= 1
+    assert gates["targets"]["passed"]
+    assert done["promotion"]["against"] == "version 1"
+
+
+def test_the_version_and_the_data_name_the_raw_log_that_they_come_from(first_night, tmp_path):
+    project, _ = first_night
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    version = client.get_model_version("pinet", "2")
+    first = client.get_model_version("pinet", "1")
+    taken = read(project, "data/01_raw/interactions/.taken.json")
+    assert version.tags["retraining.partitions"] == "raw log, 1: a.parquet … a.parquet"
+    for run, of in ((first.run_id, "1"), (version.run_id, "2")):
+        client.download_artifacts(run, "manifest.json", str((tmp_path / of).mkdir() or tmp_path / of))
+        manifest = json.loads((tmp_path / of / "manifest.json").read_text())
+        assert manifest["lineage"]["raw_interactions"]["content"] == taken["_raw_log"]["sha256"]
+
+
+def test_the_second_night_measures_drift_from_all_that_the_champion_was_trained_on(first_night):
+    project, _ = first_night
+    assert "Nothing new: all 1 partitions have been taken before." in project.run(*RETRAIN, ON).output
+    deliver(project, "b.parquet", 0.85, 1.0)
+    result = project.run(*RETRAIN, ON)
+    assert result.exit_code in (0, 3), result.output
+    drift, done = (read(project, f"data/08_reporting/{name}.json") for name in ("drift", "retraining"))
+    assert drift["model"] == "2"
+    assert drift["reference"]["events"] == len(events(0.0, 0.7)) + len(events(0.65, 0.85))
+    assert done["start"].startswith("warm: from version 2")
+    assert len(clean(project)) == len(events(0.0, 1.0))
+
+
+def refused(project, *words):
+    result = project.run(*RETRAIN, ON)
+    assert result.exit_code == 1, result.output
+    told = " ".join(result.output.split())
+    assert "Traceback" not in told
+    for word in words:
+        assert word in told
+    return told
+
+
+def test_another_raw_log_is_noticed_even_where_no_partition_is_new(first_night, tmp_path):
+    project = first_night[0].copy(tmp_path / "project")
+    with (project.folder / "data/01_raw/log.csv").open("a") as file:
+        file.write("1,1,1600000000\n")
+    refused(project, "the raw log of the environment", "has changed since", "retraining.changed_partition=replace")
+
+
+def test_a_partition_with_ids_of_another_kind_is_refused(first_night, tmp_path):
+    project = first_night[0].copy(tmp_path / "project")
+    part = events(0.9, 1.0)
+    part.assign(user_id="u" + part["user_id"].astype(str)).to_csv(
+        project.folder / "data/01_raw/interactions/c.csv", index=False
+    )
+    refused(project, "partition c.csv and the raw log", "no user in common", "'u", "retraining.raw_log: false")
+    assert "c.csv" not in read(project, "data/01_raw/interactions/.taken.json")
+
+
+def test_a_raw_log_that_is_gone_is_named_with_the_way_out(crowned, tmp_path):
+    project = crowned.copy(tmp_path / "project")
+    (project.folder / "data/01_raw/log.csv").unlink()
+    deliver(project, "d.parquet", 0.9, 1.0)
+    refused(project, "the raw log cannot be read", "data/01_raw/log.csv", "set retraining.raw_log: false")
