@@ -22,8 +22,8 @@ from pinet_kedro.reporting.figures.tuning import tuning_figures
 from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
-from pinet_kedro.retraining.replay import Replay, render_replay
 from pinet_kedro.retraining.steps import RetrainingSummary
+from pinet_kedro.studies.replay.replay import Replay, render_replay
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.results import render_tuning
 from pinet_kedro.studies.tuning.study import Record

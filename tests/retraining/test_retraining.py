@@ -21,8 +21,8 @@ from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import RAW_LOG, work_key
-from pinet_kedro.retraining.replay import Replay, cut, line, render_replay, summary
 from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, hold_out, measure
+from pinet_kedro.studies.replay.replay import Replay, cut, line, render_replay, summary
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 

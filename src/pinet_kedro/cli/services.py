@@ -22,7 +22,7 @@ from pinet_kedro.serving.config import Serving
 @click.option("--params", help="Parameters of every run, as for `kedro run`.")
 def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
     """Replay the environment's log through retraining, period by period, in a sandbox (data/replay)."""
-    from pinet_kedro.retraining import replay as replaying  # imports pandas, 1 s
+    from pinet_kedro.studies.replay import replay as replaying  # imports pandas, 1 s
 
     with sentences():
         rows = replaying.replay(replaying.Replay(env, every, limit, params))

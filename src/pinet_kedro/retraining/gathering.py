@@ -10,10 +10,8 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions, spelled
 from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.intake import Intake
+from pinet_kedro.retraining.intake import Intake, check_rules
 from pinet_kedro.retraining.partitions import RAW_LOG
-from pinet_kedro.validation.data_docs import RETRAINING_DATA_DOCS
-from pinet_kedro.validation.gate import ExpectationGate
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, con
         )
     if raw_log is None:
         return gather(accepted, intake.files)
-    log_events = ExpectationGate(config.suite, RETRAINING_DATA_DOCS).validate(raw_log.read())
+    log_events = check_rules(raw_log.read(), RAW_LOG, config)
     if not log_events.origin.clock:
         raise InputError(
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "

@@ -124,16 +124,21 @@ def _other_raw_log(delivery: Delivery) -> str:
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     """The partition's events; raises `InputError` where they cannot be read or break a rule."""
-    pages = f"{config.rejected}/{partition.id}.report"
     try:
         found = Interactions.of(partition.read())
     except DatasetError as error:
         if not isinstance(error.__cause__, InputError):
             raise
         raise error.__cause__ from None
-    ExpectationGate(config.suite, pages).validate(replace(found, origin=replace(found.origin, log=False)))
+    return check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
+
+
+def check_rules(found: Interactions, name: str, config: Retraining) -> Interactions:
+    """The interactions themselves; raises `ValidationFailedError`, and leaves pages, if they break a rule."""
+    pages = f"{config.rejected}/{name}.report"
+    ExpectationGate(config.suite, pages).validate(found)
     shutil.rmtree(project_folder() / pages, ignore_errors=True)
-    return found.events
+    return found
 
 
 def _set_aside(partition: Partition, config: Retraining, report: str) -> str:

@@ -1,0 +1,1 @@
+"""A log played back, period by period, through retraining."""
