@@ -1,5 +1,6 @@
 """Every pipeline alone, on a small catalog in memory."""
 
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
@@ -50,6 +51,7 @@ class Kept(MemoryDataset):
 def run_stages(parameters):
     """Everything that the stages up to the report make, each stage run alone on what the ones before it made."""
     known = {"raw_interactions": generate_interactions(SyntheticLog(users=80, items=40)), "parameters": parameters}
+    known["item_metadata"] = pd.DataFrame({"item_id": ["i00001"], "title": ["A title"], "categories": [["one"]]})
     known["ranks_manifest"] = Manifest(
         format=FORMAT, dataset="ranks", content="0", place="ranks", configuration={}, lineage={}
     )
@@ -149,6 +151,11 @@ def test_stratification_assigns_every_user(outputs):
     assert isinstance(outputs["dataset"], Dataset)
     assert len(outputs["users"]) == outputs["dataset"].n_users
     assert set(outputs["users"]["group"]) == {"head", "tail"}
+
+
+def test_stratification_describes_every_item_in_the_order_of_the_dataset(outputs):
+    assert outputs["items"]["item_id"].tolist() == outputs["dataset"].items["item_id"].tolist()
+    assert outputs["items"].set_index("item_id")["title"].dropna().to_dict() == {"i00001": "A title"}
 
 
 def test_training_gives_two_models_and_their_curves(outputs):

@@ -12,7 +12,7 @@ from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
 from pydantic import BaseModel
 
 from pinet_kedro.checking import checked
-from pinet_kedro.datasets.download import check, fetch_movielens_100k
+from pinet_kedro.datasets.download import MOVIELENS_100K
 from pinet_kedro.datasets.manifests import Signed, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
@@ -43,8 +43,8 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
     def load(self) -> Interactions:
         if self._fetch:
             if not self._filepath.exists():
-                fetch_movielens_100k(self._filepath)
-            check(self._filepath)
+                MOVIELENS_100K.fetch(self._filepath)
+            MOVIELENS_100K.check(self._filepath)
         return read_interactions(self._filepath, self._columns, self._unit)
 
     def save(self, data: Any) -> None:  # noqa: ARG002

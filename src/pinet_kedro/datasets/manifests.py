@@ -106,6 +106,11 @@ class Source:
         return getattr(self, "_filepath", None)
 
     @property
+    def named(self) -> bool:
+        """Whether the catalog names data at all; a source without is not compared with that of stored data."""
+        return True
+
+    @property
     def shown(self) -> str:
         """The name in messages."""
         return short_path(self.place) if self.place else type(self).__name__

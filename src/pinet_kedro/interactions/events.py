@@ -24,16 +24,16 @@ from pinet_kedro.reading.time_values import Times
 from pinet_kedro.reading.times import check_unit, read_times
 
 # A header may consist of numbers, and `--params=user=0` is parsed as a number.
-_Name = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
+ColumnName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 
 
 class Columns(Configuration):
     """Names of the columns in the source file."""
 
-    user: _Name = "user_id"
-    item: _Name = "item_id"
-    timestamp: _Name = "timestamp"
-    rating: _Name | None = None
+    user: ColumnName = "user_id"
+    item: ColumnName = "item_id"
+    timestamp: ColumnName = "timestamp"
+    rating: ColumnName | None = None
 
     def renaming(self) -> dict[str, str]:
         """Source name -> canonical name, for the columns that are declared."""

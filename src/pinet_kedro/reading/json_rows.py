@@ -28,10 +28,11 @@ def json_rows(file: RawFile) -> RawTable:
             present |= dict.fromkeys(keys)
         for name in file.wanted:
             values = [entry.get(name) for entry in batch]
-            chunks[name].append(pa.array(_scalars(file.path, name, values, row), pa.string()))
+            read, kind = (_lists, pa.list_(pa.string())) if name in file.lists else (_scalars, pa.string())
+            chunks[name].append(pa.array(read(file.path, name, values, row), kind))
         row += len(batch)
     names = file.requested(list(present))
-    return RawTable({name: pa.chunked_array(chunks[name], pa.string()) for name in names}, list(present))
+    return RawTable({name: pa.chunked_array(chunks[name]) for name in names}, list(present))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -102,6 +103,12 @@ def _scalars(path: Path, name: str, values: list[Any], first: int) -> list[str |
                 "of plain values, or correct the row."
             )
     return unwrapped
+
+
+def _lists(path: Path, name: str, values: list[Any], first: int) -> list[list[str | None] | None]:
+    """The values as lists of texts; a single text becomes a list. Raises `InputError` as `_scalars`."""
+    whole = [value if isinstance(value, list | None) else [value] for value in values]
+    return [entries and _scalars(path, name, entries, row) for row, entries in enumerate(whole, first)]
 
 
 def _unwrapped(value: dict[str, Any]) -> Any:

@@ -21,12 +21,13 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file, how to decompress it, the columns to read from it, and which of them holds the times."""
+    """A file, how to decompress it, and the columns to read, of which one holds the times and some may hold lists."""
 
     path: Path
     decompress: Callable[[bytes], bytes] | None
     wanted: Sequence[str]
-    time: str
+    time: str | None
+    lists: Sequence[str] = ()
 
     def content(self) -> bytes:
         """The decompressed content."""

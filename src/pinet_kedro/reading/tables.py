@@ -1,7 +1,7 @@
-"""Files of interactions as raw columns, in the format that their ending names: all rows, or a refusal.
+"""Files of interactions and of items as raw columns, in the format that their ending names: all rows, or a refusal.
 
-Text formats (CSV, TSV, `.inter`, JSON) keep every value as text, exactly as it is written; Parquet keeps its types.
-`ids.py` and `times.py` decide what an id and a time mean.
+Text formats (CSV, TSV, `.inter`, `.item`, JSON) keep every value as text, exactly as it is written; Parquet keeps its
+types. `ids.py` and `times.py` decide what an id and a time mean.
 """
 
 import bz2
@@ -19,8 +19,9 @@ from pinet_kedro.reading.json_rows import json_rows
 from pinet_kedro.reading.raw_file import RawFile, RawTable
 
 
-def read_table(path: Path, wanted: Sequence[str], time: str) -> RawTable:
-    """The columns `wanted` of a file, without those that it lacks; `time` names the one that holds the times.
+def read_table(path: Path, wanted: Sequence[str], time: str | None = None, lists: Sequence[str] = ()) -> RawTable:
+    """The columns `wanted` of a file, without those that it lacks; `time` names the one that holds the times, `lists`
+    those that may hold lists of texts in JSON.
 
     Raises `InputError` if the file is missing, empty, of an unknown format or damaged, if its content is not what its
     ending names, and if one of its rows has too many or too few fields.
@@ -36,7 +37,7 @@ def read_table(path: Path, wanted: Sequence[str], time: str) -> RawTable:
         raise InputError(f"{path}: the file is empty (0 bytes).")
     read, decompress = _format(path)
     try:
-        return read(RawFile(path, decompress, wanted, time))
+        return read(RawFile(path, decompress, wanted, time, lists))
     except InputError:
         raise
     # Parse errors are ValueErrors; pyarrow's own errors share no narrower base.
@@ -65,6 +66,7 @@ _READERS: dict[str, Callable[[RawFile], RawTable]] = {
     ".csv": comma_separated,
     ".tsv": tab_separated,
     ".inter": tab_separated,
+    ".item": tab_separated,
     ".jsonl": json_rows,
     ".ndjson": json_rows,
     ".json": json_rows,

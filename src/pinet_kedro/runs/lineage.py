@@ -189,7 +189,7 @@ class _Run:
             source = self._catalog.get(name)
         except (DatasetError, InputError):  # for example --env=csv without a file: the run names no source
             return None
-        return source if isinstance(source, Source) else None
+        return source if isinstance(source, Source) and source.named else None
 
     def _same_content(self, path: Path, was: Entry) -> bool:
         same_place = short_path(path) == was.place

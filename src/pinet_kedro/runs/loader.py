@@ -19,8 +19,12 @@ from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 
 # The parameters of `conf/csv` on the command line.
-DATA_PARAMETERS = ("filepath", "user", "item", "timestamp", "rating", "timestamp_unit")
+DATA_PARAMETERS = (
+    "filepath", "user", "item", "timestamp", "rating", "timestamp_unit",
+    "metadata", "metadata_item", "metadata_title", "metadata_categories", "metadata_separator",
+)  # fmt: skip
 
+_NO_METADATA = "pinet_kedro.datasets.items.ItemMetadataDataset"
 _NEARLY = 0.85
 _ENDINGS = (".yml", ".yaml", ".json")
 
@@ -53,7 +57,22 @@ class ConfigurationLoader(OmegaConfigLoader):
                 raise
             if key == "parameters" and not isinstance(found, dict):
                 raise ConfigurationError(f"the parameters in {self._folder} are not sections of names and values.")
-            return found
+            return self._with_metadata_of_the_log(found) if key == "catalog" else found
+
+    def _with_metadata_of_the_log(self, catalog: dict[str, Any]) -> dict[str, Any]:
+        """The catalog with item metadata of the same log only: equal ids of two logs are different items.
+
+        An environment that names its own interactions does not inherit `item_metadata` of conf/base. Retraining has
+        the same metadata only if it trains on the raw log.
+        """
+        none = {"type": _NO_METADATA}
+        base, own = self.declared("catalog"), self.declared("catalog", 1)
+        if "item_metadata" not in own and "raw_interactions" not in base.keys() - own.keys():
+            catalog["item_metadata"] = none
+        known = catalog.setdefault("item_metadata", none)
+        on_raw_log = (self["parameters"].get("retraining") or {}).get("raw_log", True)
+        catalog.setdefault("retraining.item_metadata", known if on_raw_log is True else none)
+        return catalog
 
     def declared(self, kind: str, environment: int = 0) -> dict[str, Path]:
         """Top-level names in the files of a kind ('parameters', 'catalog') with their files.

@@ -6,6 +6,7 @@ import pandas as pd
 from pinet_kedro import dataset
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.interactions import items
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.pipelines.types import Figure
@@ -33,3 +34,8 @@ def describe_users(data: Dataset, user_ids: pd.Index) -> tuple[pd.DataFrame, Fig
         }
     )
     return users, long_tail_figure(activeness, strata)
+
+
+def describe_items(data: Dataset, metadata: pd.DataFrame) -> pd.DataFrame:
+    """The items of the dataset with their titles and categories, where there are any."""
+    return items.describe_items(data.items["item_id"], metadata)

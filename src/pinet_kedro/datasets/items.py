@@ -1,0 +1,66 @@
+"""Kedro dataset of the optional metadata of items: titles and categories."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+
+from pinet_kedro.checking import checked
+from pinet_kedro.datasets.download import MOVIELENS_100K_ITEMS
+from pinet_kedro.datasets.manifests import Source
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.items import ItemColumns, no_items, read_items
+
+log = logging.getLogger(__name__)
+
+
+class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
+    """Metadata of items from a file of any supported format; without a file, a table without items."""
+
+    def __init__(
+        self,
+        filepath: str | None = None,
+        columns: dict[str, Any] | None = None,
+        fetch: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """`fetch`: the file is that of MovieLens-100k; it is downloaded if it is missing, and checked."""
+        self._filepath = Path(filepath).expanduser() if filepath else None
+        self._fetch = fetch
+        self.metadata = metadata
+        self._columns = checked(ItemColumns, columns or {}, "columns of item_metadata")
+
+    @property
+    def place(self) -> Path | None:
+        """The file, if it is there: one that could not be fetched is no reason to stop."""
+        return self._filepath if self._filepath and self._filepath.exists() else None
+
+    @property
+    def named(self) -> bool:
+        """Whether the catalog names a file."""
+        return self._filepath is not None
+
+    def load(self) -> pd.DataFrame:
+        """The table of `read_items`, empty without a file, and where it cannot be fetched: only people need titles."""
+        if self._filepath is None:
+            return no_items()
+        if self._fetch:
+            try:
+                if self.place is None:
+                    MOVIELENS_100K_ITEMS.fetch(self._filepath)
+            except InputError as error:
+                log.warning("Items have no titles in this run: %s", error)
+                return no_items()
+            MOVIELENS_100K_ITEMS.check(self._filepath)
+        return read_items(self._filepath, self._columns)
+
+    def save(self, data: Any) -> None:  # noqa: ARG002
+        raise DatasetError("metadata of items are only read")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "columns": self._columns.model_dump(mode="json")}
+
+    def _exists(self) -> bool:
+        return True
