@@ -15,11 +15,11 @@ import uvicorn
 from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
+from pinet_kedro.scoring_server import __main__
+from pinet_kedro.scoring_server.batching import Batcher
+from pinet_kedro.scoring_server.guard import Guard
+from pinet_kedro.scoring_server.protocol import bounded
 from pinet_kedro.serving.config import Limits, Serving
-from pinet_kedro.serving.scoring_server import __main__
-from pinet_kedro.serving.scoring_server.batching import Batcher
-from pinet_kedro.serving.scoring_server.guard import Guard
-from pinet_kedro.serving.scoring_server.protocol import bounded
 
 
 def test_the_program_imports_nothing_of_the_project():

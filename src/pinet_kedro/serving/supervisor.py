@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pinet_kedro
 from pinet_kedro.errors import InputError
 from pinet_kedro.processes.stopping import on_stop
 from pinet_kedro.registry.versions import fetch_version, find_version
@@ -25,7 +26,7 @@ from pinet_kedro.tracking.config import Tracking
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = Path(__file__).with_name("scoring_server") / "__main__.py"
+_PROGRAM = Path(pinet_kedro.__file__).with_name("scoring_server") / "__main__.py"
 _LOOK_SECONDS = 0.2  # between two checks of the workers
 _DEATHS = 5  # of workers, in quick succession, before the server gives up
 _CALM_SECONDS = 60.0  # after which a death no longer counts

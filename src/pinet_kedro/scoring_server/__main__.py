@@ -7,7 +7,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     # This folder becomes a top-level package: importing it as a part of `pinet_kedro` would load the project's code.
-    # The folder above stays off the path, because its modules have common names such as `config`.
+    # The folder above stays off the path, because its modules have common names such as `errors`.
     folder = Path(__file__).parent
     spec = PathFinder.find_spec(folder.name, [str(folder.parent)])
     assert spec is not None

@@ -1,4 +1,4 @@
-"""A program that serves one model version: MLflow's scoring server behind a guard.
+"""A program that serves versions of the model: MLflow's scoring server behind a guard.
 
 `serving/supervisor.py` starts it by its path (`__main__.py`). It imports nothing else of `pinet_kedro`, so the version
 loads its own copy of the package, whatever code the project has by now. Hence the relative imports in this folder.
