@@ -43,13 +43,14 @@ class Model1:
         raise self.error
 
 
+def guarded(app, hosts, **limits):
+    found = SimpleNamespace(**Limits(**limits).model_dump())
+    return Guard(app, found, hosts, Batcher(app, found.rows).ask)
+
+
 def ask(error, body=b'{"inputs": [{"history": ["1"]}]}', chunks=1):
     """Status and answer of a server whose model raises this."""
-    app = Guard(
-        scoring_server.init(PyFuncModel(Model(), Model1(error))),
-        SimpleNamespace(**Limits().model_dump()),
-        ["127.0.0.1"],
-    )
+    app = guarded(scoring_server.init(PyFuncModel(Model(), Model1(error))), ["127.0.0.1"])
     size = -(-len(body) // chunks)
     parts = [body[i : i + size] for i in range(0, len(body), size)]
     received = [{"type": "http.request", "body": p, "more_body": i + 1 < len(parts)} for i, p in enumerate(parts)]
@@ -162,7 +163,7 @@ def serving(hosts=("127.0.0.1",), **limits):
     def reply(rows):
         return json.dumps({"predictions": rows}).encode()
 
-    guard = Guard(app, SimpleNamespace(**Limits(**limits).model_dump()), list(hosts))
+    guard = guarded(app, list(hosts), **limits)
     server = uvicorn.Server(bounded(guard, lifespan="off"))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],))

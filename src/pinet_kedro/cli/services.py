@@ -50,14 +50,17 @@ def schedule(env: str | None, once: bool, dry_run: bool) -> None:
 @env_option
 @click.option("--host", help="Address to listen on (default: this machine only).")
 @click.option("--port", type=int, help="Port to listen on; 0 takes any free port.")
-@click.option("--version", help="Alias or number of the version (default: champion).")
+@click.option("--version", help="Alias or number of the version (default: champion); serving.split is ignored.")
 @click.option("--workers", type=int, help="Number of worker processes.")
 def serve(env: str | None, **given: Any) -> None:
     """Serve recommendations of the champion over HTTP, until SIGTERM or Ctrl-C.
 
-    Limits and defaults are in conf/base/parameters_serving.yml. When the alias moves, the server follows it.
+    Limits and defaults are in conf/base/parameters_serving.yml. When the alias moves, the server follows it. With
+    serving.split, two versions are served side by side.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    if "version" in chosen:
+        chosen["split"] = None
     consequence = "Nothing is served: the version is fetched from there at the start, and only then."
     with sentences():
         config = parameters_of("serving", Serving, env, **chosen)

@@ -7,5 +7,8 @@ loads its own copy of the package, whatever code the project has by now. Hence t
 - `guard`: refuses malformed and oversized requests with a 4xx status and one sentence.
 - `body`: parses and checks the body of a request; accepts MLflow's table formats.
 - `batching`: answers requests that arrive at the same time with one call of the model.
-- `server`: loads the model and runs the server.
+- `arms`: the version of each user, where two are served side by side.
+- `own_code`: two versions in one process, each with its own copy of the package.
+- `answer_log`: what was recommended to whom, in files of bounded size.
+- `server`: loads the versions and runs the server.
 """

@@ -6,9 +6,8 @@ from email.message import Message as MimeHeaders
 from types import SimpleNamespace
 from typing import Any
 
-from .batching import Batcher
 from .body import parse_body, request_type
-from .messages import Headers, Receive, RequestError, Scope, Send, failure
+from .messages import Ask, Headers, Receive, RequestError, Scope, Send, failure
 
 # MLflow's application has more, such as /docs, whose page loads scripts from the network.
 _METHODS = {"/invocations": "POST", "/ping": "GET", "/health": "GET", "/version": "GET"}
@@ -16,14 +15,17 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]*)?")  # a name or an 
 
 
 class Guard:
-    """Passes on only well-formed requests within `limits` whose `Host` is one of `hosts` ('*': any)."""
+    """Passes on only well-formed requests within `limits` whose `Host` is one of `hosts` ('*': any).
 
-    def __init__(self, app: Any, limits: SimpleNamespace, hosts: list[str]) -> None:
+    `ask` answers those for recommendations, `app` all others.
+    """
+
+    def __init__(self, app: Any, limits: SimpleNamespace, hosts: list[str], ask: Ask) -> None:
         self.app = app
         self.limits = limits
         self.hosts = frozenset(hosts)
         self.body_type = request_type(limits)
-        self.batcher = Batcher(app, limits.rows)
+        self.ask = ask
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +72,7 @@ class Guard:
         self._active += 1
         try:
             request = parse_body(body, self.body_type)
-            return await asyncio.wait_for(self.batcher.ask(scope, request), self.limits.seconds)
+            return await asyncio.wait_for(self.ask(scope, request), self.limits.seconds)
         finally:
             self._active -= 1
 

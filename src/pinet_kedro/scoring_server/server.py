@@ -1,4 +1,4 @@
-"""The process: loads the version, reports that it is ready, and stops with its parent."""
+"""The process: loads the versions, reports that it is ready, and stops with its parent."""
 
 import asyncio
 import gc
@@ -17,7 +17,11 @@ from typing import Any
 import uvicorn
 from mlflow.pyfunc import load_model, scoring_server
 
+from .answer_log import AnswerLog
+from .arms import Arm, Arms
+from .batching import Batcher
 from .guard import Guard
+from .own_code import OwnCode
 from .protocol import bounded
 
 _OPEN_FILES = 65_536
@@ -37,17 +41,23 @@ class _Inline(ThreadPoolExecutor):
 
 
 class _Server(uvicorn.Server):
-    """Writes a byte to a pipe when it starts to accept requests."""
+    """Writes a byte to a pipe when it starts to accept requests, and closes the log when all are answered."""
 
-    def __init__(self, config: uvicorn.Config, ready: int) -> None:
+    def __init__(self, config: uvicorn.Config, ready: int, log: AnswerLog | None) -> None:
         super().__init__(config)
         self._ready = ready
+        self._log = log
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_default_executor(_Inline(1))
         await super().startup(sockets)
         os.write(self._ready, b"+")
         os.close(self._ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._log is not None:
+            self._log.close()
 
 
 def _stop_with_parent() -> None:
@@ -62,16 +72,31 @@ def _raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
+def _application(plan: dict[str, Any], log: AnswerLog | None, limits: SimpleNamespace, hosts: list[str]) -> Guard:
+    """The application of the versions in `plan`, which `supervisor.py` makes."""
+    folders = {arm["folder"] for arm in plan["arms"]}
+    batchers = {}
+    for folder in folders:
+        model: Any = load_model(folder) if len(folders) == 1 else OwnCode(folder)
+        # A broken version fails here, and the first request is as fast as the others.
+        model.predict(model.input_example)
+        batchers[folder] = Batcher(scoring_server.init(model), limits.rows)
+    arms = [Arm(arm["name"], arm["share"], arm["version"], batchers[arm["folder"]]) for arm in plan["arms"]]
+    first = arms[0].batcher
+    alone = len(arms) == 1 and log is None
+    return Guard(first.app, limits, hosts, first.ask if alone else Arms(arms, plan["salt"], log).ask)
+
+
 def main() -> None:
-    """Serves until SIGTERM. Arguments: the version's folder, file descriptors of the listening socket and of the pipe,
-    limits and hosts as JSON, seconds to finish active requests when it stops."""
-    folder, listening, ready, limits, hosts, stop_seconds = sys.argv[1:]
+    """Serves until SIGTERM. Arguments: what is served (JSON), file descriptors of the listening socket and of the pipe,
+    limits and hosts (JSON), seconds to finish active requests when it stops."""
+    plan, listening, ready, limits, hosts, stop_seconds = sys.argv[1:]
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     _raise_open_files()
-    model = load_model(folder)
-    app = Guard(scoring_server.init(model), SimpleNamespace(**json.loads(limits)), json.loads(hosts))
-    model.predict(model.input_example)  # a broken version fails here, and the first request is as fast as the others
+    served = json.loads(plan)
+    log = AnswerLog(**served["log"]) if served["log"] else None
+    app = _application(served, log, SimpleNamespace(**json.loads(limits)), json.loads(hosts))
     gc.collect()
     gc.freeze()  # otherwise a full collection of all that torch and mlflow have imported takes more than 100 ms
     config = bounded(app, timeout_graceful_shutdown=int(float(stop_seconds)))
-    _Server(config, int(ready)).run(sockets=[socket.socket(fileno=int(listening))])
+    _Server(config, int(ready), log).run(sockets=[socket.socket(fileno=int(listening))])

@@ -1,10 +1,13 @@
 """Typed configuration of `kedro serve` and batch inference; free of mlflow and torch, which take seconds to import."""
 
 import re
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from pinet_kedro.configuration import Configuration, Count, Processes, Seconds, Text, Threads, Version
+from pinet_kedro.configuration import LARGEST, Configuration, Count, Processes, Seconds, Text, Threads, Version
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 EVERY_ADDRESS = ("", "0.0.0.0", "::")
@@ -31,10 +34,23 @@ class Limits(Configuration):
     )  # fmt: skip
 
 
+class AnswerLog(Configuration):
+    """Which answers are kept for `kedro run --pipeline=feedback`, and how much of the disk they may take."""
+
+    enabled: bool = Field(False, description="whether answers to requests with a user_id are logged")
+    folder: Text = "data/09_feedback"
+    bytes: int = Field(50_000_000, ge=100_000, le=LARGEST, description="most bytes of a file; then the next one begins")
+    files: int = Field(20, ge=2, le=10_000, description="most files in the folder; the oldest are removed")
+
+
 class Serving(Configuration):
-    """Which version is served, and where."""
+    """Which version is served, or which two side by side, and where."""
 
     version: Version = Field("champion", description="a version's number, or an alias, which is followed when it moves")
+    split: dict[Version, Share] | None = Field(
+        None, description="two aliases or numbers with their shares of the users, instead of serving.version"
+    )
+    salt: Text = Field("1", description="another value assigns the users to the two versions anew")
     host: Text = "127.0.0.1"
     hosts: tuple[str, ...] = Field(LOOPBACK, description="allowed Host headers besides serving.host; '*': any")
     port: int = Field(5001, ge=0, le=65535, description="0: any free port")
@@ -44,6 +60,26 @@ class Serving(Configuration):
     start_seconds: Seconds = Field(120.0, description="for a worker to become ready; after that it has failed")
     stop_seconds: Seconds = Field(15.0, description="to finish active requests when a worker stops")
     limits: Limits = Limits()
+    log: AnswerLog = AnswerLog()
+
+    @field_validator("split")
+    @classmethod
+    def _two_shares(cls, split: dict[str, float] | None) -> dict[str, float] | None:
+        if split is not None and (len(split) != 2 or abs(sum(split.values()) - 1) > 1e-9):
+            raise ValueError(
+                f"{len(split)} versions whose shares sum to {sum(split.values()):g}; must be two with the sum 1, such "
+                "as {champion: 0.9, challenger: 0.1}, or null"
+            )
+        return split
+
+    @model_validator(mode="after")
+    def _files_for_all_workers(self) -> "Serving":
+        # While a version is replaced there are twice as many workers, each with a file of its own.
+        if self.log.enabled and self.log.files <= 2 * self.workers:
+            raise ValueError(
+                f"log.files = {self.log.files} is too few for workers = {self.workers}: must be more than twice as many"
+            )
+        return self
 
     @field_validator("hosts")
     @classmethod
@@ -54,6 +90,10 @@ class Serving(Configuration):
                     f"'{host}' is no host: give a name or an address without scheme and port, IPv6 in brackets"
                 )
         return tuple(host.lower() for host in hosts)
+
+    def arms(self) -> dict[str, float]:
+        """Share of the users by alias or number; all of them where there is one version."""
+        return self.split or {self.version: 1.0}
 
     def allowed_hosts(self) -> list[str]:
         """All allowed Host headers."""

@@ -1,7 +1,7 @@
-"""`kedro serve`: MLflow's scoring server on a registered version, replaced without a gap when the alias moves.
+"""`kedro serve`: MLflow's scoring server on registered versions, replaced without a gap when an alias moves.
 
-This process owns the socket. Worker processes (`scoring_server/`) answer on it, one set per version: each version runs
-its own code, and the old version keeps answering until the new one is ready.
+This process owns the socket. Worker processes (`scoring_server/`) answer on it: each version runs its own code, and the
+old workers keep answering until the new ones are ready. With `serving.split`, each worker has both versions.
 """
 
 import json
@@ -16,10 +16,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pinet_kedro
 from pinet_kedro.errors import InputError
 from pinet_kedro.processes.stopping import on_stop
+from pinet_kedro.project import project_folder
 from pinet_kedro.registry.versions import fetch_version, find_version
 from pinet_kedro.serving.config import Serving
 from pinet_kedro.tracking.config import Tracking
@@ -43,16 +45,20 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
     started = time.monotonic()
     with _listen(config) as listening:
         host, port = listening.getsockname()[:2]
-        version = find_version(config.version, tracking)
-        current = _Workers(version, config, tracking, listening)
+        versions = _find_versions(config, tracking)
+        current = _Workers(versions, config, tracking, listening)
         try:
             if not current.ready(stop):
                 if stop.is_set():
                     return
-                raise InputError(f"version {version} of '{tracking.model}' did not start; see its output above.")
+                raise InputError(
+                    f"version {_named(versions)} of '{tracking.model}' did not start; see its output above."
+                )
             log.info(
                 "Serving %s version %s (%s) on http://%s:%d/invocations, ready after %.1f s",
-                tracking.model, version, config.version, host, port, time.monotonic() - started,
+                tracking.model, _named(versions),
+                ", ".join(f"{name} {share:g}" if config.split else name for name, share in config.arms().items()),
+                host, port, time.monotonic() - started,
             )  # fmt: skip
             if config.reaches_only_itself():
                 log.warning(
@@ -60,12 +66,12 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
                     "names that clients use in serving.hosts (conf/base/parameters_serving.yml).",
                     config.host, ", ".join(config.hosts),
                 )  # fmt: skip
-            watch = _Watch(config, tracking, version, stop)
+            watch = _Watch(config, tracking, versions, stop)
             refused = None
             while not stop.wait(_LOOK_SECONDS):
                 current.restart_dead()
-                wanted = watch.version
-                if wanted in (current.version, refused):
+                wanted = watch.versions
+                if wanted in (current.versions, refused):
                     continue
                 current, refused = _replace(current, wanted, config, tracking, listening, stop)
             log.info("Stopping: active requests are answered first.")
@@ -84,66 +90,92 @@ def _listen(config: Serving) -> socket.socket:
         ) from error
 
 
-class _Watch:
-    """The version that the alias points to, checked regularly; while the registry is down, the last known version."""
+def _find_versions(config: Serving, tracking: Tracking) -> dict[str, str]:
+    """The version of each alias or number that is served."""
+    return {name: find_version(name, tracking) for name in config.arms()}
 
-    def __init__(self, config: Serving, tracking: Tracking, version: str, stop: threading.Event) -> None:
-        self.version = version
-        if not config.version.isdecimal():
+
+def _named(versions: dict[str, str]) -> str:
+    return " and ".join(versions.values())
+
+
+class _Watch:
+    """The versions that the aliases point to, checked regularly; while the registry is down, the last known ones."""
+
+    def __init__(self, config: Serving, tracking: Tracking, versions: dict[str, str], stop: threading.Event) -> None:
+        self.versions = versions
+        if not all(name.isdecimal() for name in versions):
             threading.Thread(target=self._look, args=(config, tracking, stop), daemon=True).start()
 
     def _look(self, config: Serving, tracking: Tracking, stop: threading.Event) -> None:
         trouble = False
         while not stop.wait(config.watch_seconds):
             try:
-                self.version = find_version(config.version, tracking)
+                self.versions = _find_versions(config, tracking)
                 trouble = False
             except Exception as error:  # serving goes on, whatever is wrong with the registry
                 if not trouble:
-                    log.warning("The registry gives no version (%s); version %s goes on.", error, self.version)
+                    log.warning("The registry gives no version (%s); version %s goes on.", error, _named(self.versions))
                 trouble = True
 
 
 def _replace(
     current: "_Workers",
-    wanted: str,
+    wanted: dict[str, str],
     config: Serving,
     tracking: Tracking,
     listening: socket.socket,
     stop: threading.Event,
-) -> tuple["_Workers", str | None]:
-    """The workers that answer from now on, and the version that failed to start, if any."""
-    old = current.version
+) -> tuple["_Workers", dict[str, str] | None]:
+    """The workers that answer from now on, and the versions that failed to start, if any."""
+    old, named = _named(current.versions), _named(wanted)
     try:
         new = _Workers(wanted, config, tracking, listening)
     except Exception as error:
-        log.error("Version %s cannot be fetched (%s); version %s goes on.", wanted, error, old)
+        log.error("Version %s cannot be fetched (%s); version %s goes on.", named, error, old)
         return current, wanted
     if not new.ready(stop):
         new.stop()
         if not stop.is_set():
-            log.error("Version %s did not start; version %s goes on.", wanted, old)
+            log.error("Version %s did not start; version %s goes on.", named, old)
         return current, wanted
     current.stop()
-    log.info("'%s' has moved: serving version %s in place of %s", config.version, wanted, old)
+    moved = " and ".join(f"'{name}'" for name in wanted if wanted[name] != current.versions[name])
+    log.info("%s has moved: serving version %s in place of %s", moved, named, old)
     return new, None
 
 
 class _Workers:
-    """The processes that serve one version."""
+    """The processes that serve one version, or the two of a split; `versions` has the version of each name."""
 
-    def __init__(self, version: str, config: Serving, tracking: Tracking, listening: socket.socket) -> None:
-        self.version = version
+    def __init__(self, versions: dict[str, str], config: Serving, tracking: Tracking, listening: socket.socket) -> None:
+        self.versions = versions
         self._config = config
         self._socket = listening
         self._folder = TemporaryDirectory(prefix="pinet_serving_")
         self._deaths: list[float] = []
         try:
-            self._model = fetch_version(version, tracking, Path(self._folder.name))
+            self._models = {version: self._fetch(version, tracking) for version in set(versions.values())}
         except BaseException:
             self._folder.cleanup()
             raise
         self._workers = [self._start() for _ in range(config.workers)]
+
+    def _fetch(self, version: str, tracking: Tracking) -> Path:
+        folder = Path(self._folder.name, version)
+        folder.mkdir()
+        return fetch_version(version, tracking, folder)
+
+    def _plan(self) -> dict[str, Any]:
+        """What a worker serves and logs."""
+        config = self._config
+        arms = [
+            {"name": name, "share": share, "version": version, "folder": str(self._models[version])}
+            for (name, share), version in zip(config.arms().items(), self.versions.values(), strict=True)
+        ]
+        kept = config.log
+        log = {"folder": str(project_folder() / kept.folder), "max_bytes": kept.bytes, "files": kept.files}
+        return {"arms": arms, "salt": config.salt, "log": log if kept.enabled else None}
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         config = self._config
@@ -156,7 +188,8 @@ class _Workers:
         listening = self._socket.fileno()
         limits = json.dumps(config.limits.model_dump())
         hosts = json.dumps(config.allowed_hosts())
-        arguments = [str(self._model), str(listening), str(writing), limits, hosts, str(config.stop_seconds)]
+        plan = json.dumps(self._plan())
+        arguments = [plan, str(listening), str(writing), limits, hosts, str(config.stop_seconds)]
         process = subprocess.Popen(
             # -P: modules in the program's folder must not shadow others of the same name. In a new session, Ctrl-C
             # reaches this process only, which then stops its workers in order.
