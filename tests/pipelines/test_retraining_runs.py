@@ -98,6 +98,14 @@ def test_the_first_round_has_no_champion_and_starts_cold(first):
     assert "Promoted: pinet version 1 is the champion." in result.output
 
 
+def test_a_round_says_what_users_took_or_why_that_is_not_known(first):
+    project, _, _, done = first
+    [sentence] = done["feedback"]
+    assert sentence.startswith("Feedback: not measured: no answer to a user is logged in data/09_feedback")
+    assert sentence in (project.folder / "data/08_reporting/retraining.html").read_text()
+    assert sentence in (project.folder / "data/08_reporting/feedback.html").read_text()
+
+
 def test_retraining_has_rooms_of_its_own(first):
     """Its files are an analyst's only where no stage of `full` writes."""
     project, *_ = first

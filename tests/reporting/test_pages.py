@@ -11,6 +11,8 @@ import pytest
 from plotly.graph_objects import Figure
 
 from browser import NAMES, Browser, find_browser
+from pinet_kedro.feedback.page import render_feedback
+from pinet_kedro.feedback.report import FeedbackReport
 from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.printable import printable
 from pinet_kedro.promotion.decision import Decision, Gate
@@ -41,7 +43,7 @@ IN_A_FILE_NAME = MARKUP.replace("/", SLASH)
 IN_AN_ID = MARKUP.replace("\x1b", "")  # an id with a control character is refused
 SHOWN = printable(MARKUP)
 MADE = (
-    "report", "figures", "promotion", "round", "replay", "tuning", "docs/index", "docs/raw_events/index",
+    "report", "figures", "promotion", "round", "replay", "tuning", "feedback", "docs/index", "docs/raw_events/index",
     f"{IN_A_FILE_NAME}.csv.report/raw_events/index",
 )  # fmt: skip
 
@@ -71,6 +73,7 @@ def pages(tmp_path_factory):
         "round": render_summary(made_round()),
         "replay": render_replay(made_periods(), Replay(env=MARKUP, params=MARKUP)),
         "tuning": render_tuning(*trial, figures),
+        "feedback": render_feedback(made_feedback()),
     }  # fmt: skip
     for name, page in made.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
@@ -160,7 +163,20 @@ def made_round():
         "start": MARKUP,
         "epochs": 3,
     }
-    return RetrainingSummary.model_validate({**shown, "events": 3, "promotion": made_decision()})
+    return RetrainingSummary.model_validate({**shown, "events": 3, "promotion": made_decision(), "feedback": (MARKUP,)})
+
+
+def made_feedback():
+    """A log that others have written: split, arm and version are markup."""
+    split = f"{MARKUP}=1:0.5,b=2:0.5"
+    groups = {name: {"users": 3, "answers": 4, "hits": 1} for name in ("all", "tail", "head")}
+    cells = [
+        {"split": split, "arm": arm, "version": MARKUP, "first": 0, "last": 0, "groups": groups}
+        for arm in (MARKUP, "b")
+    ]
+    gaps = {"all": {"difference": 0.1, "low": 0.05, "high": 0.2}, "tail": None, "head": None}
+    difference = {"split": split, "arm": "b", "against": MARKUP, "groups": gaps}
+    return FeedbackReport.model_validate({"hours": 24, "days": 28, "cells": cells, "differences": [difference]})
 
 
 def made_periods():
@@ -235,7 +251,17 @@ def test_every_page_that_the_product_makes_is_opened(pages):
     assert {str(path.relative_to(pages).with_suffix("")) for path in pages.rglob("*.html")} >= set(MADE)
     templates = Path(__file__).parents[2].joinpath("src/pinet_kedro").rglob("*.html.j2")
     shells = {"page", "macros"}  # what the others extend and import
-    opened = {"report", "figures", "promotion", "retraining", "replay", "tuning", "data_docs", "data_docs_suite"}
+    opened = {
+        "report",
+        "figures",
+        "promotion",
+        "retraining",
+        "replay",
+        "tuning",
+        "feedback",
+        "data_docs",
+        "data_docs_suite",
+    }
     assert {path.name.removesuffix(".html.j2") for path in templates} - shells == opened
 
 

@@ -1,9 +1,10 @@
-"""Gains of a model over another on the same users, with paired bootstrap intervals."""
+"""Gains of a model over another on the same users, and shares of what users were shown, with bootstrap intervals."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 RESAMPLES = 2000
 
@@ -50,3 +51,39 @@ def _gain(model: Scores, reference: Scores, total: np.ndarray, base: np.ndarray)
         return _NOTHING
     low, high = np.nanpercentile(total / np.where(base > 0, base, np.nan) - 1, [2.5, 97.5])
     return {"relative": float(model.mean() / reference.mean() - 1), "low": float(low), "high": float(high)}
+
+
+def share_of_all(
+    hits: Int[np.ndarray, " U"], tries: Int[np.ndarray, " U"], seed: int = 0
+) -> tuple[float, float, float]:
+    """sum(hits) / sum(tries) over users with at least one try each, and the ends of its 95 % interval.
+
+    Percentile bootstrap over users, whose tries depend on each other, with 2,000 resamples. Users with equal numbers
+    are drawn together: their multinomial counts are the same resamples. Where no try or every try is a hit, resamples
+    do not differ; the open end is the exact one (Clopper and Pearson, 1934) as if each user had one try.
+    """
+    share, users = float(hits.sum() / tries.sum()), len(tries)
+    if share in (0.0, 1.0):
+        exact = 0.025 ** (1 / users)
+        return (0.0, 0.0, 1 - exact) if share == 0.0 else (1.0, exact, 1.0)
+    pairs, counts = np.unique(tries.astype(np.int64) * (int(hits.max()) + 1) + hits, return_counts=True)
+    of_tries, of_hits = np.divmod(pairs, int(hits.max()) + 1)
+    rng = np.random.default_rng(seed)
+    block = max(1, 2**22 // len(pairs))
+    drawn = []
+    for start in range(0, RESAMPLES, block):
+        draws = rng.multinomial(users, counts / users, min(block, RESAMPLES - start))
+        drawn.append((draws @ of_hits) / (draws @ of_tries))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return share, float(low), float(high)
+
+
+def difference_of_shares(
+    share: tuple[float, float, float], reference: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """share − reference of independent groups of users, and the ends of its interval from their `(value, low, high)`.
+
+    The method of Newcombe (Statistics in Medicine 17, 1998, method 10) for any intervals (Zou and Donner, 2008).
+    """
+    (p, p_low, p_high), (q, q_low, q_high) = share, reference
+    return p - q, p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low)

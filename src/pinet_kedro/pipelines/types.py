@@ -12,21 +12,25 @@ if TYPE_CHECKING:
     from pinet_kedro.datasets.manifests import Manifest
     from pinet_kedro.datasets.raw_log import RawLog
     from pinet_kedro.evaluation.drift import Drift
+    from pinet_kedro.feedback.report import FeedbackReport
     from pinet_kedro.fitting.choice import BackboneChoice
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import NoModel, Recommender
     from pinet_kedro.retraining.champion import CurrentChampion
     from pinet_kedro.retraining.intake import Intake
-    from pinet_kedro.retraining.steps import HeldOut, TrainingRecord, TrainingStart
+    from pinet_kedro.retraining.partitions import Delivery
+    from pinet_kedro.retraining.steps import HeldOut, RetrainingSummary, TrainingRecord, TrainingStart
     from pinet_kedro.serving.batch_inference import Recommendations
     from pinet_kedro.studies.tuning.finalists import Choice
     from pinet_kedro.studies.tuning.plan import StudyPlan
     from pinet_kedro.studies.tuning.study import Record
 else:
-    BackboneChoice = Choice = CurrentChampion = Drift = Figure = FrozenScorers = HeldOut = Intake = Manifest = Any
-    NoModel = RawLog = Recommendations = Recommender = Record = StudyPlan = TrainingRecord = TrainingStart = Any
+    BackboneChoice = Choice = CurrentChampion = Delivery = Drift = FeedbackReport = Figure = FrozenScorers = Any
+    HeldOut = Intake = Manifest = NoModel = RawLog = Recommendations = Recommender = Record = RetrainingSummary = Any
+    StudyPlan = TrainingRecord = TrainingStart = Any
 
 __all__ = [
-    "BackboneChoice", "Choice", "CurrentChampion", "Drift", "Figure", "FrozenScorers", "HeldOut", "Intake", "Manifest",
-    "NoModel", "RawLog", "Recommendations", "Recommender", "Record", "StudyPlan", "TrainingRecord", "TrainingStart",
+    "BackboneChoice", "Choice", "CurrentChampion", "Delivery", "Drift", "FeedbackReport", "Figure", "FrozenScorers",
+    "HeldOut", "Intake", "Manifest", "NoModel", "RawLog", "Recommendations", "Recommender", "Record",
+    "RetrainingSummary", "StudyPlan", "TrainingRecord", "TrainingStart",
 ]  # fmt: skip

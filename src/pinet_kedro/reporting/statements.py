@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from pinet_kedro.evaluation.intervals import difference_of_shares
 from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, gain_of, number, percent, share, with_interval
 
 # "Improved" means: the interval of tail users is above 0 and that of head users above −1 %.
@@ -174,8 +175,7 @@ def metric(evaluation: dict[str, Any], model: str, group: str, metric: str = "nd
 
 
 def _difference(p: float, n: int, q: float, m: int) -> tuple[float, float]:
-    (a, b), (c, d) = _wilson(p, n), _wilson(q, m)
-    return p - q - math.hypot(p - a, d - q), p - q + math.hypot(b - p, q - c)
+    return difference_of_shares((p, *_wilson(p, n)), (q, *_wilson(q, m)))[1:]
 
 
 def _wilson(p: float, n: int) -> tuple[float, float]:

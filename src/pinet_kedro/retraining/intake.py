@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 
 import pandas as pd
-from kedro.io import DatasetError
 from pydantic import Field
 
 from pinet_kedro.configuration import Stored
@@ -124,12 +123,7 @@ def _other_raw_log(delivery: Delivery) -> str:
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     """The partition's events; raises `InputError` where they cannot be read or break a rule."""
-    try:
-        found = Interactions.of(partition.read())
-    except DatasetError as error:
-        if not isinstance(error.__cause__, InputError):
-            raise
-        raise error.__cause__ from None
+    found = partition.read()
     return check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
 
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets.partitions import IncrementalDataset
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -43,7 +43,7 @@ class Partition:
     path: Path
     stamp: dict[str, Any]
     changed: bool
-    read: Callable[[], Interactions | pd.DataFrame]
+    read: Callable[[], Interactions]
     rejected: bool = False
 
     def set_aside(self, folder: Path, report: str) -> Path:
@@ -62,7 +62,7 @@ class Delivery:
     """What a run finds: the partitions that are new by id, in order, and the stamps of those already taken.
 
     `raw_log` is the stamp of the environment's raw log, None if it is no training data; `raw_log_taken` is the one of
-    the last success.
+    the last success. `files` reads any file of the folder, taken or not, as it is now.
     """
 
     folder: Path
@@ -71,6 +71,7 @@ class Delivery:
     save_taken: Callable[[dict[str, dict[str, Any]]], None]
     raw_log_taken: dict[str, Any] | None = None
     raw_log: dict[str, Any] | None = None
+    files: dict[str, Callable[[], Interactions]] = field(default_factory=dict)
 
     def stamps(self) -> dict[str, dict[str, Any]]:
         """Of everything that a model may be trained on: the raw log, the partitions already taken, and the new ones
@@ -120,19 +121,30 @@ class PartitionsDataset(IncrementalDataset):
         taken = self._taken()
         raw_log = taken.pop(RAW_LOG, None)
         found = {self._path_to_partition(path): Path(path) for path in self._list_partitions()}
+        files: dict[str, Callable[[], Interactions]] = {name: partial(self._read, path) for name, path in found.items()}
         new = {}
         for name, path in found.items():
             stamp = stamp_of(path, taken.get(name))
             if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
-                dataset = self._dataset_type(**{**self._dataset_config, self._filepath_arg: str(path)})
-                new[name] = Partition(name, path, stamp, name in taken, dataset.load)
-        self._delivery = Delivery(Path(self._normalized_path), new, taken, self._checkpoint.save, raw_log)
+                new[name] = Partition(name, path, stamp, name in taken, files[name])
+        self._delivery = Delivery(
+            Path(self._normalized_path), new, taken, self._checkpoint.save, raw_log_taken=raw_log, files=files
+        )
         return self._delivery
 
     def confirm(self) -> None:
         """Makes what the last `load` found count as taken, but for what was set aside."""
         if self._delivery is not None:
             self._delivery.confirm()
+
+    def _read(self, path: Path) -> Interactions:
+        """The events of a file; raises `InputError` if they cannot be read."""
+        try:
+            return Interactions.of(self._dataset_type(**{**self._dataset_config, self._filepath_arg: str(path)}).load())
+        except DatasetError as error:
+            if not isinstance(error.__cause__, InputError):
+                raise
+            raise error.__cause__ from None
 
     def _taken(self) -> dict[str, dict[str, Any]]:
         checkpoint = self._checkpoint
@@ -167,7 +179,8 @@ def _ignored(path: Path) -> bool:
 def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:
     """Hash of what a run does: the sha256 of the raw log and of each partition that it trains on, and its parameters.
 
-    The sections `tracking` and `promotion` are left out: they make no difference to the model.
+    The sections `tracking`, `promotion`, `serving` and `feedback` are left out: they make no difference to the model.
     """
-    relevant = {name: value for name, value in plain(parameters).items() if name not in ("tracking", "promotion")}
+    apart = ("tracking", "promotion", "serving", "feedback")
+    relevant = {name: value for name, value in plain(parameters).items() if name not in apart}
     return hashlib.sha256(json.dumps([contents, relevant], sort_keys=True).encode()).hexdigest()

@@ -83,6 +83,7 @@ class RetrainingSummary(Stored):
     epochs: int
     events: int = Field(description="clean events, of the raw log and all partitions")
     promotion: Decision
+    feedback: tuple[str, ...] = Field((), description="what the feedback report says")
 
 
 def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partitions, intake: Intake) -> Drift:

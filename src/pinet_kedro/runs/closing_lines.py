@@ -22,7 +22,7 @@ log = logging.getLogger("pinet_kedro")
 # Datasets that the closing lines summarise.
 _SUMMARISED = {
     "evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations",
-    "tuning", "tuning_finalists", "tuning_choice",
+    "tuning", "tuning_finalists", "tuning_choice", "feedback",
 }  # fmt: skip
 
 
@@ -97,6 +97,9 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
             "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
             "to it were skipped: {path}".format(**recommendations, path=stored_path(catalog, "recommendations"))
         )
+    if "feedback" in results:
+        lines += results["feedback"].sentences()
+        lines.append(f"Page: {stored_path(catalog, 'feedback_page')}")
     if "tuning_choice" in results:
         from pinet_kedro.studies.tuning.results import summary_lines as tuning_lines
 

@@ -7,6 +7,7 @@ from pydantic import StrictBool, TypeAdapter, ValidationError
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.checking import complaints, joined
 from pinet_kedro.errors import InputError
+from pinet_kedro.feedback.config import Feedback
 from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.plugins.config import PluginTraining
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Any] = {
     "retraining_splitting": Splitting,
     "batch_inference": BatchInference,
     "serving": Serving,
+    "feedback": Feedback,
     "schedule": RunSchedule,
     "benchmark": Benchmark,
     "gradient_noise": GradientNoise,

@@ -6,17 +6,20 @@ from typing import Any
 import pandas as pd
 
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.feedback.config import Feedback
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.pipelines.types import (
     CurrentChampion,
     Drift,
+    FeedbackReport,
     HeldOut,
     Intake,
     Manifest,
     NoModel,
     RawLog,
     Recommender,
+    RetrainingSummary,
     TrainingRecord,
     TrainingStart,
 )
@@ -25,6 +28,7 @@ from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.retraining import new_work
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
+from pinet_kedro.serving.config import Serving
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.training.config import BackboneTraining
@@ -83,6 +87,13 @@ def hold_out(
     return found, found.splitting
 
 
+def measure_feedback(accepted: _Partitions, intake: Intake, serving: Serving, config: Feedback) -> FeedbackReport:
+    """What users took of what was recommended to them, in all accepted partitions."""
+    from pinet_kedro.feedback.measure import measure_if_readable
+
+    return measure_if_readable(serving.log.folder, accepted, intake.files, config)
+
+
 def choose_start(
     current: CurrentChampion, held_out: HeldOut, dataset: Dataset, training: BackboneTraining, config: Retraining
 ) -> TrainingStart:
@@ -129,17 +140,27 @@ def promote(
     return promote(dataset, validation, mine, run, notes)
 
 
-def conclude(
+def summarise(
     intake: Intake, drift: Drift, start: TrainingStart, dataset: Dataset, promotion: dict[str, Any],
-    report: str,  # noqa: ARG001  nothing of the run is missing when its partitions count as taken
-) -> tuple[dict[str, Any], str]:  # fmt: skip
-    """The run as `retraining.json` stores it, and its page."""
+    feedback: FeedbackReport,
+) -> RetrainingSummary:  # fmt: skip
+    """The run: what came in, what it was trained on, and what was decided."""
     from pinet_kedro.promotion.decision import Decision
-    from pinet_kedro.retraining.page import render_summary
     from pinet_kedro.retraining.steps import RetrainingSummary
 
-    done = RetrainingSummary(
+    return RetrainingSummary(
         intake=intake, drift=drift, start=start.why, epochs=start.config.schedule.epochs,
         events=len(dataset.sequences.items), promotion=Decision.model_validate(promotion),
+        feedback=tuple(feedback.sentences()),
     )  # fmt: skip
+
+
+def conclude(
+    done: RetrainingSummary,
+    report: str,  # noqa: ARG001  nothing of the run is missing when its partitions count as taken
+    feedback_page: str,  # noqa: ARG001
+) -> tuple[dict[str, Any], str]:
+    """The run as `retraining.json` stores it, and its page."""
+    from pinet_kedro.retraining.page import render_summary
+
     return done.model_dump(mode="json"), render_summary(done)

@@ -6,6 +6,7 @@ from pinet_kedro.pipelines.activeness_stratification.pipeline import create_pipe
 from pinet_kedro.pipelines.backbone_training.pipeline import create_pipeline as create_training
 from pinet_kedro.pipelines.data_validation.pipeline import create_pipeline as create_validation
 from pinet_kedro.pipelines.evaluation.pipeline import create_pipeline as create_evaluation
+from pinet_kedro.pipelines.feedback.nodes import show_feedback
 from pinet_kedro.pipelines.namespaces import as_stage, in_retraining
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
 from pinet_kedro.pipelines.promotion.nodes import judge_validation
@@ -17,11 +18,13 @@ from pinet_kedro.pipelines.retraining.nodes import (
     gather,
     hold_out,
     measure_drift,
+    measure_feedback,
     promote,
     read_champion,
     record_training,
     register,
     require_new,
+    summarise,
     take_in,
 )
 from pinet_kedro.pipelines.tags import CHECK
@@ -29,8 +32,8 @@ from pinet_kedro.pipelines.tags import CHECK
 _SPLITTING = "params:retraining_splitting"
 # Made or taken by retraining alone: their names need no prefix.
 _SHARED = {
-    "run_info", "new_interactions", "raw_log", "accepted_partitions", "intake", "drift", "retraining",
-    "retraining_page",
+    "run_info", "new_interactions", "raw_log", "accepted_partitions", "intake", "drift", "feedback", "feedback_page",
+    "retraining", "retraining_page",
 }  # fmt: skip
 
 
@@ -62,6 +65,13 @@ def create_pipeline() -> Pipeline:
             "drift",
             name="measure_drift",
         ),
+        node(
+            measure_feedback,
+            ["accepted_partitions", "intake", "params:serving", "params:feedback"],
+            "feedback",
+            name="measure_feedback",
+        ),
+        node(show_feedback, "feedback", "feedback_page", name="show_feedback"),
     ]
     held_out = [
         node(
@@ -101,8 +111,14 @@ def create_pipeline() -> Pipeline:
             name="judge_challenger",
         ),
         node(
+            summarise,
+            ["intake", "drift", "start", "dataset", "promotion", "feedback"],
+            "summary",
+            name="summarise",
+        ),
+        node(
             conclude,
-            ["intake", "drift", "start", "dataset", "promotion", "report"],
+            ["summary", "report", "feedback_page"],
             ["retraining", "retraining_page"],
             name="conclude",
             confirms="new_interactions",

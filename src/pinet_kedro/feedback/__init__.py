@@ -1,0 +1,1 @@
+"""What was recommended and then taken: logged answers against later interactions."""

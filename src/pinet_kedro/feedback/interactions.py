@@ -1,0 +1,32 @@
+"""The interactions that came after the answers, from all partitions."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Interactions, spelled
+from pinet_kedro.reading.nanoseconds import in_nanoseconds
+
+# By name; stored ones are tables, those that are read from a file know their origin.
+Partitions = Mapping[str, Callable[[], Interactions | pd.DataFrame]]
+_COLUMNS = ["user_id", "item_id", "timestamp"]
+
+
+def gather_since(partitions: Partitions, names: list[str], since: int) -> pd.DataFrame:
+    """`user_id, item_id, timestamp` of the events of these partitions from a time (nanoseconds) on; one partition is in
+    memory at a time. Raises `InputError` for events without one of them."""
+    parts = [pd.DataFrame({"user_id": [], "item_id": [], "timestamp": np.array([], np.int64)})]
+    for name in sorted(names):
+        events = Interactions.of(partitions[name]()).events.reindex(columns=_COLUMNS)
+        if events.isna().to_numpy().any():
+            raise InputError(
+                f"partition {name} has events without user, item or time. Retraining sets such a partition aside; "
+                "correct it, or move it away."
+            )
+        # Earlier versions stored seconds, and '7.0' for the id 7.
+        ids = {column: spelled(events[column], f"partition {name}: {column}") for column in _COLUMNS[:2]}
+        events = events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
+        parts.append(events[events["timestamp"] >= since])
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,1 @@
+"""What users took of what was recommended to them."""
