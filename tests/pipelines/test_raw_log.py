@@ -111,6 +111,7 @@ def test_the_first_night_is_judged_on_data_of_comparable_size(first_night):
     assert gates["data"]["passed"]
     assert gates["data"]["value"] >= 1
     assert gates["targets"]["passed"]
+    assert gates["users"]["measured"] == "knows 100.0 % of the champion's users"
     assert done["promotion"]["against"] == "version 1"
 
 
@@ -138,6 +139,15 @@ def test_the_second_night_measures_drift_from_all_that_the_champion_was_trained_
     assert drift["reference"]["events"] == len(events(0.0, 0.7)) + len(events(0.65, 0.85))
     assert done["start"].startswith("warm: from version 2")
     assert len(clean(project)) == len(events(0.0, 1.0))
+
+
+def test_recommendations_are_for_the_users_of_the_champion(first_night):
+    project, _ = first_night
+    done = project.run("--pipeline=retraining_batch_inference", "--env=test")
+    assert done.exit_code == 0, done.output
+    answered = pd.read_parquet(project.folder / "data/07_model_output/recommendations.parquet")
+    assert set(answered["user_id"]) == set(events(0.0, 0.85)["user_id"].astype(str))
+    assert set(answered["model_version"]) == {"2"}
 
 
 def refused(project, *words):

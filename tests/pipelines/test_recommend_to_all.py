@@ -18,8 +18,28 @@ def test_the_named_version_recommends_to_all_users(own_copy, caplog):
     assert set(table["model_version"]) == {metadata[b"model_version"].decode()}
     assert metadata[b"users"] == str(len(users)).encode()
     last = caplog.records[-1].getMessage()
-    assert f"for {len(users):,} users" in last
+    assert f"for {len(users):,} users (0 new; 0 of the version's users are missing)" in last
     assert str(path) in last
+
+
+def test_where_users_of_the_version_are_missing_nothing_is_written_and_the_old_file_stays(own_copy):
+    project, champion = own_copy, "batch_inference.version=challenger"
+    assert project.run("--pipeline=batch_inference", "--env=test", f"--params={champion}").exit_code == 0
+    path = project.folder / "data/07_model_output/recommendations.parquet"
+    before = path.read_bytes(), len(pd.read_parquet(path))
+    fewer = "cleaning.min_user_events=12"  # a mistake in preparation
+    for stage in ("data_validation", "activeness_stratification"):
+        assert project.run(f"--pipeline={stage}", "--env=test", f"--params={fewer}").exit_code == 0
+    left = len(pd.read_parquet(project.folder / "data/04_feature/users.parquet"))
+    done = project.run("--pipeline=batch_inference", "--env=test", f"--params={champion},{fewer}")
+    assert done.exit_code == 1
+    told = " ".join(done.output.split())
+    assert f"was made for {before[1]} users, and {before[1] - left} of them" in told
+    assert "Traceback" not in told
+    assert path.read_bytes() == before[0]
+    allowed = f"--params={champion},{fewer},batch_inference.missing_users=0.9"
+    assert project.run("--pipeline=batch_inference", "--env=test", allowed).exit_code == 0
+    assert len(pd.read_parquet(path)) == left
 
 
 def test_without_such_a_version_the_way_out_is_said(own_copy):

@@ -34,16 +34,17 @@ def trial(coverage=0.5, shared_items=1.0, **changed):
 SIZE = {"data.users": "100", "data.items": "50", "data.events": "1000"}
 
 
-def judged(held=None, answer=ANSWER, validation=VALID, tags=None, config=None, champion=SIZE, learnt=None):
-    mine = SIZE | (tags or {})
-    return judge(GateInputs(config or Gates(), held or trial(), answer, validation, mine, STRATA, champion, learnt))
+def judged(held=None, answer=ANSWER, validation=VALID, tags=None, config=None, champion=SIZE, learnt=None, users=1.0):
+    mine, found = SIZE | (tags or {}), held or trial()
+    return judge(GateInputs(config or Gates(), found, answer, validation, mine, STRATA, champion, learnt, users))
 
 
 def failed(*given, **more):
     """Names of the gates that do not pass; all of them are there in any case."""
     gates = judged(*given, **more)
     assert [gate.name for gate in gates] == [
-        "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "catalogue", "targets", "data",
+        "tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "catalogue", "users", "targets",
+        "data",
         "validation", "fresh process", "latency", "history",
     ]  # fmt: skip
     assert all(gate.measured and gate.asked for gate in gates)
@@ -101,7 +102,18 @@ def test_the_first_version_must_be_better_than_popularity_beyond_doubt():
     doubtful = trial(all=group(-0.01, 0.5, 1.2), head=group(-0.2, -0.001, 1.2))
     assert failed(doubtful) == set()
     assert {gate.name for gate in judged(doubtful, champion=None) if not gate.passed} == {"all gain", "head gain"}
-    assert {gate.name for gate in judged(champion=None)}.isdisjoint({"catalogue", "data"})
+    assert {gate.name for gate in judged(champion=None)}.isdisjoint({"catalogue", "users", "data"})
+
+
+def test_a_version_that_knows_few_of_the_champions_users_fails_and_an_unknown_share_is_not_measured():
+    assert failed(users=0.499) == {"users"}
+    assert failed(users=0.5) == set()
+    assert failed(users=0.9, config=Gates(shared_users=1.0)) == {"users"}
+    (gate,) = (gate for gate in judged(users=0.544) if gate.name == "users")
+    assert gate.measured == "knows 54.4 % of the champion's users"
+    assert failed(users=None) == {"users"}
+    (gate,) = (gate for gate in judged(users=None) if gate.name == "users")
+    assert gate.verdict == "not measured"
 
 
 def test_a_version_of_much_less_data_than_the_champion_fails_and_says_of_what():

@@ -23,6 +23,7 @@ from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
 from pinet_kedro.registry.loading import VersionModels, load_version
 from pinet_kedro.registry.registration import register_model
+from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
 
@@ -63,8 +64,9 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
         },
     }  # fmt: skip
     with contextlib.chdir(folder):
-        for model in models:
-            register_model(VersionModels(model), evaluation, config)
+        for number, model in enumerate(models, 1):
+            users = hash_users(f"u{user}" for user in range(120 if number == OTHER_ITEMS else 300))
+            register_model(VersionModels(model, users=users), evaluation, config)
         source = mlflow.MlflowClient().get_model_version_download_uri("pinet", str(BROKEN))
         path = Path(mlflow.artifacts.download_artifacts(source))
         (path / "artifacts" / "recommender" / "weights.safetensors").unlink()
@@ -157,11 +159,21 @@ def test_what_the_champion_does_not_know_counts_for_the_challenger(registry, new
     assert f"{missed} test targets are items that version 3 does not know: misses for it" in decision.notes
 
 
+def test_a_version_that_knows_few_of_the_champions_users_is_refused(registry, newest):
+    make_champion(registry, WEAK)
+    decision = promote(newest, asking(OTHER_ITEMS), registry)
+    (reason,) = (reason for reason in decision.reasons if reason.startswith("users"))
+    assert reason == "users: knows 40.0 % of the champion's users (required: at least 50 % of the champion's users)"
+    make_champion(registry, OTHER_ITEMS)
+    (gate,) = (gate for gate in promote(newest, asking(STRONG), registry).gates if gate.name == "users")
+    assert (gate.passed, gate.value) == (True, 1.0)
+
+
 def test_a_version_without_weights_is_refused_with_every_gate_shown(registry, newest):
     make_champion(registry, STRONG)
     decision = promote(newest, asking(BROKEN), registry)
     assert not decision.promoted
-    assert len(decision.gates) == 15
+    assert len(decision.gates) == 16
     fresh = next(gate for gate in decision.gates if gate.name == "fresh process")
     assert "weights.safetensors" in fresh.measured
     assert next(gate for gate in decision.gates if gate.name == "tail gain").verdict == "not measured"

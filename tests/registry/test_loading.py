@@ -80,7 +80,7 @@ def test_promotion_compares_the_model_that_has_not_learnt_the_targets(refitted, 
     """The log has no clock that tells more, so what is served may have learnt them."""
     config, _, judged = refitted
     newest, models = Newest(planted_world.dataset, VALID), load_models("1", config)
-    mine, popularity, notes = promotion._compared(newest, config, models, None)
+    mine, popularity, notes, _ = promotion._compared(newest, config, models, None)
     assert mine is models.judged
     assert notes == []
     counted = count_popularity(before_test(planted_world.dataset))

@@ -7,11 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations
+from pinet_kedro.registry.users import hash_users
+from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations, compare_users
 from pinet_kedro.serving.config import BatchInference
 from prepared import as_dataset
 
@@ -99,3 +101,21 @@ def test_a_score_that_is_not_a_number_stops_it(model, newer):
     spoilt.items.weight.data[5] = float("nan")
     with pytest.raises(FloatingPointError, match="not a number"):
         recommend(replace(model, backbone=spoilt), newer)
+
+
+def test_users_of_the_version_that_are_missing_are_counted_and_too_many_are_an_error(caplog):
+    of_version, here = hash_users(f"u{n}" for n in range(1000)), pd.Series([f"u{n}" for n in range(10, 1005)])
+    assert compare_users(of_version, here, "7", 0.01) == {"new_users": 5, "missing_users": 10}
+    assert compare_users(of_version, here, "7", 1.0) == {"new_users": 5, "missing_users": 10}
+    with pytest.raises(InputError) as error:
+        compare_users(of_version, here.tail(450), "7", 0.01)
+    for words in (
+        "version 7 was made for 1,000 users, and 555 of them (55.5 %) are not among the 450 users of these data",
+        "--params=batch_inference.missing_users=0.56",
+    ):
+        assert words in str(error.value)
+    assert compare_users(of_version, here.tail(450), "7", 0.56)["missing_users"] == 555
+    with pytest.raises(InputError, match="1,000 of them"):
+        compare_users(of_version, here.str[1:], "7", 0.5)
+    assert compare_users(None, here, "7", 0.0) == {}
+    assert "Version 7 has no record of its users" in caplog.text

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pinet_kedro.fitting.choice import BackboneChoice
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import NoModel, Recommender
+    from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.retraining.champion import CurrentChampion
     from pinet_kedro.retraining.intake import Intake
     from pinet_kedro.retraining.partitions import Delivery
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 else:
     BackboneChoice = Choice = CurrentChampion = Delivery = Drift = FeedbackReport = Figure = FrozenScorers = Any
     HeldOut = Intake = Manifest = NoModel = RawLog = Recommendations = Recommender = Record = RetrainingSummary = Any
-    StudyPlan = TrainingRecord = TrainingStart = Any
+    StudyPlan = TrainingRecord = TrainingStart = VersionModels = Any
 
 __all__ = [
     "BackboneChoice", "Choice", "CurrentChampion", "Delivery", "Drift", "FeedbackReport", "Figure", "FrozenScorers",
     "HeldOut", "Intake", "Manifest", "NoModel", "RawLog", "Recommendations", "Recommender", "Record",
-    "RetrainingSummary", "StudyPlan", "TrainingRecord", "TrainingStart",
+    "RetrainingSummary", "StudyPlan", "TrainingRecord", "TrainingStart", "VersionModels",
 ]  # fmt: skip

@@ -34,6 +34,9 @@ class Gates(Configuration):
     shared_items: float = Field(
         0.5, ge=0, le=1, description="least share of the champion's catalogue that the challenger knows"
     )
+    shared_users: float = Field(
+        0.5, ge=0, le=1, description="least share of the champion's users that the challenger knows"
+    )
     data: float = Field(
         0.5,
         ge=0,

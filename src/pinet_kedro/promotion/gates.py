@@ -21,7 +21,8 @@ class GateInputs:
     """What a gate may use: `challenge` is a sentence if there was no comparison, `tags` are those of the version.
 
     `champion` has the tags of the champion, None if there is none. `learnt`: whether the version may have learnt the
-    targets, in words; None if it has not.
+    targets, in words; None if it has not. `shared_users`: the share of the champion's users that the version knows;
+    None if one of the two has no record of its users.
     """
 
     config: Gates
@@ -32,6 +33,7 @@ class GateInputs:
     strata: ReportingStrata
     champion: Mapping[str, str] | None = None
     learnt: str | None = None
+    shared_users: float | None = None
 
 
 def judge(inputs: GateInputs) -> tuple[Gate, ...]:
@@ -110,6 +112,18 @@ def catalogue(inputs: GateInputs) -> tuple[Gate, ...]:
     )  # fmt: skip
 
 
+def users(inputs: GateInputs) -> tuple[Gate, ...]:
+    """The share of the champion's users that the challenger knows: low for a model of a part of the log."""
+    if inputs.champion is None:
+        return ()
+    least, value = inputs.config.shared_users, inputs.shared_users
+    asked = f"at least {share(least)} of the champion's users"
+    if value is None:
+        return (not_measured("users", "a version without a record of its users", asked, least),)
+    measured = f"knows {share(value, 1)} of the champion's users"
+    return (Gate(name="users", passed=value >= least, measured=measured, asked=asked, value=value, bound=least),)
+
+
 def _at_least(
     name: str, challenge: Challenge | str, least: float, what: str, measure: Callable[[Challenge], tuple[float, str]]
 ) -> Gate:
@@ -179,6 +193,7 @@ GATES: list[Callable[[GateInputs], tuple[Gate, ...]]] = [
     gains,
     coverage,
     catalogue,
+    users,
     targets,
     data,
     validation,

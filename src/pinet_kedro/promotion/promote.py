@@ -36,6 +36,7 @@ from pinet_kedro.registry.aliases import (
     tag_unless_champion,
 )  # fmt: skip
 from pinet_kedro.registry.loading import VersionModels, load_models, read_models
+from pinet_kedro.registry.users import share_known
 from pinet_kedro.registry.versions import fetch_version, version_numbers
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
@@ -127,6 +128,7 @@ def _evaluate(
     challenge: Challenge | str = silent
     learnt: str | None = silent
     notes: list[str] = []
+    shared_users: float | None = None
     with TemporaryDirectory() as folder:
         # Files that are not the registered ones are an error rather than a failed gate: force does not promote them.
         files = fetch_version(version, registry, Path(folder))
@@ -137,12 +139,14 @@ def _evaluate(
             try:
                 models = read_models(version, files, tags)
                 learnt = _learnt(newest.dataset, models, tags)
-                challenger, reference, notes = _compared(newest, registry, models, champion)
+                challenger, reference, notes, shared_users = _compared(newest, registry, models, champion)
                 challenge = run_challenge(challenger, reference, newest.dataset)
             except (InputError, FloatingPointError) as error:
                 challenge = str(error)
     strata = newest.dataset.strata
-    gates = judge(GateInputs(config.gates, challenge, result, newest.validation, tags, strata, theirs, learnt))
+    gates = judge(
+        GateInputs(config.gates, challenge, result, newest.validation, tags, strata, theirs, learnt, shared_users)
+    )
     return gates, None if isinstance(challenge, str) else challenge, notes
 
 
@@ -155,8 +159,9 @@ def _learnt(dataset: Dataset, models: VersionModels, tags: Mapping[str, str]) ->
 
 def _compared(
     newest: Newest, registry: Tracking, mine: VersionModels, champion: str | None
-) -> tuple[Recommender, Scorer | Recommender, list[str]]:
-    """The models that rank the targets for the challenger and for its reference, and a note if there is one.
+) -> tuple[Recommender, Scorer | Recommender, list[str], float | None]:
+    """The models that rank the targets for the challenger and for its reference, a note if there is one, and the share
+    of the champion's users that the challenger knows.
 
     A model that has learnt targets would seem better than it is, so a version that has is represented by its judged
     model. Popularity counts the events that the challenger's model has learnt.
@@ -165,11 +170,12 @@ def _compared(
     challenger = mine.compared(since)
     if champion is None:
         counted = newest.dataset if mine.judged is None else before_test(newest.dataset)
-        return challenger, PopularityScorer(count_popularity(counted)), []
+        return challenger, PopularityScorer(count_popularity(counted)), [], None
     theirs = load_models(champion, registry)
     reference = theirs.compared(since)
     note = f"version {champion} is compared as it was before its refit, which has learnt some of the targets"
-    return challenger, reference, [] if reference is theirs.served else [note]
+    shared_users = share_known(theirs.users, mine.users)
+    return challenger, reference, [] if reference is theirs.served else [note], shared_users
 
 
 def _notes(newest: Newest, challenge: Challenge | None, against: str) -> list[str]:

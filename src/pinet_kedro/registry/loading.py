@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 
 from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.recommender import Recommender
+from pinet_kedro.registry.users import USERS, read_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
@@ -25,13 +28,14 @@ class VersionModels:
 
     Both have the same configuration and plugins; the judged one has learnt everything before the test part of its log,
     the served one all of it. `served_until` and `judged_until`: time of the newest event that they have learnt from
-    (ns), None if unknown.
+    (ns), None if unknown. `users`: hashes of the users of its log (`registry.users`), None if unknown.
     """
 
     served: Recommender
     judged: Recommender | None = None
     served_until: int | None = None
     judged_until: int | None = None
+    users: Shaped[np.ndarray, " U"] | None = None
 
     def unseen(self, since: int) -> Recommender | None:
         """The model that has learnt nothing from this time on (ns), the served one if possible; None if neither."""
@@ -62,11 +66,12 @@ def read_models(version: str, files: Path, tags: Mapping[str, str]) -> VersionMo
     try:
         served = Recommender.load(artifacts / SERVED)
         judged = Recommender.load(artifacts / JUDGED) if (artifacts / JUDGED).is_dir() else None
+        users = read_users(artifacts / USERS)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UnreadableVersionError(
             f"version {version} cannot be read by this code ({type(error).__name__}: {str(error)[:200]})"
         ) from error
-    return VersionModels(served, judged, _until(tags, SERVED), _until(tags, JUDGED))
+    return VersionModels(served, judged, _until(tags, SERVED), _until(tags, JUDGED), users)
 
 
 def _until(tags: Mapping[str, str], model: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pinet_kedro
 from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
 from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED, VersionModels
+from pinet_kedro.registry.users import USERS, save_users
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.recording import metrics_of
@@ -36,8 +37,8 @@ def register_model(
     version is created last, with all tags at once, so a version that exists is complete even if a run is killed. One
     tag is the digest of its files in the artifact store, which is checked before they are used (`digest.py`).
 
-    Stored are `served_model.py` (models-from-code), the part of this package that it needs, and safetensors and JSON of
-    both models. Loading needs neither this project nor its configuration.
+    Stored are `served_model.py` (models-from-code), the part of this package that it needs, safetensors and JSON of
+    both models, and the hashes of the users. Loading needs neither this project nor its configuration.
     """
     from importlib.metadata import version as installed
 
@@ -59,6 +60,10 @@ def register_model(
                 artifacts[name] = str(place := Path(folder, name))
                 place.mkdir()
                 saved.save(place)
+        if models.users is not None:
+            artifacts[USERS] = str(place := Path(folder, USERS))
+            place.mkdir()
+            save_users(models.users, place)
         # In an active run `log_model` would make all this itself, and ask the server for the history of each of the
         # run's several hundred metrics, one request after the other, to find those of the model.
         logged = mlflow.initialize_logged_model(

@@ -92,10 +92,14 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
     if (noise := results.get("gradient_noise_figure")) is not None:
         lines.append(f"{noise.layout.title.text}.")
     if (recommendations := results.get("recommendations")) is not None:
+        known = "new_users" in recommendations  # not of a version without a record of its users
+        changes = " ({new_users:,} new; {missing_users:,} of the version's users are missing)" if known else ""
         lines.append(
-            "Recommendations of version {model_version} for {users:,} users, {users_without_history:,} of them "
-            "without a history that it knows; {skipped_events:,} events with {unknown_items:,} items unknown "
-            "to it were skipped: {path}".format(**recommendations, path=stored_path(catalog, "recommendations"))
+            f"Recommendations of version {{model_version}} for {{users:,}} users{changes}, "
+            "{users_without_history:,} of them without a history that it knows; {skipped_events:,} events with "
+            "{unknown_items:,} items unknown to it were skipped: {path}".format(
+                **recommendations, path=stored_path(catalog, "recommendations")
+            )
         )
     if "feedback" in results:
         lines += results["feedback"].sentences()

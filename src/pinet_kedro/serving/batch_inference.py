@@ -1,6 +1,7 @@
 """The best items of every user as Arrow record batches, computed one block of users at a time as they are written."""
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from jaxtyping import Shaped
 from tqdm import tqdm
 
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry.loading import load_version
+from pinet_kedro.registry.loading import load_models
+from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import find_version
+from pinet_kedro.reporting.text import share
 from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
@@ -36,13 +41,46 @@ SCHEMA = pa.schema(
 def prepare_recommendations(
     dataset: Dataset, user_ids: pd.Series, config: BatchInference, registry: Tracking
 ) -> "Recommendations":
-    """Recommendations for all users of the dataset, from the registered version that `config` names."""
+    """Recommendations for all users of the dataset, from the registered version that `config` names.
+
+    Raises `InputError` if more users of the version are missing from the dataset than `config.missing_users` allows.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     version = find_version(config.version, registry)
     log.info("Recommending with %s version %s (%s)", registry.model, version, config.version)
-    model = load_version(version, registry)
-    return Recommendations(model, version, dataset, user_ids, config)
+    models = load_models(version, registry)
+    found = Recommendations(models.served, version, dataset, user_ids, config)
+    found.summary |= compare_users(models.users, user_ids, version, config.missing_users)
+    return found
+
+
+def compare_users(
+    of_version: Shaped[np.ndarray, " U"] | None, user_ids: pd.Series, version: str, missing_allowed: float
+) -> dict[str, int]:
+    """`new_users` of the data, and `missing_users` of the version; empty for a version without a record of its users.
+
+    Raises `InputError` if more than the share `missing_allowed` of the version's users are missing.
+    """
+    if of_version is None:
+        log.warning(
+            "Version %s has no record of its users, since an earlier release has registered it: whether some are "
+            "missing from these data is not known.", version,
+        )  # fmt: skip
+        return {}
+    here = hash_users(user_ids)
+    missing = len(np.setdiff1d(of_version, here, assume_unique=True))
+    lost = missing / max(len(of_version), 1)
+    if lost > missing_allowed:
+        raise InputError(
+            f"version {version} was made for {len(of_version):,} users, and {missing:,} of them ({share(lost, 1)}) are "
+            f"not among the {len(here):,} users of these data; batch_inference.missing_users allows "
+            f"{share(missing_allowed, 1)}. Nothing has been written, and earlier recommendations stay as they are. Are "
+            "these the right data? batch_inference answers for the users of data/05_model_input/dataset, "
+            "retraining_batch_inference for those of the latest retraining. If these users have left, allow it: "
+            f"--params=batch_inference.missing_users={math.ceil(lost * 100) / 100:g}"
+        )
+    return {"new_users": len(np.setdiff1d(here, of_version, assume_unique=True)), "missing_users": missing}
 
 
 class Recommendations:

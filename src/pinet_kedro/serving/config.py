@@ -110,6 +110,9 @@ class BatchInference(Configuration):
 
     version: Version = Field("champion", description="an alias or a version's number")
     k: Count = Field(10, description="items per user")
+    missing_users: float = Field(
+        0.01, ge=0, le=1, description="largest share of the version's users that may be missing from the data"
+    )
     block_users: int = Field(
         64, ge=1, le=1_000_000, description="users scored at a time; fastest where they fit into the cache"
     )

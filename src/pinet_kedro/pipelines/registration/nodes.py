@@ -2,18 +2,28 @@
 
 from typing import Any
 
-from pinet_kedro.pipelines.types import Manifest, NoModel, Recommender
+import pandas as pd
+
+from pinet_kedro.pipelines.types import Manifest, NoModel, Recommender, VersionModels
 from pinet_kedro.tracking.run_info import RunInfo
 
 
+def collect(model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame) -> VersionModels:
+    """The models of a version, and the hashes of the users of its log."""
+    from pinet_kedro.recommender import NoModel
+    from pinet_kedro.registry.loading import VersionModels
+    from pinet_kedro.registry.users import hash_users
+
+    hashes = hash_users(users["user_id"])
+    return VersionModels(model, None if isinstance(judged, NoModel) else judged, users=hashes)
+
+
 def register(
-    model: Recommender, judged: Recommender | NoModel, manifest: Manifest, evaluation: dict[str, Any],
+    models: VersionModels, manifest: Manifest, evaluation: dict[str, Any],
     report: str, run: RunInfo,  # noqa: ARG001
 ) -> dict[str, Any]:  # fmt: skip
     """Name, number, alias and run of the registered version."""
     from pinet_kedro.datasets.manifests import MANIFEST_FILE
-    from pinet_kedro.recommender import NoModel
-    from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.registry.registration import register_model
     from pinet_kedro.tracking.server import sentence
 
@@ -23,7 +33,7 @@ def register(
     )
     with sentence(run.tracking.uri, later):
         return register_model(
-            VersionModels(model, None if isinstance(judged, NoModel) else judged),
+            models,
             evaluation,
             run.tracking,
             manifest.tags(),

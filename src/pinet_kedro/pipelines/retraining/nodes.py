@@ -16,12 +16,11 @@ from pinet_kedro.pipelines.types import (
     HeldOut,
     Intake,
     Manifest,
-    NoModel,
     RawLog,
-    Recommender,
     RetrainingSummary,
     TrainingRecord,
     TrainingStart,
+    VersionModels,
 )
 from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.promotion.decision import Gate
@@ -116,15 +115,11 @@ def record_training(intake: Intake, start: TrainingStart, parameters: dict[str, 
 
 
 def register(
-    model: Recommender, judged: Recommender | NoModel, manifest: Manifest, evaluation: dict[str, Any],
-    record: TrainingRecord, run: RunInfo,
-) -> dict[str, Any]:  # fmt: skip
+    models: VersionModels, manifest: Manifest, evaluation: dict[str, Any], record: TrainingRecord, run: RunInfo
+) -> dict[str, Any]:
     """Name, number, alias and run of the registered version."""
-    from pinet_kedro.recommender import NoModel
-    from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.retraining.steps import register
 
-    models = VersionModels(model, None if isinstance(judged, NoModel) else judged)
     return register(models, manifest, evaluation, record, run.tracking, run.mlflow_id)
 
 

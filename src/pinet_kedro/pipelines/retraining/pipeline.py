@@ -11,6 +11,7 @@ from pinet_kedro.pipelines.namespaces import as_stage, in_retraining
 from pinet_kedro.pipelines.plugin_training.pipeline import create_pipeline as create_plugins
 from pinet_kedro.pipelines.promotion.nodes import judge_validation
 from pinet_kedro.pipelines.refit.pipeline import create_pipeline as create_refit
+from pinet_kedro.pipelines.registration.nodes import collect
 from pinet_kedro.pipelines.retraining.nodes import (
     choose_start,
     conclude,
@@ -92,9 +93,10 @@ def create_pipeline() -> Pipeline:
     ]
     judgement = [
         node(record_training, ["intake", "start", "parameters"], "training_record", name="record_training"),
+        node(collect, ["shipped_model", "refit_pin_model", "users"], "version_models", name="collect_version"),
         node(
             register,
-            ["shipped_model", "refit_pin_model", "shipped_manifest", "evaluation", "training_record", "run_info"],
+            ["version_models", "shipped_manifest", "evaluation", "training_record", "run_info"],
             "registered_version",
             name="register_challenger",
         ),
