@@ -85,6 +85,6 @@ def test_promotion_compares_the_model_that_has_not_learnt_the_targets(refitted, 
     assert notes == []
     counted = count_popularity(before_test(planted_world.dataset))
     np.testing.assert_array_equal(popularity.popularity.counts, counted.counts)
-    _, reference, notes = promotion._compared(newest, config, models, "1")
+    _, reference, notes, _ = promotion._compared(newest, config, models, "1")
     assert reference.shares_evidence(judged)
     assert notes == ["version 1 is compared as it was before its refit, which has learnt some of the targets"]
