@@ -161,6 +161,19 @@ class Recommender:
         """
         if not histories:
             return []
+        padded, lengths, hidden = self.encode(histories, exclude_seen, exclude)
+        best, found = self.best(padded, lengths, k, hidden)
+        head = self.strata.head_tail.assign(lengths)
+        recommendations = []
+        for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
+            left, stratum = np.isfinite(score), "head" if is_head else "tail"
+            recommendations.append((self.item_ids[item[left]].tolist(), score[left].tolist(), stratum))
+        return recommendations
+
+    def encode(
+        self, histories: list[list[str]], exclude_seen: bool | None = None, exclude: list[list[str]] | None = None
+    ) -> tuple[Int[Tensor, "B L"], Int[np.ndarray, " B"], tuple[Int[Tensor, " H"], Int[Tensor, " H"]]]:
+        """The inputs of `best` for raw item ids: left-padded histories, numbers of known events, hidden items."""
         known = [self._numbers(history) for history in histories]
         lengths = np.array([len(history) for history in known], np.int64)
         length = min(max(lengths.max(), 1), self.history_length)
@@ -173,15 +186,7 @@ class Recommender:
             hidden = [seen + more for seen, more in zip(known, hidden, strict=True)]
         rows = np.repeat(np.arange(len(hidden)), [len(items) for items in hidden])
         columns = np.array([item - 1 for items in hidden for item in items], np.int64)
-        best, found = self.best(
-            torch.from_numpy(padded), lengths, k, (torch.from_numpy(rows), torch.from_numpy(columns))
-        )
-        head = self.strata.head_tail.assign(lengths)
-        recommendations = []
-        for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
-            left, stratum = np.isfinite(score), "head" if is_head else "tail"
-            recommendations.append((self.item_ids[item[left]].tolist(), score[left].tolist(), stratum))
-        return recommendations
+        return torch.from_numpy(padded), lengths, (torch.from_numpy(rows), torch.from_numpy(columns))
 
     def _numbers(self, items: list[str]) -> list[int]:
         return [self._index[item] for item in spell_ids(items) if item in self._index]

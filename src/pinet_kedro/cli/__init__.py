@@ -6,7 +6,7 @@ Exit codes of a promotion: 0 promoted, 3 refused, 1 error, 2 wrong usage.
 import click
 
 from pinet_kedro import __version__
-from pinet_kedro.cli import registry, services
+from pinet_kedro.cli import recommendations, registry, services
 from pinet_kedro.cli.run import run
 
 
@@ -18,6 +18,6 @@ def cli() -> None:
 
 for command in (
     run, registry.promote, registry.rollback, registry.models, registry.trust, registry.fetch,
-    services.replay, services.schedule, services.serve,
+    services.replay, services.schedule, services.serve, recommendations.recommend, recommendations.similar,
 ):  # fmt: skip
     cli.add_command(command)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from scipy import sparse
 
 from pinet_kedro.dataset import Dataset
@@ -36,6 +36,16 @@ class TransitionMemory:
         shape = (len(newest), self.matrix.shape[0])
         r = sparse.csr_array((weight[column].astype(np.float32), place), shape=shape)
         return r @ self.matrix
+
+    def summands(
+        self, history: Int[np.ndarray, " L"], items: Int[np.ndarray, " K"]
+    ) -> tuple[Int[np.ndarray, " W"], Float[np.ndarray, "K W"]]:
+        """The W distinct items of a history that `recall` reads, and what each adds to the scores of K items."""
+        newest = history[-self.config.window :]
+        weight = self.config.decay ** np.arange(len(newest))[::-1]
+        sources, place = np.unique(newest[newest > 0], return_inverse=True)
+        of_source = np.bincount(place, weight[newest > 0], minlength=len(sources))
+        return sources, (self.matrix[sources - 1][:, items - 1].toarray() * of_source[:, None]).T
 
 
 def build_memory(dataset: Dataset, config: MemoryConfig) -> TransitionMemory:

@@ -41,5 +41,14 @@ class Plugins:
 
     def logits(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:
         """Logits of the whole catalogue; each user gets the plugin of the stratum."""
-        space = build_space(self.config, len(evidence.terms), evidence.vectors.shape[1])
-        return space.logits(self.theta[torch.from_numpy(stratum)], evidence)
+        return self._space(evidence).logits(self.theta[torch.from_numpy(stratum)], evidence)
+
+    def summands(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> dict[str, Float[Tensor, "B I"]]:
+        """What `logits` adds up, by name: the backbone and the frozen scorers, or, in the state space, the backbone and
+        the change of the state."""
+        names = self.scorers.names if self.config.kind == "logit_space" else ("change of state",)
+        parts = self._space(evidence).summands(self.theta[torch.from_numpy(stratum)], evidence)
+        return dict(zip(("backbone", *names), parts, strict=True))
+
+    def _space(self, evidence: Evidence) -> PredictionSpace:
+        return build_space(self.config, len(evidence.terms), evidence.vectors.shape[1])

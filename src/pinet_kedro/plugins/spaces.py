@@ -39,6 +39,10 @@ class PredictionSpace(Protocol):
 
     def logits(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]: ...
 
+    def summands(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> list[Float[Tensor, "B C"]]:
+        """What `logits` adds up, as finely as this kind of plugin can be divided; the backbone's part comes first."""
+        ...
+
 
 class LogitSpace:
     """z_j = τ·s_j + Σ_f w_f φ_fj, θ = (τ, w), with the backbone's score s and the terms φ of the frozen scorers.
@@ -63,6 +67,12 @@ class LogitSpace:
             z.addcmul_(weight, term)  # in place: temporaries of the catalogue's size cost more than the sums
         return z
 
+    def summands(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> list[Float[Tensor, "B C"]]:
+        """τ·s and w_f φ_f for every term."""
+        tau, *weights = theta[..., None].unbind(-2)
+        backbone = tau * evidence.scores if self.backbone else torch.zeros_like(evidence.scores)
+        return [backbone, *(weight * term for weight, term in zip(weights, evidence.terms, strict=True))]
+
 
 class StateSpace:
     """z_j = (h + W₂ gelu(W₁ h)) · v_j, a low-rank residual network on the user state, θ = (W₁, W₂)."""
@@ -80,9 +90,16 @@ class StateSpace:
 
     def logits(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]:
         """z for every user and candidate."""
+        return evidence.scores + self._change(theta, evidence)
+
+    def summands(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> list[Float[Tensor, "B C"]]:
+        """h · v_j, and what the change of the state adds; it has no parts that belong to scorers or events."""
+        return [evidence.scores, self._change(theta, evidence)]
+
+    def _change(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]:
         inner, outer = theta.unflatten(-1, (2, self.rank, self.width)).unbind(-3)
         hidden = F.gelu(evidence.states[:, None] @ inner.mT)
         # Only the change of the state is multiplied with the item vectors, since the backbone's scores are known. One
         # product with the catalogue and a gather are faster than gathering a vector per candidate and user.
         change = (hidden @ outer)[:, 0] @ evidence.vectors.T
-        return evidence.scores + (change if evidence.columns is None else change.gather(1, evidence.columns))
+        return change if evidence.columns is None else change.gather(1, evidence.columns)

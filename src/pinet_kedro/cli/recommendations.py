@@ -1,0 +1,104 @@
+"""Commands that show what a model recommends: recommend, similar."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from pinet_kedro.cli.errors import echo
+from pinet_kedro.cli.registry import env_option, registry_of
+from pinet_kedro.errors import InputError
+from pinet_kedro.reading.ids import spell_ids
+from pinet_kedro.registry.versions import find_version
+
+if TYPE_CHECKING:
+    from pinet_kedro.inspection.prepared import PreparedData
+    from pinet_kedro.inspection.titles import Titles
+    from pinet_kedro.recommender import Recommender
+
+_k_option = click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="How many items.")
+_version_option = click.option(
+    "--version", default="champion", show_default=True, help="Alias or number of the registered version."
+)
+
+
+@click.command()
+@click.argument("user", required=False)
+@click.option("--history", help="Ids of items instead of a USER, the oldest first: 50,181,172.")
+@_k_option
+@_version_option
+@click.option("--explain", is_flag=True, help="Show what each score is made of, and because of which item.")
+@env_option
+def recommend(user: str | None, history: str | None, k: int, version: str, explain: bool, env: str | None) -> None:
+    """Show the best items for USER, or for a --history of item ids.
+
+    USER is looked up in the prepared data (data/04_feature/users.parquet); the whole history counts. Ids are those of
+    the log, such as 50. Whether items of the history are recommended is the policy of the version.
+    """
+    if (user is None) == (history is None):
+        raise click.UsageError("name a USER, or the items with --history=id,id,…")
+    with _loaded(version, env) as (model, data, number):
+        from pinet_kedro import explanation
+        from pinet_kedro.inspection.tables import show_recommendations
+
+        titles, known = data.titles(), set(model.item_ids)
+        if user is None:
+            items = _ids(history or "")
+            for item in items:
+                _require_known(item, model, titles, number)
+        else:
+            items = data.history(user)
+        found = explanation.explain(model, items, k)
+        title = f"{'This history' if user is None else f'User {user}'} ({found.stratum}), version {number}"
+        unknown = [item for item in items if item not in known]
+        show_recommendations(found, titles, title, items, explain)
+        if unknown:
+            echo(f"Skipped: {len(unknown):,} of {len(items):,} events, whose items version {number} does not know.")
+
+
+@click.command()
+@click.argument("item")
+@_k_option
+@_version_option
+@env_option
+def similar(item: str, k: int, version: str, env: str | None) -> None:
+    """Show the items nearest to ITEM, an id: by the vectors of the backbone, and by the memory of transitions."""
+    with _loaded(version, env) as (model, data, number):
+        from pinet_kedro.inspection.tables import show_similar
+        from pinet_kedro.similarity import nearest_by_memory, nearest_by_vectors
+
+        titles, wanted = data.titles(), spell_ids([item])[0]
+        _require_known(wanted, model, titles, number)
+        nearest = nearest_by_vectors(model, wanted, k), nearest_by_memory(model, wanted, k)
+        show_similar(wanted, nearest, titles, number)
+
+
+@contextmanager
+def _loaded(version: str, env: str | None) -> Iterator[tuple["Recommender", "PreparedData", str]]:
+    """The model of a version, the prepared data, and the version's number; errors become sentences."""
+    click.echo(f"Loading the version '{version}' …", err=True)  # at once: what follows imports torch and MLflow, 4 s
+    with registry_of(env, "Nothing can be recommended.") as registry:
+        from pinet_kedro.inspection.prepared import read_prepared
+        from pinet_kedro.registry.loading import load_version
+
+        number = find_version(version, registry)
+        yield load_version(number, registry), read_prepared(env), number
+
+
+def _ids(text: str) -> list[str]:
+    """The ids in a list with commas; one that contains a comma is in quotation marks."""
+    items = spell_ids(next(csv.reader([text], skipinitialspace=True), []))
+    if not items or not all(items):
+        raise InputError(f"--history={text}: an id is missing. Write ids with commas between them: --history=50,181.")
+    return items
+
+
+def _require_known(item: str, model: "Recommender", titles: "Titles", number: str) -> None:
+    known = model.item_ids.tolist()
+    if item not in known:
+        raise InputError(
+            f"version {number} knows no item {item!r}; {titles.nearest(item, known)}it knows the {len(known):,} items "
+            "of its training data, by their ids."
+        )
