@@ -23,6 +23,7 @@ from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.promotion.gates import GateInputs, judge
 from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.registry.model_card import model_card
 from pinet_kedro.registry.registration import _tags
 from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
 from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
@@ -92,8 +93,10 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     page = render_report(evaluation, figures, CLEANING, {}, {})
     assert f"no {absent} user has a test target" in page
     assert ">nan<" not in page
+    card = model_card(evaluation, {}, exclude_seen=True)
+    assert f"no {absent} user has a test target" in card
+    assert "nan" not in card
     tags = _tags(evaluation, refitted=True)
-    assert f"as_shipped.{other}.ndcg_at_10" in tags
     assert f"{other}.ndcg_at_10" in tags
     assert f"{absent}.ndcg_at_10" not in tags
 

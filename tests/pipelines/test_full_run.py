@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 
+import mlflow
 import pandas as pd
 
 GROUPS = ["all", "head", "tail", "q1", "q2", "q3", "q4", "q5"]
@@ -45,12 +46,19 @@ def test_relative_gain_is_that_of_the_table(finished):
     assert gain["low"] <= gain["relative"] <= gain["high"]
 
 
-def test_a_second_run_gives_the_same_evaluation_to_the_byte(own_copy):
+def test_a_second_run_gives_the_same_evaluation_to_the_byte_and_no_second_version(own_copy, caplog):
     path = own_copy.folder / "data/08_reporting/evaluation.json"
     before = path.read_bytes()
-    result = own_copy.run("--pipeline=full", "--env=test")
+    with caplog.at_level("INFO", logger="pinet_kedro"):
+        result = own_copy.run("--pipeline=full", "--env=test")
     assert result.exit_code == 0, result.output
     assert path.read_bytes() == before
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert "Registered before: pinet version 1 has the same weights, data and code; it is the 'challenger'" in said
+    client = mlflow.MlflowClient(f"sqlite:///{own_copy.folder / 'mlflow.db'}")
+    assert [str(version.version) for version in client.search_model_versions("name = 'pinet'")] == ["1"]
+    newest = client.search_runs(["1"], order_by=["start_time DESC"])[0]
+    assert newest.data.tags["same_as"] == "pinet version 1"
 
 
 def test_report_holds_the_figures_and_fetches_nothing(finished):
@@ -82,20 +90,24 @@ def test_last_lines_say_what_was_gained_and_where_everything_is(own_copy, caplog
 
 
 def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
-    import mlflow
-
     client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("pinet")
     first = client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])[0]
     assert first.info.status == "FINISHED"
     assert first.data.params["backbone_training.schedule.epochs"] == "3"
     evaluation = evaluation_of(finished)
-    assert first.data.metrics["test.pin.tail.ndcg_at_10"] == evaluation["models"]["pin"]["tail"]["ndcg_at_10"]
+    assert first.info.run_name == "full · sasrec · seed 1"
+    assert first.data.metrics["ndcg_at_10/tail/pin"] == evaluation["models"]["pin"]["tail"]["ndcg_at_10"]
     assert first.data.tags["data.sha256"] == evaluation["data"]["sha256"]
     assert "git" in first.data.tags
-    assert [m.step for m in client.get_metric_history(first.info.run_id, "base.loss")] == [1, 2, 3]
+    assert [m.step for m in client.get_metric_history(first.info.run_id, "training/base/loss")] == [1, 2, 3]
     names = {artifact.path for artifact in client.list_artifacts(first.info.run_id)}
-    assert {"report.html", "evaluation.json", "figures"} <= names
+    assert {"report.html", "evaluation.json", "figures", "model_card.md"} <= names
+    curves = {key for key in first.data.metrics if len(client.get_metric_history(first.info.run_id, key)) > 1}
+    assert curves
+    assert all(key.startswith("training/") for key in curves)
+    assert {each.dataset.digest for each in first.inputs.dataset_inputs} == {evaluation["data"]["sha256"][:12]}
+    assert {each.tags[0].value for each in first.inputs.dataset_inputs} == {"training", "test"}
     assert [artifact.path for artifact in client.list_artifacts(first.info.run_id, "figures")] == ["figures/index.html"]
     figures = mlflow.artifacts.load_text(f"{first.info.artifact_uri}/figures/index.html")
     assert "figure-long_tail" in figures
@@ -103,8 +115,6 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
 
 
 def test_the_logged_model_has_the_parameters_and_metrics_of_its_run(finished):
-    import mlflow
-
     client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     version = client.get_model_version("pinet", "1")
     run = client.get_run(version.run_id)
@@ -114,8 +124,11 @@ def test_the_logged_model_has_the_parameters_and_metrics_of_its_run(finished):
     assert model.source_run_id == version.run_id
     assert model.status == "READY"
     assert model.params == run.data.params
-    tested = {name: value for name, value in run.data.metrics.items() if name.startswith(("test.", "gain.", "as_"))}
+    tested = {name: value for name, value in run.data.metrics.items() if name.endswith("/pin") or "gain_over" in name}
     assert {metric.key: metric.value for metric in model.metrics} == tested
+    assert version.description == mlflow.artifacts.load_text(f"runs:/{version.run_id}/model_card.md")
+    assert f"{evaluation_of(finished)['models']['pin']['tail']['ndcg_at_10']:.4f}" in version.description
+    assert "champion" in client.get_registered_model("pinet").description
 
 
 def test_the_registered_challenger_answers_raw_ids_in_a_fresh_process(finished, tmp_path):

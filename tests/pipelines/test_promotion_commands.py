@@ -33,12 +33,24 @@ def test_promotion_says_what_it_decided_by_exit_code_console_and_page(own_copy):
     assert decision_of(own_copy)["promoted"]
     assert "is the champion" in (own_copy.folder / "data/08_reporting/promotion.html").read_text()
 
+    latest = decision_of(own_copy)
     again = own_copy.invoke("promote", "--env=test")
-    assert again.exit_code == 3
-    assert "is the champion already" in again.output
+    assert again.exit_code == 0
+    assert f"Version {challenger} is the champion already: nothing to decide, and nothing has changed." in again.output
+    assert decision_of(own_copy) == latest
     listed = own_copy.invoke("models", "--env=test")
     assert listed.exit_code == 0
     assert "challenger, champion" in listed.output
+    assert f"promoted {latest['date'][:10]} against popularity" in listed.output
+    version = mlflow.MlflowClient().get_model_version("pinet", challenger)
+    kept = {file.path for file in mlflow.MlflowClient().list_artifacts(version.run_id, "decisions")}
+    assert len(kept) == 4
+    assert {path.rpartition("_")[2] for path in kept} == {
+        "refused.json",
+        "refused.html",
+        "promoted.json",
+        "promoted.html",
+    }
 
 
 @pytest.mark.parametrize(

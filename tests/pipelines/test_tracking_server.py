@@ -57,7 +57,7 @@ def test_what_was_trained_without_a_server_is_registered_later_with_one_command(
     version = client.get_model_version_by_alias("pinet", "challenger")
     run = client.get_run(version.run_id)
     assert run.info.status == "FINISHED"
-    assert "test.pin.tail.ndcg_at_10" in run.data.metrics
+    assert "ndcg_at_10/tail/pin" in run.data.metrics
     assert {artifact.path for artifact in client.list_artifacts(version.run_id)} >= {"evaluation.json", "report.html"}
     model = mlflow.pyfunc.load_model("models:/pinet@challenger")
     items = pd.read_parquet(project.folder / "data/05_model_input/dataset/items.parquet")["item_id"]

@@ -6,7 +6,7 @@ from pinet_kedro.activeness import ReportingStrata, Strata
 from pinet_kedro.datasets.manifests import FORMAT, Entry, Manifest
 from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.promotion.config import Bound, Gates
-from pinet_kedro.promotion.decision import Decision, Gate
+from pinet_kedro.promotion.decision import Decision, Gate, outcome_of
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.promotion.gates import GateInputs, judge, judge_validation
 from pinet_kedro.promotion.page import render_promotion
@@ -180,13 +180,22 @@ def decision(**changed):
     return Decision.model_validate(fields | changed)
 
 
-def test_a_decision_survives_json_and_its_tags_hold_every_gate():
+def test_a_decision_survives_json_and_is_one_tag_with_the_path_of_its_page():
     made = decision()
     assert Decision.model_validate_json(made.model_dump_json()) == made
-    tags = made.tags()
-    assert tags["decision"] == "promoted"
-    assert tags["gate.tail_gain"].startswith("passed: +5.0 % [+1.0, +9.0], 100 users (required: low end")
-    assert len([key for key in tags if key.startswith("gate.")]) == len(made.gates)
+    assert made.tags() == {
+        "decision": "promoted 2026-01-01 against version 2; decisions/2026-01-01T00-00-00_promoted.html",
+        "gain_over_champion": "+5.0 % [+1.0, +9.0] over version 2",
+    }
+    assert outcome_of(made.tags()) == "promoted"
+    back = decision(promoted=False, restored="1", against="version 1", groups={})
+    assert back.tags() == {
+        "decision": "rolled back 2026-01-01 in favour of version 1; decisions/2026-01-01T00-00-00_rolled_back.html"
+    }
+    assert outcome_of(back.tags()) == "rolled back"
+    first = decision(promoted=False, against="popularity", champion_before=None)
+    assert first.tags().keys() == {"decision"}  # popularity is no champion
+    assert (outcome_of({"decision": "promoted"}), outcome_of({})) == ("promoted", None)
 
 
 def test_the_page_shows_every_gate_and_group_and_loads_nothing():

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import shutil
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import mlflow
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
-from pinet_kedro.errors import InputError
+from pinet_kedro.errors import InputError, NothingToDo
+from pinet_kedro.promotion import history as promotion_history
 from pinet_kedro.promotion import promote as promotion
 from pinet_kedro.promotion.config import Promotion
-from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.decision import Gate, outcome_of
 from pinet_kedro.promotion.fresh_process import try_version
+from pinet_kedro.promotion.history import date_of_decision
 from pinet_kedro.promotion.promote import Newest, promote
 from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.recommender import Recommender
@@ -26,6 +29,9 @@ from pinet_kedro.registry.registration import register_model
 from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.recording import end_run, log_decision
+from pinet_kedro.tracking.run_info import RunInfo
+from pinet_kedro.tracking.runs import start_run
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +100,9 @@ def registry(registered, tmp_path, monkeypatch, ask_once):
     monkeypatch.setattr(promotion, "try_version", ask_once)
     monkeypatch.chdir(tmp_path)
     shutil.copy(registered, tmp_path / "mlflow.db")
-    return Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for decisions in list(registered.parent.rglob("decisions")):  # artifacts are not copied
+        shutil.rmtree(decisions)
 
 
 def aliases(registry):
@@ -105,6 +113,19 @@ def aliases(registry):
 
 def tags(version):
     return mlflow.MlflowClient().get_model_version("pinet", str(version)).tags
+
+
+def history(version):
+    """The decisions in the run of a version by path, oldest first."""
+    client = mlflow.MlflowClient()
+    run_id = client.get_model_version("pinet", str(version)).run_id
+    paths = sorted(file.path for file in client.list_artifacts(run_id, "decisions"))
+    assert [path.removesuffix(".json") + ".html" for path in paths[1::2]] == paths[::2]  # each has its page
+    return {path: mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}") for path in paths[1::2]}
+
+
+def described(version):
+    return mlflow.MlflowClient().get_model_version("pinet", str(version)).description
 
 
 def make_champion(registry, version, previous=None):
@@ -132,8 +153,9 @@ def test_a_better_model_becomes_champion_and_the_old_one_is_kept(registry, newes
     decision = promote(newest, asking(STRONG), registry)
     assert decision.promoted, decision.reasons
     assert aliases(registry) == {"challenger": BROKEN, "champion": STRONG, "previous": WEAK}
-    assert tags(STRONG)["decision"] == "promoted"
-    assert tags(STRONG)["decision.against"] == "version 1"
+    assert tags(STRONG)["decision"] == f"promoted {decision.date[:10]} against version 1; {decision.place}.html"
+    gain = decision.groups["all"]["gain"]
+    assert tags(STRONG)["gain_over_champion"].startswith(f"{gain['relative'] * 100:+.1f} % [")
     assert decision.groups["tail"]["gain"]["low"] > 0
 
 
@@ -145,9 +167,8 @@ def test_a_worse_model_is_refused_and_nothing_moves(registry, newest):
     assert aliases(registry) == before
     assert {gate.name for gate in decision.gates if not gate.passed} >= {"tail gain", "head gain"}
     assert {gate.name for gate in decision.gates if gate.passed} >= {"validation", "fresh process", "latency"}
-    assert tags(WEAK)["decision"] == "refused"
-    assert "tail gain" in tags(WEAK)["decision.reasons"]
-    assert tags(WEAK)["gate.latency"].startswith("passed")
+    assert outcome_of(tags(WEAK)) == "refused"
+    assert {name for name in tags(WEAK) if name.startswith(("decision", "gate"))} == {"decision"}
 
 
 def test_what_the_champion_does_not_know_counts_for_the_challenger(registry, newest, planted_world):
@@ -187,7 +208,8 @@ def test_force_promotes_a_refused_version_and_is_recorded(registry, newest):
     assert decision.reasons
     assert aliases(registry)["champion"] == WEAK
     assert aliases(registry)["previous"] == STRONG
-    assert tags(WEAK)["decision.forced"] == "the strong one costs too much"
+    assert tags(WEAK)["decision"].startswith("promoted (forced) ")
+    assert history(WEAK)[f"{decision.place}.json"]["forced"] == "the strong one costs too much"
 
 
 def test_a_champion_that_cannot_be_read_is_replaced_by_force_alone(registry, newest):
@@ -218,7 +240,8 @@ def test_a_champion_that_moves_during_the_judging_makes_it_a_refusal(registry, n
     assert not decision.promoted
     assert "was version 1 when this was decided and is version 3 now" in decision.reasons[-1]
     assert aliases(registry) == {"challenger": BROKEN, "champion": OTHER_ITEMS}
-    assert tags(STRONG)["decision"] == "refused"
+    assert outcome_of(tags(STRONG)) == "refused"
+    assert list(history(STRONG)) == [f"{decision.place}.json"]
 
 
 @pytest.mark.parametrize("force", [None, "hurry"])
@@ -229,22 +252,24 @@ def test_a_version_that_another_process_promotes_during_the_judging_keeps_that_r
 
     def promote_elsewhere():
         make_champion(registry, WEAK)
-        mlflow.MlflowClient(registry.uri).set_model_version_tag("pinet", str(WEAK), "decision", "promoted")
+        mlflow.MlflowClient(registry.uri).set_model_version_tag("pinet", str(WEAK), "decision", "promoted elsewhere")
 
     during_the_judging(monkeypatch, promote_elsewhere)
     decision = promote(newest, asking(WEAK, force=force), registry)
     assert not decision.promoted
     assert "another process has promoted version" in decision.notes[-1]
     assert aliases(registry)["champion"] == WEAK
-    assert tags(WEAK)["decision"] == "promoted"
+    assert tags(WEAK)["decision"] == "promoted elsewhere"
+    assert [made["promoted"] for made in history(WEAK).values()] == [False]
 
 
 def test_the_champion_is_not_judged_against_itself(registry, newest):
-    make_champion(registry, STRONG)
-    decision = promote(newest, asking(STRONG), registry)
-    assert not decision.promoted
-    assert "champion already" in decision.reasons[0]
-    assert "decision" not in tags(STRONG)
+    assert promote(newest, asking(STRONG), registry).promoted
+    before = (tags(STRONG), aliases(registry), history(STRONG), described(STRONG))
+    for force in (None, "again"):
+        with pytest.raises(NothingToDo, match="Version 2 is the champion already: nothing to decide"):
+            promote(newest, asking(STRONG, force=force), registry)
+    assert (tags(STRONG), aliases(registry), history(STRONG), described(STRONG)) == before
 
 
 def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, newest):
@@ -254,7 +279,7 @@ def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, new
     assert not promote(newest, asking(OTHER_ITEMS), registry).promoted  # which does not change what came before it
     assert roll_back(registry, "complaints") == ("2", "3")
     assert aliases(registry) == {"challenger": BROKEN, "champion": OTHER_ITEMS, "previous": WEAK}
-    assert tags(STRONG)["decision"] == "rolled back"
+    assert outcome_of(tags(STRONG)) == "rolled back"
     for _ in range(2):  # nor does a refusal make it forgotten
         again = promote(newest, asking(STRONG), registry)
         assert [gate.name for gate in again.gates if not gate.passed] == ["history"]
@@ -262,6 +287,80 @@ def test_rollback_goes_back_step_by_step_and_the_version_stays_out(registry, new
     assert aliases(registry) == {"challenger": BROKEN, "champion": WEAK}
     with pytest.raises(InputError, match="no previous version"):
         roll_back(registry, "still")
+    outcomes = [path.rpartition("T")[2][9:] for path in history(STRONG)]
+    assert outcomes == ["promoted.json", "rolled_back.json", "refused.json", "refused.json"]
+    bullets = [line for line in described(STRONG).splitlines() if line.startswith("- ") and "/decisions/" in line]
+    assert [line.split()[1] for line in bullets] == ["promoted", "rolled", "refused", "refused"]
+
+
+def test_a_rollback_has_a_run_of_its_own_with_the_reason(registry, newest):
+    make_champion(registry, STRONG, previous=WEAK)
+    roll_back(registry, "complaints")
+    [(place, rollback)] = history(STRONG).items()
+    assert (rollback["restored"], rollback["reasons"]) == ("1", ["complaints"])
+    run = mlflow.MlflowClient().get_run(rollback["run_id"])
+    assert run.info.run_name == "version 2 rolled back · rollback"
+    assert run.info.status == "FINISHED"
+    page = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{place.removesuffix('json')}html")
+    assert "Rolled back: pinet version 1 is the champion again, in place of version 2." in page
+    assert "complaints" in page
+
+
+def test_a_rollback_is_done_even_if_it_cannot_be_recorded(registry, newest, monkeypatch, caplog):
+    make_champion(registry, STRONG, previous=WEAK)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of somebody else")  # which refuses every new run
+    assert roll_back(registry, "complaints") == ("2", "1")
+    assert aliases(registry)["champion"] == WEAK
+    assert "The rollback is done; it is not in the history" in caplog.text
+
+
+def test_the_second_judgement_of_a_version_adds_a_second_pair_in_both_runs(registry, newest):
+    make_champion(registry, STRONG)
+    info = start_run(RunInfo("promotion", "test", "abc", registry), {})
+    first, second = (promote(newest, asking(WEAK), registry, info.mlflow) for _ in range(2))
+    log_decision(info, second.model_dump(mode="json"))
+    end_run(info, "FINISHED")
+    kept = history(WEAK)
+    assert list(kept.values()) == [first.model_dump(mode="json"), second.model_dump(mode="json")]
+    assert first.place < second.place
+    client = mlflow.MlflowClient()
+    mine = {file.path for file in client.list_artifacts(info.mlflow_id, "decisions")}
+    assert mine == {f"{made.place}{suffix}" for made in (first, second) for suffix in (".json", ".html")}
+    run = client.get_run(info.mlflow_id)
+    assert run.info.run_name == "version 1 refused · promotion"
+    assert run.data.metrics["gates/failed"] == sum(gate.verdict == "failed" for gate in second.gates)
+    assert run.data.metrics["gain/tail_low"] == second.groups["tail"]["gain"]["low"]
+    [test] = run.inputs.dataset_inputs
+    assert (test.dataset.digest, test.tags[0].value) == (newest.dataset.sha256[:12], "test")
+    assert run.data.tags["mlflow.note.content"].startswith("Refused: pinet version 1")
+
+
+def test_decisions_of_one_second_do_not_overwrite_each_other(registry, newest, monkeypatch):
+    make_champion(registry, STRONG)
+    client = mlflow.MlflowClient()
+    one = promote(newest, asking(WEAK), registry)
+    frozen = datetime.fromisoformat(one.date)
+    monkeypatch.setattr(promotion_history, "datetime", type("Clock", (), {"now": staticmethod(lambda zone: frozen)}))
+    assert date_of_decision(client, "pinet", str(WEAK)) == (frozen + timedelta(seconds=1)).isoformat()
+    assert date_of_decision(client, "pinet", str(STRONG)) == one.date
+
+
+def test_a_version_with_the_tags_of_earlier_releases_is_rolled_back_listed_and_decided_on(registry, newest):
+    earlier = {
+        "decision": "promoted", "decision.against": "version 3", "decision.champion_before": "3",
+        "decision.forced": "no", "gate.latency": "passed: 2 ms",
+    }  # fmt: skip
+    make_champion(registry, STRONG, previous=WEAK)
+    client = mlflow.MlflowClient()
+    for key, value in earlier.items():
+        client.set_model_version_tag("pinet", str(WEAK), key, value)
+    assert outcome_of(tags(WEAK)) == "promoted"
+    assert roll_back(registry, "complaints") == ("2", "1")
+    assert aliases(registry)["previous"] == OTHER_ITEMS
+    client.set_registered_model_alias("pinet", "champion", str(STRONG))
+    promote(newest, asking(WEAK), registry)
+    kept = {name for name in tags(WEAK) if name.startswith(("decision", "gate."))}
+    assert kept == {"decision", "decision.champion_before"}  # a rollback may still need it
 
 
 def test_a_version_of_other_data_may_have_learnt_the_targets_unless_it_is_older_than_they_are(registry, newest):

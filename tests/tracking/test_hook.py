@@ -9,7 +9,7 @@ from kedro.pipeline import Pipeline, node
 from pinet_kedro.datasets.files import JSONDataset, ParquetDataset, TextDataset
 from pinet_kedro.tracking.hook import TrackingHook
 
-EVALUATION = {"models": {"pin": {"tail": {"hr": 0.5}}}, "comparisons": {}, "data": {"sha256": "abc"}}
+EVALUATION = {"models": {"pin": {"tail": {"hr_at_10": 0.5}}}, "comparisons": {}, "data": {"sha256": "abc", "users": 3}}
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def test_a_dataset_is_recorded_by_its_metadata_whether_it_was_made_or_was_there(
     client = mlflow.MlflowClient(info.mlflow.uri)
     run = client.get_run(info.mlflow_id)
     assert run.info.status == ("FAILED" if error else "FINISHED")
-    assert run.data.metrics == {"test.pin.tail.hr": 0.5}
+    assert run.data.metrics == {"hr_at_10/tail/pin": 0.5}
+    inputs = {(each.dataset.name, each.dataset.digest, each.tags[0].value) for each in run.inputs.dataset_inputs}
+    assert inputs == {("dataset: training", "abc", "training"), ("dataset: test", "abc", "test")}
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"evaluation.json", "page_of_results.html"}
     assert (info.pipeline, info.environment) == ("a+b", "local")
     assert {"pipeline": "a+b", "environment": "local", "git": info.git}.items() <= run.data.tags.items()

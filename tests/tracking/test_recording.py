@@ -11,7 +11,7 @@ from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.nested import NestedRun, close_nested
 from pinet_kedro.tracking.recording import end_run, log_epoch, log_page
 from pinet_kedro.tracking.run_info import RunInfo
-from pinet_kedro.tracking.runs import start_run
+from pinet_kedro.tracking.runs import name_of, start_run
 from pinet_kedro.training.backbone import EpochReport
 
 
@@ -44,16 +44,40 @@ def test_a_run_records_its_facts_and_ends_once(run):
 
 def test_another_process_records_in_the_run_that_it_is_given(run):
     given = pickle.loads(pickle.dumps(run))
-    log_epoch(given.mlflow, "base", EpochReport(1, 3, 0.5, 1.0, None))
+    log_epoch(given.mlflow, "base", EpochReport(1, 3, 0.5, 1.0, None, {"all": 0.25}, (0.5, 0.5)))
     inside = NestedRun(given.mlflow, "trial 0")
     inside.start({}, {"a": 1})
     inside.end("FINISHED", {})
     close_nested()
-    assert recorded(run).data.metrics == {"base.loss": 0.5}
+    assert recorded(run).data.metrics == {"training/base/loss": 0.5, "training/base/validation_ndcg_at_10_all": 0.25}
     [child] = mlflow.MlflowClient(run.mlflow.uri).search_runs(
         [run.mlflow.experiment_id], f"tags.`mlflow.parentRunId` = '{run.mlflow_id}'"
     )
     assert child.data.params == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "trains", "name"), [("full", True, "full · gru4rec · seed 7"), ("promotion", False, "promotion")]
+)
+def test_a_run_is_named_after_what_it_trains(pipeline, trains, name):
+    parameters = {"backbone_training": {"backbone": {"name": "gru4rec"}, "seed": 7}}
+    assert name_of(pipeline, parameters, trains) == name
+
+
+def test_the_experiment_is_described_once_and_a_users_words_stay(run):
+    client = mlflow.MlflowClient(run.mlflow.uri)
+    assert "`report.html`" in client.get_experiment(run.mlflow.experiment_id).tags["mlflow.note.content"]
+    client.set_experiment_tag(run.mlflow.experiment_id, "mlflow.note.content", "ours")
+    end_run(start_run(RunInfo("full", "test", "abc", Tracking()), {}), "FINISHED")
+    assert client.get_experiment(run.mlflow.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
+def test_parameters_of_other_pipelines_are_left_out(run):
+    other = start_run(
+        RunInfo("tuning", "test", "abc", Tracking()), {"tuning": {"trials": 4}, "benchmark": {"seeds": 5}}
+    )
+    assert recorded(other).data.params == {"tuning.trials": "4"}
+    end_run(other, "FINISHED")
 
 
 def test_without_a_run_nothing_is_recorded(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def promote(context: click.Context, version: int | None, env: str | None, force:
 
     The gates are in conf/base/parameters_promotion.yml.
 
-    Exit code 0: promoted, 3: refused, 1: error.
+    Exit code 0: promoted, or the champion already (nothing changes), 3: refused, 1: error.
     """
     if force != bool(reason):
         raise click.UsageError('--force and --reason "…" go together.')
@@ -59,14 +59,14 @@ def rollback(env: str | None, reason: str) -> None:
     """Make the version with the alias 'previous' the champion again."""
     again = "Repeat the command when the server answers; it also completes or undoes an interrupted move."
     with registry_of(env, again) as registry:
-        bad, good = roll_back(registry, reason)
+        bad, good = roll_back(registry, reason, env or "local")
         echo(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
 
 
 @click.command()
 @env_option
 def models(env: str | None) -> None:
-    """List the registered versions with their metrics, aliases and decisions."""
+    """List the registered versions with their data, metrics, gain over the champion, aliases and decisions."""
     with registry_of(env, "Nothing can be listed.") as registry:
         show_versions(registry.model, list_versions(registry))
 

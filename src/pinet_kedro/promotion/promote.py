@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.errors import InputError
+from pinet_kedro.errors import InputError, NothingToDo
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import Challenge, run_challenge
 from pinet_kedro.evaluation.ranks import Scorer
@@ -17,6 +16,8 @@ from pinet_kedro.fitting.refit import before_test
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.promotion.decision import (
+    DECISION_TAG,
+    GAIN_TAG,
     INTERRUPTED,
     PREDECESSOR_TAG,
     Decision,
@@ -24,6 +25,7 @@ from pinet_kedro.promotion.decision import (
 )
 from pinet_kedro.promotion.fresh_process import try_version
 from pinet_kedro.promotion.gates import GateInputs, judge
+from pinet_kedro.promotion.history import date_of_decision, keep
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
     CHALLENGER,
@@ -40,6 +42,7 @@ from pinet_kedro.registry.users import share_known
 from pinet_kedro.registry.versions import fetch_version, version_numbers
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import MlflowRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,11 +59,20 @@ class Newest:
     notes: tuple[str, ...] = ()
 
 
-def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str | None = None) -> Decision:
-    """The decision on one version; the aliases have been moved accordingly, and the version has the decision as tags.
+class ChampionAlready(NothingToDo):
+    """The version is the champion already; `decision` says so, and is no part of the history."""
 
-    `run_id` is the MLflow run that decides; the decision names it. If the champion changes in the meantime, the version
-    is refused. Raises `InputError` if there is no such version, or no data to judge it on.
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"{decision.notes[-1].capitalize()}: nothing to decide, and nothing has changed.")
+        self.decision = decision
+
+
+def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRun | None = None) -> Decision:
+    """The decision on one version, which is in the history of the version; the aliases have been moved accordingly.
+
+    `run` is the MLflow run that decides. If the champion changes in the meantime, the version is refused. Raises
+    `ChampionAlready`, and changes nothing, if the version is the champion, and `InputError` if there is no such
+    version, or no data to judge it on.
     """
     client = tracking.connect(registry)
     notes = [repaired] if (repaired := repair(client, registry.model)) else []
@@ -72,13 +84,18 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str |
         "version": version,
         "against": f"version {champion}" if champion else "popularity",
         "champion_before": champion,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run_id": run_id,
+        "date": date_of_decision(client, registry.model, version),
+        "run_id": run.run_id if run else None,
     }
     if version == champion:
-        already = f"version {version} is the champion already: train and register another one"
-        return Decision(promoted=False, reasons=(already,), notes=tuple(notes), **facts)
+        facts |= {
+            "against": "itself",
+            "champion_before": None,
+            "notes": (*notes, f"version {version} is the champion already"),
+        }
+        raise ChampionAlready(Decision(promoted=True, **facts))
     gates, challenge, compared = _evaluate(newest, config, registry, version, champion)
+    mine = client.get_model_version(registry.model, version).tags
     lenient = config.gates.unmeasured == "pass"
     missed = [gate for gate in gates if not gate.passed and not (gate.unmeasured and lenient)]
     reasons = tuple(f"{gate.name}: {_measured(gate)} (required: {gate.asked})" for gate in missed)
@@ -90,6 +107,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str |
         notes=(*notes, *compared, *_notes(newest, challenge, facts["against"])),
         groups={} if challenge is None else challenge.groups,
         data={
+            "name": mine.get("data.name", "dataset") if mine.get("data.sha256") == newest.dataset.sha256 else "dataset",
             "sha256": newest.dataset.sha256,
             "users": newest.dataset.n_users,
             "items": newest.dataset.n_items,
@@ -98,7 +116,9 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run_id: str |
         },
         **facts,
     )
-    return _carry_out(client, decision)
+    decision = _carry_out(client, decision)
+    keep(client, decision, run)
+    return decision
 
 
 def _version(client: "MlflowClient", model: str, wanted: int | None, aliases: dict[str, str]) -> str:
@@ -195,11 +215,11 @@ def _carry_out(client: "MlflowClient", decision: Decision) -> Decision:
     if decision.promoted:
         try:
             before = decision.champion_before
-            earlier = client.get_model_version(model, version).tags.get(PREDECESSOR_TAG)
+            earlier = client.get_model_version(model, version).tags
             tagged = Tagged(
                 version,
                 {**decision.tags(), PREDECESSOR_TAG: before or "none"},
-                undone={"decision": INTERRUPTED, PREDECESSOR_TAG: earlier},
+                undone={DECISION_TAG: INTERRUPTED, **{tag: earlier.get(tag) for tag in (GAIN_TAG, PREDECESSOR_TAG)}},
             )
             move(client, model, version, previous=before, expected=before, tagged=tagged)
             return decision

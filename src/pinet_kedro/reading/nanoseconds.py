@@ -7,6 +7,7 @@ import numpy as np
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 SECOND = 10**9
 DAY = 86_400 * SECOND
+CLOCK = 10**15  # times below this (1970) are positions of a log without a clock, which cannot be compared
 # Earlier versions stored seconds. No real time in nanoseconds is below this: 1e12 ns is a quarter of an hour in 1970.
 _SECONDS_BELOW = 10**12
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 from safetensors import SafetensorError
 
-from pinet_kedro.reading.nanoseconds import in_nanoseconds
+from pinet_kedro.reading.nanoseconds import CLOCK, in_nanoseconds
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.users import USERS, read_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version
@@ -19,7 +19,6 @@ from pinet_kedro.tracking.config import Tracking
 SERVED, JUDGED = "recommender", "judged"  # folders of a version's two models
 # Tags: the time of the newest event that each of the two has learnt from (ns).
 LEARNT_UNTIL = {SERVED: "learnt.until", JUDGED: "judged.until"}
-_CLOCK = 10**15  # times below this (1970) are positions of a log without a clock, which cannot be compared
 
 
 @dataclass(frozen=True)
@@ -78,4 +77,4 @@ def _until(tags: Mapping[str, str], model: str) -> int | None:
     until = int(tags.get(LEARNT_UNTIL[model], 0))
     if model == SERVED and LEARNT_UNTIL[model] not in tags:  # versions of retraining in earlier releases
         until = in_nanoseconds(int(tags.get("retraining.until", 0)))
-    return until if until >= _CLOCK else None
+    return until if until >= CLOCK else None

@@ -15,7 +15,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.drift import Drift, Size, measure_drift, size
 from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
-from pinet_kedro.promotion.decision import PROMOTED, Decision
+from pinet_kedro.promotion.decision import PROMOTED, Decision, outcome_of
 from pinet_kedro.registry.aliases import CHAMPION
 from pinet_kedro.reporting.text import day
 from pinet_kedro.retraining.champion import (
@@ -236,11 +236,22 @@ def register(
         return register_model(models, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
 
 
+def judge(promote: Callable[[], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
+    """The decision that `promote` returns; of a version that an interrupted run has made the champion, that it is."""
+    from pinet_kedro.promotion.page import render_promotion
+    from pinet_kedro.promotion.promote import ChampionAlready
+
+    try:
+        return promote()
+    except ChampionAlready as already:
+        return already.decision.model_dump(mode="json"), render_promotion(already.decision)
+
+
 def finished_before(registry: Tracking, key: str) -> str | None:
     """The version that an interrupted run of the same work has made the champion; None if there is none."""
     with reached(registry):
         client = tracking.connect(registry)
         found = version_of(client, registry.model, key)
-        if found is None or found.tags.get("decision") != PROMOTED:
+        if found is None or outcome_of(found.tags) != PROMOTED:
             return None
         return str(found.version) if aliases(client, registry.model).get(CHAMPION) == str(found.version) else None

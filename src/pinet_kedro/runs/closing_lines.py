@@ -88,7 +88,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
 
         lines += summary_lines(results["evaluation"])
     if version := results.get("registered_version"):
-        lines.append(f"Registered: {version['model']} version {version['version']} as '{version['alias']}'")
+        lines.append(_registered(version))
     if (noise := results.get("gradient_noise_figure")) is not None:
         lines.append(f"{noise.layout.title.text}.")
     if (recommendations := results.get("recommendations")) is not None:
@@ -125,6 +125,13 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         places = [stored_path(catalog, f"gradient_noise{end}") for end in ("", "_pairs", "_figure")]
         lines.append("Gradient noise of the strata: {}, of their pairs: {}, figure: {}".format(*places))
     return lines
+
+
+def _registered(version: dict[str, Any]) -> str:
+    named = f"{version['model']} version {version['version']}"
+    if version.get("registered_before"):
+        return f"Registered before: {named} has the same weights, data and code; it is the '{version['alias']}'"
+    return f"Registered: {named} as '{version['alias']}'"
 
 
 def _short(name: str) -> str:

@@ -9,9 +9,9 @@ from kedro.pipeline import Pipeline
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.provenance import git_state
 from pinet_kedro.tracking.config import Tracking
-from pinet_kedro.tracking.recording import end_run, log_evaluation, log_figure, log_page
-from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
-from pinet_kedro.tracking.runs import start_run
+from pinet_kedro.tracking.recording import end_run, log_decision, log_evaluation, log_figure, log_page
+from pinet_kedro.tracking.run_info import RunInfo
+from pinet_kedro.tracking.runs import name_of, start_run
 
 RUN_INFO = "run_info"
 
@@ -20,7 +20,7 @@ class TrackingHook:
     """Opens the run as the dataset `run_info`, records datasets, and closes the run.
 
     A dataset whose catalog entry has `metadata: {mlflow: …}` is recorded when the run makes it, or takes it from an
-    earlier run: an `evaluation` as metrics, a `page` as a file, a `figure` on the page of figures.
+    earlier run: an `evaluation` or a `decision` as metrics, a `page` as a file, a `figure` on the page of figures.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,13 @@ class TrackingHook:
     def open(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Opens the run; refuses where it could not be recorded."""
         parameters = catalog.load("parameters")
+        name = "+".join(run_params["pipeline_names"] or ["full"])
         info = RunInfo(
-            pipeline="+".join(run_params["pipeline_names"] or ["full"]),
+            pipeline=name,
             environment=run_params["env"] or "local",
             git=git_state(),
             tracking=Tracking.model_validate(parameters.get("tracking", {})),
+            name=name_of(name, parameters, trains="params:backbone_training" in pipeline.inputs()),
         )
         self._run = start_run(info, parameters)
         self._stored = pipeline.inputs()
@@ -50,7 +52,7 @@ class TrackingHook:
         for name, value in (taken | outputs).items():
             dataset = catalog.get(name)
             if kind := (getattr(dataset, "metadata", None) or {}).get("mlflow"):
-                _record(self._run.mlflow, kind, dataset._filepath.stem, value)  # type: ignore[union-attr]
+                _record(self._run, kind, dataset._filepath.stem, value)  # type: ignore[union-attr]
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -71,13 +73,17 @@ class TrackingHook:
         self._run = None
 
 
-def _record(run: MlflowRun, kind: str, name: str, value: Any) -> None:
+def _record(info: RunInfo, kind: str, name: str, value: Any) -> None:
+    run = info.mlflow
+    assert run is not None
     match kind:
         case "evaluation":
             log_evaluation(run, value)
+        case "decision":
+            log_decision(info, value)
         case "page":
             log_page(run, name, value)
         case "figure":
             log_figure(run, name, value)
         case _:
-            raise ValueError(f"metadata mlflow: '{kind}' of a dataset is none of evaluation, page, figure")
+            raise ValueError(f"metadata mlflow: '{kind}' of a dataset is none of evaluation, decision, page, figure")

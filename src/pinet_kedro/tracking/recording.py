@@ -4,12 +4,14 @@ Nothing is recorded where the run is None, and a server that is away stops nothi
 outbox that this process has for the run.
 """
 
+import json
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pinet_kedro.parameters import flat
 from pinet_kedro.tracking.outbox import Outbox
 from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
 from pinet_kedro.tracking.server import public
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from pinet_kedro.training.backbone import EpochReport
 
 log = logging.getLogger(__name__)
+
+NOTE = "mlflow.note.content"  # MLflow's tag for a description, in Markdown
+_GROUPS = ("all", "tail", "head")
 
 
 @dataclass
@@ -48,39 +53,94 @@ def send(run: MlflowRun, name: str, call: "Callable[[MlflowClient], object]", at
 
 
 def log_epoch(run: MlflowRun | None, model: str, report: "EpochReport") -> None:
-    """Records loss, validation NDCG and strata weights of one epoch, as steps of metrics named `<model>.…`."""
+    """Records training loss and validation NDCG of one epoch, the only metrics that are curves (step = epoch)."""
     if run is None:
         return
     from mlflow.entities import Metric
 
-    metrics = [Metric(f"{model}.{key}", value, 0, report.epoch) for key, value in report.row().items()]
+    now = int(time.time() * 1000)
+    curves = {"loss": report.loss} | {f"validation_ndcg_at_10_{of}": value for of, value in report.valid_ndcg.items()}
+    metrics = [Metric(f"training/{model}/{key}", value, now, report.epoch) for key, value in curves.items()]
     send(run, f"epoch of {model}", lambda client: client.log_batch(run.run_id, metrics=metrics))
 
 
 def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
-    """Records every metric by model and group, the gains with their intervals, and the hash of the data."""
+    """Records the final metrics (`metrics_of`), the whole evaluation as a file, its result in words, and its data."""
     from mlflow.entities import RunTag
 
+    from pinet_kedro.reporting.statements import summary_lines
+
     metrics = metrics_of(evaluation)
-    tags = [RunTag("data.sha256", evaluation["data"]["sha256"])]
+    note = "\n".join(f"- {line}" for line in summary_lines(evaluation))
+    tags = [RunTag("data.sha256", evaluation["data"]["sha256"]), RunTag(NOTE, note[:5000])]
     send(run, "evaluation", lambda client: client.log_batch(run.run_id, metrics=metrics, tags=tags))
     send(run, "evaluation.json", lambda client: client.log_dict(run.run_id, evaluation, "evaluation.json"))
+    log_inputs(run, evaluation["data"])
 
 
 def metrics_of(evaluation: dict[str, Any], model_id: str | None = None) -> "list[Metric]":
-    """Every number of an evaluation as a metric of a run, and with `model_id` of a model that MLflow has logged."""
+    """What a person reads of an evaluation, as metrics of a run, and with `model_id` of a model that MLflow has logged.
+
+    That is NDCG@10 and HR@10 of every model, or with `model_id` of PIN, and the gains of PIN over the base, for all,
+    tail and head users; both as published and as shipped. `evaluation.json` has all other numbers.
+    """
     from mlflow.entities import Metric
 
+    numbers: dict[str, float | None] = {}
+    for prefix, reading in (("", evaluation), ("as_shipped/", evaluation.get("as_shipped"))):
+        for model, groups in (reading["models"] if reading else {}).items():
+            numbers |= {
+                f"{prefix}{metric}/{group}/{model}": groups[group].get(metric)
+                for group in _GROUPS
+                for metric in ("ndcg_at_10", "hr_at_10")
+                if group in groups and (model_id is None or model == "pin")
+            }
+        for group, of in (reading["comparisons"].get("pin_vs_base", {}) if reading else {}).items():
+            numbers |= _gain(f"{prefix}gain_over_base/{group}", of["ndcg_at_10"])
     # Intervals may be undefined (None), and are then no metric.
-    shipped = evaluation.get("as_shipped") or {"models": {}, "comparisons": {}}
-    numbers = flat(
-        {
-            "test": evaluation["models"],
-            "gain": evaluation["comparisons"],
-            "as_shipped": {"test": shipped["models"], "gain": shipped["comparisons"]},
-        }
-    )
     return [Metric(key, value, 0, 0, model_id=model_id) for key, value in numbers.items() if value is not None]
+
+
+def _gain(name: str, gain: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: gain.get("relative"), f"{name}_low": gain.get("low"), f"{name}_high": gain.get("high")}
+
+
+def log_inputs(run: MlflowRun, data: dict[str, Any], parts: tuple[str, ...] = ("training", "test")) -> None:
+    """Records parts of the data of an evaluation or decision as inputs of the run, by their hash; reads no data."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    name, source = str(data.get("name", "dataset")), json.dumps({"uri": data.get("name", "")})
+    numbers = json.dumps({key: value for key, value in data.items() if isinstance(value, int)})
+    # MLflow takes 36 characters of a digest, and each data set of a name and digest once a run.
+    inputs = [
+        DatasetInput(
+            Dataset(f"{name[:480]}: {part}", data["sha256"][:12], "local", source, profile=numbers),
+            [InputTag("mlflow.data.context", part)],
+        )
+        for part in parts
+    ]
+    send(run, "inputs", lambda client: client.log_inputs(run.run_id, inputs))
+
+
+def log_decision(info: RunInfo, decision: dict[str, Any]) -> None:
+    """Records a decision on a version: gains by group of users, the number of gates by verdict, and a telling name."""
+    from mlflow.entities import Metric
+
+    if (run := info.mlflow) is None:
+        return
+    verdicts = Counter(
+        "not_measured" if gate["unmeasured"] else "passed" if gate["passed"] else "failed" for gate in decision["gates"]
+    )
+    numbers: dict[str, float | None] = {f"gates/{verdict}": float(n) for verdict, n in verdicts.items()}
+    for group, values in decision["groups"].items():
+        numbers |= _gain(f"gain/{group}", values["gain"])
+    metrics = [Metric(key, value, 0, 0) for key, value in numbers.items() if value is not None]
+    outcome = "rolled back" if decision["restored"] else "promoted" if decision["promoted"] else "refused"
+    name = f"version {decision['version']} {outcome} · {info.name or info.pipeline}"  # lists of runs cut long names
+    send(run, "decision", lambda client: client.log_batch(run.run_id, metrics=metrics))
+    send(run, "name of the run", lambda client: client.set_tag(run.run_id, "mlflow.runName", name))
+    if decision["data"]:  # a rollback compares nothing
+        log_inputs(run, decision["data"], ("test",))
 
 
 def log_page(run: MlflowRun, name: str, page: str) -> None:

@@ -21,7 +21,8 @@ class MlflowRun:
 class RunInfo:
     """A `kedro run`: what is run, in which environment, by which code, and where it is recorded.
 
-    `mlflow` is None where nothing records the run, such as in a test of single nodes.
+    `name` is what people read first, such as 'full · sasrec · seed 1'; the pipeline where it is empty. `mlflow` is None
+    where nothing records the run, such as in a test of single nodes.
     """
 
     pipeline: str
@@ -29,6 +30,7 @@ class RunInfo:
     git: str
     tracking: Tracking
     mlflow: MlflowRun | None = None
+    name: str = ""
 
     @property
     def mlflow_id(self) -> str | None:

@@ -15,7 +15,7 @@ from pinet_kedro.processes.identity import is_gone, this_process
 from pinet_kedro.project import project_folder
 from pinet_kedro.provenance import versions
 from pinet_kedro.tracking.config import Tracking
-from pinet_kedro.tracking.recording import begin_run, end_run, send
+from pinet_kedro.tracking.recording import NOTE, begin_run, end_run, send
 from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
 from pinet_kedro.tracking.server import public, sentence
 from pinet_kedro.tracking.store import (
@@ -29,6 +29,21 @@ from pinet_kedro.tracking.store import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_RUNS = """\
+One run for each `kedro run`, each decision on a model version included. Names say what was done:
+
+- `full · sasrec · seed 1`: trained and evaluated a base and PIN, and registered PIN as a version. `report.html` shows \
+the result, `model_card.md` describes the version, `evaluation.json` has all numbers.
+- `version 4 promoted · retraining · sasrec · seed 1`: the same on new data, from the champion, with the decision.
+- `version 3 refused · promotion`, `version 2 rolled back · rollback`: a decision; `decisions/` has its page.
+- `tuning …`: a study, with a run inside it for each trial. `benchmark …`: methods compared over seeds.
+
+Metrics: `ndcg_at_10/<users>/<model>` on test targets; `gain_over_base/<users>`: relative, of PIN, with the ends of \
+its 95 % interval; `as_shipped/…`: the same after the refit; `training/<model>/…`: curves over epochs; `gain/<users>` \
+of a decision: over the version that was the champion.
+"""
+# Sections of parameters that only the pipeline or service of this name uses.
+_OTHERS = ("benchmark", "gradient_noise", "schedule", "serving", "tuning")
 _PROCESS = "process."  # prefix of the tags that say which process a run belongs to
 
 
@@ -47,6 +62,7 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
     check_environment(config, run=True)
     client = connect(config, write=True)
     tags = {"pipeline": info.pipeline, "environment": info.environment, "git": info.git, **process_tags()}
+    tags |= {"mlflow.source.name": _command(info), "mlflow.source.type": "LOCAL"}
     tags |= {f"version.{name}": number for name, number in versions().items()}
     nothing = (
         "Nothing has been run. Start it, or name another one as tracking.uri (conf/base/parameters_registration.yml)."
@@ -56,8 +72,9 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
         check_artifacts(client.get_experiment(experiment_id).artifact_location)
         _end_the_dead(client, experiment_id)
         # With its tags at once: a run without them that is killed would stay open for ever.
-        run_id = client.create_run(experiment_id, tags=tags, run_name=info.pipeline).info.run_id
-        params = [Param(key, public(str(value))) for key, value in flat(plain(parameters)).items()]
+        run_id = client.create_run(experiment_id, tags=tags, run_name=info.name or info.pipeline).info.run_id
+        used = {key: value for key, value in parameters.items() if key not in _OTHERS or key in info.pipeline}
+        params = [Param(key, public(str(value))) for key, value in flat(plain(used)).items()]
         client.log_batch(run_id, params=params)
     run = MlflowRun(address(config.uri), experiment_id, run_id)
     begin_run(run)
@@ -69,22 +86,39 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
     return started
 
 
+def name_of(pipeline: str, parameters: dict[str, Any], trains: bool) -> str:
+    """The name of a run, such as 'full · sasrec · seed 1'; of a run that trains nothing, the pipeline."""
+    if not trains:
+        return pipeline
+    training = plain(parameters)["backbone_training"]
+    return f"{pipeline} · {training['backbone']['name']} · seed {training['seed']}"
+
+
+def _command(info: RunInfo) -> str:
+    """The command of a run, for the column `Source` of MLflow."""
+    what = info.pipeline if info.pipeline == "rollback" else f"run --pipeline={info.pipeline}"
+    return f"kedro {what} --env={info.environment}"
+
+
 def process_tags() -> dict[str, str]:
     """Tags that say which process a run belongs to, for `end_the_dead`."""
     return {_PROCESS + key: value for key, value in this_process().items()}
 
 
 def _experiment(client: "MlflowClient", config: Tracking) -> str:
+    """The id of the experiment, which is created if there is none; its description is written once."""
     if experiment := client.get_experiment_by_name(config.experiment):
         if experiment.lifecycle_stage == "deleted":
             raise InputError(
                 f"the experiment '{config.experiment}' has been deleted. Restore it (mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}), or name another one: --params=tracking.experiment=…"
             )
+        if NOTE not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, NOTE, _RUNS)
         return experiment.experiment_id
     # A server decides where artifacts go; next to a database file they go into the project, too.
     local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(FILE) else None
-    return client.create_experiment(config.experiment, artifact_location=local)
+    return client.create_experiment(config.experiment, artifact_location=local, tags={NOTE: _RUNS})
 
 
 def _end_the_dead(client: "MlflowClient", experiment_id: str) -> None:

@@ -34,5 +34,5 @@ def promote(
         "the aliases that had begun."
     )
     with sentence(run.tracking.uri, undecided):
-        decision = promote(newest, config, run.tracking, run.mlflow_id)
+        decision = promote(newest, config, run.tracking, run.mlflow)
     return decision.model_dump(mode="json"), render_promotion(decision)

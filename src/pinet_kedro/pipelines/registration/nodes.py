@@ -22,9 +22,9 @@ def register(
     models: VersionModels, manifest: Manifest, evaluation: dict[str, Any],
     report: str, run: RunInfo,  # noqa: ARG001
 ) -> dict[str, Any]:  # fmt: skip
-    """Name, number, alias and run of the registered version."""
+    """Name, number, alias and run of the registered version, which may have been registered before."""
     from pinet_kedro.datasets.manifests import MANIFEST_FILE
-    from pinet_kedro.registry.registration import register_model
+    from pinet_kedro.registry.registration import register_once
     from pinet_kedro.tracking.server import sentence
 
     later = (
@@ -32,7 +32,7 @@ def register(
         f"server answers again: {run.registration}"
     )
     with sentence(run.tracking.uri, later):
-        return register_model(
+        return register_once(
             models,
             evaluation,
             run.tracking,

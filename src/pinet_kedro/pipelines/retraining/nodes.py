@@ -129,10 +129,11 @@ def promote(
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The decision on the version that this run has registered, and its page."""
     from pinet_kedro.pipelines.promotion.nodes import promote
+    from pinet_kedro.retraining.steps import judge
 
     mine = config.model_copy(update={"version": int(registered["version"])})
     notes = () if start.seen is None else (f"{start.seen}, which flatters it",)
-    return promote(dataset, validation, mine, run, notes)
+    return judge(lambda: promote(dataset, validation, mine, run, notes))
 
 
 def summarise(

@@ -1,0 +1,88 @@
+"""The same training is one version, however often it is registered; on a registry with a real model."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pinet_kedro.recommender import new_recommender
+from pinet_kedro.registry.loading import VersionModels
+from pinet_kedro.registry.registration import register_model, register_once
+from pinet_kedro.tracking.config import Tracking
+
+pytestmark = pytest.mark.slow
+
+NEWEST = {"training": 1, "before_test": 2, "all": 3}
+DATA = {"sha256": "d" * 64, "users": 1, "items": 1, "events": 1, "newest_event": NEWEST}
+EVALUATION = {"models": {"pin": {"tail": {"ndcg_at_10": 0.25}}}, "comparisons": {"pin_vs_base": {}}, "data": DATA}
+TAGS = {"model.sha256": "m" * 64, "code.git": "abc"}
+
+
+@pytest.fixture(scope="module")
+def registered(planted_world, joint_backbone, tmp_path_factory):
+    """A registry with the first version, and its model."""
+    folder = tmp_path_factory.mktemp("registry")
+    config = Tracking(uri=f"sqlite:///{folder / 'mlflow.db'}")
+    models = VersionModels(new_recommender(joint_backbone, planted_world.dataset))
+    with contextlib.chdir(folder):
+        first = register_once(models, EVALUATION, config, TAGS, {})
+        assert (first["version"], "registered_before" in first) == ("1", False)
+        yield config, models
+
+
+def numbers():
+    return sorted(int(version.version) for version in mlflow.MlflowClient().search_model_versions("name = 'pinet'"))
+
+
+def aliases():
+    return {
+        alias: str(version) for alias, version in mlflow.MlflowClient().get_registered_model("pinet").aliases.items()
+    }
+
+
+def test_the_same_training_is_no_second_version_and_becomes_the_challenger_unless_it_is_the_champion(registered):
+    config, models = registered
+    client = mlflow.MlflowClient()
+    other = register_once(models, EVALUATION, config, TAGS | {"model.sha256": "n" * 64}, {})
+    assert (other["version"], aliases()) == ("2", {"challenger": "2"})
+    run = client.create_run("0").info.run_id
+    again = register_once(models, EVALUATION, config, TAGS | {"code.git": "of another commit"}, {}, run)
+    assert (again["version"], again["alias"], again["registered_before"]) == ("1", "challenger", True)
+    assert again["run_id"] == client.get_model_version("pinet", "1").run_id
+    assert client.get_run(run).data.tags["same_as"] == "pinet version 1"
+    assert (numbers(), aliases()) == ([1, 2], {"challenger": "1"})
+    client.set_registered_model_alias("pinet", "champion", "1")
+    client.set_registered_model_alias("pinet", "challenger", "2")
+    assert register_once(models, EVALUATION, config, TAGS, {})["alias"] == "champion"
+    assert (numbers(), aliases()) == ([1, 2], {"champion": "1", "challenger": "2"})
+
+
+def test_other_data_other_figures_and_damaged_files_are_new_versions(registered):
+    config, models = registered
+    known = numbers()
+    others = [
+        EVALUATION | {"data": DATA | {"sha256": "e" * 64}},
+        EVALUATION | {"models": {"pin": {"tail": {"ndcg_at_10": 0.5}}}},
+    ]
+    for evaluation in others:
+        assert "registered_before" not in register_once(models, evaluation, config, TAGS, {})
+    source = mlflow.MlflowClient().get_model_version_download_uri("pinet", "1")
+    weights = Path(mlflow.artifacts.download_artifacts(source)) / "artifacts/recommender/weights.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1])
+    assert "registered_before" not in register_once(models, EVALUATION, config, TAGS, {})
+    weights.write_bytes(kept)
+    assert len(numbers()) == len(known) + 3
+
+
+def test_a_version_says_what_it_is_and_the_words_of_a_user_stay(registered):
+    config, models = registered
+    client = mlflow.MlflowClient()
+    assert "`champion`" in client.get_registered_model("pinet").description
+    client.update_registered_model("pinet", "ours")
+    served = replace(models.served, exclude_seen=False)
+    made = register_model(VersionModels(served), EVALUATION, config)
+    assert client.get_registered_model("pinet").description == "ours"
+    assert "Items of the history may be recommended." in client.get_model_version("pinet", made["version"]).description
