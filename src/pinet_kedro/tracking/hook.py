@@ -63,7 +63,7 @@ class TrackingHook:
     def on_pipeline_error(self, error: Exception) -> None:
         """Closes the run as failed."""
         if isinstance(error, NothingToDo):
-            self._end("FINISHED")
+            self._end("FINISHED", str(error))
         else:
             self._end("FAILED", f"{type(error).__name__}: {error}")
 

@@ -162,7 +162,9 @@ def begin_run(run: MlflowRun) -> None:
 
 
 def end_run(info: RunInfo, status: str, reason: str | None = None) -> None:
-    """Closes the run as FINISHED, FAILED or KILLED, with the reason of a failure as a tag; once, whoever asks again.
+    """Closes the run as FINISHED, FAILED or KILLED; once, whoever asks again.
+
+    The reason is a tag of a failure, and the description of a run that had nothing to do.
 
     Warns of what could not be recorded, if anything.
     """
@@ -175,8 +177,8 @@ def end_run(info: RunInfo, status: str, reason: str | None = None) -> None:
         page = render_figures(f"Figures of run {run.run_id}", waiting.figures)
         send(run, "figures", lambda client: client.log_text(run.run_id, page, "figures/index.html"), at_once=False)
     if reason:
-        tag = reason[:4000]
-        send(run, "reason of the failure", lambda client: client.set_tag(run.run_id, "failure", tag), at_once=False)
+        key, tag = (NOTE if status == "FINISHED" else "failure"), reason[:4000]
+        send(run, "reason of the failure", lambda client: client.set_tag(run.run_id, key, tag), at_once=False)
     send(run, "end of the run", lambda client: client.set_terminated(run.run_id, status), at_once=False)
     del _open[run.run_id]
     waiting.outbox.flush()
