@@ -1,6 +1,7 @@
 """The steps of retraining: where training starts, which version it becomes, and what an interrupted run left."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 

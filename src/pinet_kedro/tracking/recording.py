@@ -164,9 +164,8 @@ def begin_run(run: MlflowRun) -> None:
 def end_run(info: RunInfo, status: str, reason: str | None = None) -> None:
     """Closes the run as FINISHED, FAILED or KILLED; once, whoever asks again.
 
-    The reason is a tag of a failure, and the description of a run that had nothing to do.
-
-    Warns of what could not be recorded, if anything.
+    The reason is a tag of a failure, and the description of a run that had nothing to do. Warns of what could not be
+    recorded, if anything.
     """
     run = info.mlflow
     if run is None or (waiting := _open.get(run.run_id)) is None:
