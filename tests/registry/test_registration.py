@@ -10,6 +10,7 @@ import pytest
 from pinet_kedro.recommender import new_recommender
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.registry.registration import register_model, register_once
+from pinet_kedro.registry.users import hash_users
 from pinet_kedro.tracking.config import Tracking
 
 pytestmark = pytest.mark.slow
@@ -59,7 +60,7 @@ def test_the_same_training_is_no_second_version_and_becomes_the_challenger_unles
     assert (numbers(), aliases()) == ([1, 2], {"champion": "1", "challenger": "2"})
 
 
-def test_other_data_other_figures_and_damaged_files_are_new_versions(registered):
+def test_other_data_other_figures_other_users_and_damaged_files_are_new_versions(registered):
     config, models = registered
     known = numbers()
     others = [
@@ -68,13 +69,16 @@ def test_other_data_other_figures_and_damaged_files_are_new_versions(registered)
     ]
     for evaluation in others:
         assert "registered_before" not in register_once(models, evaluation, config, TAGS, {})
+    with_users = replace(models, users=hash_users(["u1", "u2"]))
+    for version, registered_before in ((with_users, False), (with_users, True)):
+        assert ("registered_before" in register_once(version, EVALUATION, config, TAGS, {})) == registered_before
     source = mlflow.MlflowClient().get_model_version_download_uri("pinet", "1")
     weights = Path(mlflow.artifacts.download_artifacts(source)) / "artifacts/recommender/weights.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1])
     assert "registered_before" not in register_once(models, EVALUATION, config, TAGS, {})
     weights.write_bytes(kept)
-    assert len(numbers()) == len(known) + 3
+    assert len(numbers()) == len(known) + 4
 
 
 def test_a_version_says_what_it_is_and_the_words_of_a_user_stay(registered):
