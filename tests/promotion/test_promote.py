@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError, NothingToDo
@@ -100,9 +101,12 @@ def registry(registered, tmp_path, monkeypatch, ask_once):
     monkeypatch.setattr(promotion, "try_version", ask_once)
     monkeypatch.chdir(tmp_path)
     shutil.copy(registered, tmp_path / "mlflow.db")
-    yield Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
-    for decisions in list(registered.parent.rglob("decisions")):  # artifacts are not copied
-        shutil.rmtree(decisions)
+    config = Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield config
+    client = mlflow.MlflowClient(config.uri)
+    for version in client.search_model_versions("name = 'pinet'"):  # artifacts are not copied
+        place = local_file_uri_to_path(client.get_run(version.run_id).info.artifact_uri)
+        shutil.rmtree(Path(place) / "decisions", ignore_errors=True)
 
 
 def aliases(registry):

@@ -63,6 +63,12 @@ def test_the_same_training_is_no_second_version_and_becomes_the_challenger_unles
 def test_other_data_other_figures_other_users_and_damaged_files_are_new_versions(registered):
     config, models = registered
     known = numbers()
+    source = mlflow.MlflowClient().get_model_version_download_uri("pinet", "1")
+    weights = Path(mlflow.artifacts.download_artifacts(source)) / "artifacts/recommender/weights.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1])
+    assert "registered_before" not in register_once(models, EVALUATION, config, TAGS, {})
+    weights.write_bytes(kept)
     others = [
         EVALUATION | {"data": DATA | {"sha256": "e" * 64}},
         EVALUATION | {"models": {"pin": {"tail": {"ndcg_at_10": 0.5}}}},
@@ -72,12 +78,6 @@ def test_other_data_other_figures_other_users_and_damaged_files_are_new_versions
     with_users = replace(models, users=hash_users(["u1", "u2"]))
     for version, registered_before in ((with_users, False), (with_users, True)):
         assert ("registered_before" in register_once(version, EVALUATION, config, TAGS, {})) == registered_before
-    source = mlflow.MlflowClient().get_model_version_download_uri("pinet", "1")
-    weights = Path(mlflow.artifacts.download_artifacts(source)) / "artifacts/recommender/weights.safetensors"
-    kept = weights.read_bytes()
-    weights.write_bytes(kept[:-1])
-    assert "registered_before" not in register_once(models, EVALUATION, config, TAGS, {})
-    weights.write_bytes(kept)
     assert len(numbers()) == len(known) + 4
 
 
