@@ -14,7 +14,7 @@ class Retraining(Configuration):
     start: Literal["warm", "cold"] = Field("warm", description="from the champion's weights, or from fresh ones")
     warm_epochs: float = Field(0.3333, gt=0, le=1, description="warm: share of backbone_training.schedule.epochs")
     newer_targets: Count = Field(
-        100,
+        30,
         description="only events that the champion has not learnt are held out if they have at least so many "
         "validation targets and so many test targets; with fewer, training starts cold",
     )
