@@ -41,16 +41,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     together.
     """
     for item in items:
-        if item.path.parent.name == "pipelines" or {"browser", "tracking_server"} & set(item.fixturenames):
+        if _is_whole(item):
             item.add_marker("slow")
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
 
 
+def _is_whole(item: pytest.Item) -> bool:
+    """Whether it tests a pipeline, a command, or pages in a browser."""
+    fixtures = getattr(item, "fixturenames", ())
+    return item.path.parent.name == "pipelines" or not {"browser", "tracking_server"}.isdisjoint(fixtures)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item):
-    """Coverage is that of the unit tests: Python 3.11 takes 40 % longer where it is measured."""
-    measurement = Coverage.current() if item.get_closest_marker("slow") else None
+    """Coverage is not measured in tests of whole commands: Python 3.11 takes 40 % longer where it is measured."""
+    measurement = Coverage.current() if _is_whole(item) else None
     if measurement:
         measurement.stop()
     try:

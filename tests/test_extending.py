@@ -30,6 +30,8 @@ from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
 
+pytestmark = pytest.mark.slow  # trains with what it adds
+
 ROOT = Path(__file__).parents[1]
 
 BACKBONE = '''

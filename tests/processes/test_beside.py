@@ -8,6 +8,8 @@ import pytest
 
 from pinet_kedro.processes.beside import EndedError, beside
 
+pytestmark = pytest.mark.slow  # starts processes
+
 
 def counted(up_to, send):
     for number in range(up_to):

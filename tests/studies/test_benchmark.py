@@ -20,6 +20,8 @@ from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.training.config import BackboneTraining
 from prepared import as_dataset
 
+pytestmark = pytest.mark.slow  # trains cells
+
 TRAINING = BackboneTraining.model_validate(
     {
         "backbone": {"name": "sasrec", "width": 8, "blocks": 1, "heads": 1, "max_length": 8},
@@ -157,7 +159,6 @@ def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prep
     assert len(list(tmp_path.glob("models/*"))) == 2
 
 
-@pytest.mark.slow
 def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
     config = Benchmark(seeds=(1, 2), methods=METHODS, as_shipped=())
     alone = run(tmp_path / "1", prepared, config)
@@ -187,7 +188,6 @@ def test_separate_training_needs_no_base(tmp_path, prepared):
     assert not list(tmp_path.glob("models/*"))
 
 
-@pytest.mark.slow
 def test_workers_train_the_base_of_several_methods_once(tmp_path, prepared):
     methods = {name: TRANSFER[name] for name in ("fine_tuned", "user_branch")}
     config = Benchmark(seeds=(1,), methods=methods, workers=2)

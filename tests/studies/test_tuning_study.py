@@ -19,6 +19,8 @@ from pinet_kedro.studies.tuning.study import interrupt_dead, run_study, train_ba
 from pinet_kedro.training.backbone import DivergedError
 from pinet_kedro.training.config import BackboneTraining
 
+pytestmark = pytest.mark.slow  # trains trial after trial
+
 RATE = "backbone_training.schedule.learning_rate"
 WIDTH = "backbone_training.backbone.width"
 STRENGTH = "backbone_training.aggregation.strength"
@@ -98,7 +100,7 @@ def test_another_configuration_is_another_study_and_another_machine_is_not(plan)
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 @pytest.mark.parametrize(
     "signal",
-    [KeyboardInterrupt, pytest.param(SystemExit, marks=pytest.mark.slow), pytest.param("kill", marks=pytest.mark.slow)],
+    [KeyboardInterrupt, SystemExit, "kill"],
 )
 def test_the_same_seed_tries_the_same_whether_it_is_interrupted_or_not(plan, straight, monkeypatch, signal):
     run_study(plan(trials=2))
@@ -207,7 +209,6 @@ def test_a_trial_is_unpromising_when_every_objective_is_below_the_others():
     assert not trials.is_unpromising(2, {"head": 0, "tail": 0}, others, off)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["head_and_tail", "tail"])
 def test_unpromising_trials_are_pruned(plan, objective):
     space = {RATE: {"type": "float", "low": 1e-6, "high": 2e-2, "log": True}}
@@ -227,7 +228,6 @@ def test_parameters_of_the_plugins_are_judged_on_users_they_were_not_fitted_on(p
     assert table["tail"].notna().all()
 
 
-@pytest.mark.slow
 def test_what_is_shipped_gives_way_to_what_is_significantly_better(plan):
     hopeless = {"learning_rate": 1e-5, "weight_average": 0.0}
     shipped = TRAINING.model_copy(update={"schedule": TRAINING.schedule.model_copy(update=hopeless)})
@@ -238,7 +238,6 @@ def test_what_is_shipped_gives_way_to_what_is_significantly_better(plan):
     assert choice.why.startswith("the best finalist on validation targets over the fresh seeds")
 
 
-@pytest.mark.slow
 def test_what_is_shipped_stays_where_the_best_finalist_may_be_luck(plan):
     space = {"backbone_training.schedule.random_window": {"type": "float", "low": 0.49, "high": 0.51}}
     planned = plan(trials=3, space=space)
@@ -248,7 +247,6 @@ def test_what_is_shipped_stays_where_the_best_finalist_may_be_luck(plan):
     assert re.search(r"no finalist is significantly better .*; the best is trial \d with .+ % \[", choice.why)
 
 
-@pytest.mark.slow
 def test_a_trial_that_is_named_is_chosen(straight):
     plan, record, table = straight
     finalists, choice = train_finalists(plan(choose=1), record, table)
@@ -278,7 +276,6 @@ def test_a_database_that_is_not_there_is_a_sentence_without_its_password(plan):
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.slow
 def test_where_no_rule_is_shipped_the_strength_is_tuned_all_the_same_and_the_base_may_win(plan):
     """λ opens deconfounded aggregation; the shipped configuration is the base, and is one of the finalists."""
     when = {"backbone_training.aggregation.rule": [None]}

@@ -210,7 +210,7 @@ def test_no_user_with_two_training_events_is_an_error(planted_world, small_train
 
 
 @in_both_modes
-@pytest.mark.parametrize("batch_users", [2, 10_000], ids=["fewer users than strata", "more users than there are"])
+@pytest.mark.parametrize("batch_users", [4, 10_000], ids=["fewer users than strata", "more users than there are"])
 def test_any_batch_size_trains(planted_world, small_training, aggregation, batch_users):
     model = train(planted_world, small_training, aggregation, schedule={"epochs": 1, "batch_users": batch_users})
     assert torch.isfinite(weights_of(model)).all()
