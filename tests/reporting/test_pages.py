@@ -25,7 +25,7 @@ from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.steps import RetrainingSummary
-from pinet_kedro.studies.replay.replay import Replay, render_replay
+from pinet_kedro.studies.replay.replay import NO_REFRESH, Replay, render_replay
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.results import render_tuning
 from pinet_kedro.studies.tuning.study import Record
@@ -189,7 +189,11 @@ def made_periods():
         *(f"{who}_{group}{end}" for group in ("head", "tail")
           for who, end in (("champion", "_on_new"), ("popularity", "_on_new"), ("reference", ""), ("challenger", ""))),
     )  # fmt: skip
-    return pd.DataFrame([{**dict.fromkeys(texts, MARKUP), "events": 3, **dict.fromkeys(numbers, 0.1)}])
+    refresh = dict.fromkeys(NO_REFRESH, 0.1) | dict.fromkeys(
+        (f"refresh_{name}" for name in ("outcome", "version", "against", "reasons")), MARKUP
+    )
+    row = {**dict.fromkeys(texts, MARKUP), "events": 3, **dict.fromkeys(numbers, 0.1), **refresh}
+    return pd.DataFrame([row])
 
 
 def made_study():

@@ -28,6 +28,16 @@ REPORTING = "data/08_reporting"
 FREQUENCIES = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
 
 _CATALOG_ENTRY = "new_interactions"
+_REFRESH_GROUPS = ("all", "head", "tail")
+# Columns of a refresh, of a period in which there is none.
+NO_REFRESH: dict[str, Any] = dict.fromkeys(
+    f"refresh_{name}"
+    for name in (
+        "seconds", "outcome", "version", "against", "reasons", "targets",
+        *(f"{model}_{group}" for group in _REFRESH_GROUPS for model in ("reference", "challenger")),
+        *(f"{group}_gain_{end}" for group in _REFRESH_GROUPS for end in ("relative", "low", "high")),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,9 @@ def replay(config: Replay) -> pd.DataFrame:
     """One row per period, stored with its page in `data/08_reporting` after every period.
 
     The events are those of `raw_interactions`. Each period is put as a file into a sandbox, a project of its own with
-    this one's configuration but with its own data, registry and lock, and retraining is run there by a process of its
-    own, as a scheduler would. If a period fails, its row says so, and its events are trained on with the next period's.
+    this one's configuration but with its own data, registry and lock. There a refresh, once there is a champion, and
+    then retraining are run by processes of their own, as a scheduler would. If retraining fails, the row of the period
+    says so, and its events are trained on with the next period's.
     """
     with hold("replay"):
         return _replay(config)
@@ -63,7 +74,9 @@ def _replay(config: Replay) -> pd.DataFrame:
         # Dates, which are read alike whatever unit the partitions of the project have.
         dated = part.assign(timestamp=_moments(part))
         ParquetDataset(filepath=str(place)).save(dated.rename(columns=columns))
-        rows.append({"period": name, "events": len(part), **_run(config, sandbox, name)})
+        crowned = any(row["outcome"] == "promoted" for row in rows)
+        refreshed = _refresh(config, sandbox, name) if crowned else NO_REFRESH
+        rows.append({"period": name, "events": len(part), **refreshed, **_retrain(config, sandbox, name)})
         log.info("[%d/%d] %s", number, len(periods), line(rows[-1]))
         _store(pd.DataFrame(rows), config)
     return pd.DataFrame(rows)
@@ -136,27 +149,59 @@ def _sandbox() -> Path:
     return sandbox
 
 
-def _run(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
+def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
+    """What a refresh with the new period has made of the champion."""
+    seconds, why = _run("refresh", config, sandbox, name)
+    if why is not None:
+        return NO_REFRESH | {"refresh_seconds": seconds, "refresh_outcome": "failed", "refresh_reasons": why}
+    decision = _stored(sandbox, "refresh")
+    row = {
+        "seconds": seconds,
+        "outcome": "promoted" if decision["promoted"] else "refused",
+        "version": decision["version"],
+        "against": decision["against"],
+        "reasons": "; ".join(decision["reasons"]),
+        "targets": decision["data"].get("test_targets"),
+    }
+    for group in _REFRESH_GROUPS:
+        row |= _of_group(decision, group)
+    return {f"refresh_{name}": value for name, value in row.items()}
+
+
+def _retrain(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
+    seconds, why = _run("retraining", config, sandbox, name)
+    if why is not None:
+        return {"seconds": seconds, "outcome": "failed", "decision": f"failed: {why}"}
+    return {"seconds": seconds} | _row(_stored(sandbox, "retraining"))
+
+
+def _stored(sandbox: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((sandbox / REPORTING / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _run(pipeline: str, config: Replay, sandbox: Path, name: str) -> tuple[float, str | None]:
+    """Seconds, and the reason of a failure; None if the run has ended with a decision."""
     # The sandbox's registry, whatever the configuration or the environment names.
     parameters = ["tracking.uri=sqlite:///mlflow.db", "retraining.raw_log=false"]  # the periods are the whole log
     environment = {key: value for key, value in os.environ.items() if key not in PLACES}
     environment["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"  # which conf/prod asks for
     if config.params:
         parameters.insert(0, config.params)
-    command = [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=retraining", f"--params={','.join(parameters)}"]
+    command = [sys.executable, "-m", "pinet_kedro", "run", f"--pipeline={pipeline}", f"--params={','.join(parameters)}"]
     if config.env:
         command.append(f"--env={config.env}")
     begun = time.monotonic()
-    place = sandbox / "logs" / f"{name}.log"
+    place = sandbox / "logs" / f"{name}_{pipeline}.log"
     with place.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, cwd=sandbox, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
-    took: dict[str, Any] = {"seconds": time.monotonic() - begun}
-    if done.returncode not in (0, REFUSED_EXIT):
-        lines = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]
-        last = lines[-1] if lines else "no output"
-        why = next((text for text in reversed(lines) if text.startswith("Error")), last)
-        return {**took, "outcome": "failed", "decision": f"failed: {why.removeprefix('Error: ')}"}
-    return took | _row(json.loads((sandbox / REPORTING / "retraining.json").read_text(encoding="utf-8")))
+    seconds = time.monotonic() - begun
+    if done.returncode in (0, REFUSED_EXIT):
+        return seconds, None
+    lines = [text for text in place.read_text(encoding="utf-8").splitlines() if text.strip()]
+    last = lines[-1] if lines else "no output"
+    why = next((text for text in reversed(lines) if text.startswith("Error")), last)
+    return seconds, why.removeprefix("Error: ")
 
 
 def _row(done: dict[str, Any]) -> dict[str, Any]:
@@ -178,15 +223,19 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "targets": decision["data"].get("test_targets"),
     }
     for group in ("head", "tail"):
-        on_new, challenge = drift["groups"].get(group, {}), decision["groups"].get(group, {})
+        on_new = drift["groups"].get(group, {})
         row |= {
             f"champion_{group}_on_new": on_new.get("challenger"),
             f"popularity_{group}_on_new": on_new.get("reference"),
-            f"reference_{group}": challenge.get("reference"),
-            f"challenger_{group}": challenge.get("challenger"),
         }
-        row |= {f"{group}_gain_{end}": challenge.get("gain", {}).get(end) for end in ("relative", "low", "high")}
+        row |= _of_group(decision, group)
     return row
+
+
+def _of_group(decision: dict[str, Any], group: str) -> dict[str, Any]:
+    found = decision["groups"].get(group, {})
+    gain = {f"{group}_gain_{end}": found.get("gain", {}).get(end) for end in ("relative", "low", "high")}
+    return {f"reference_{group}": found.get("reference"), f"challenger_{group}": found.get("challenger"), **gain}
 
 
 def render_replay(rows: pd.DataFrame, config: Replay) -> str:
