@@ -17,8 +17,8 @@ STAGES = (
 )
 DATA_STAGES = STAGES[:2]
 STUDIES = ("benchmark", "gradient_noise", "tuning")
-# Of a registered model: on the data that the data stages have left, or on what it was asked.
-LIFE = ("promotion", "batch_inference", "feedback")
+# Of a registered model: on the data that the data stages have left, on what it was asked, or on new files.
+LIFE = ("promotion", "batch_inference", "feedback", "refresh")
 # On data of its own.
 RETRAINING = ("retraining", "retraining_batch_inference")
 

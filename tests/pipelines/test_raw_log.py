@@ -1,6 +1,7 @@
 """From the first model to the nightly ones: raw log and partitions are one log. Each run is a real one."""
 
 import json
+import re
 
 import mlflow
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import yaml
 
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.registry.loading import load_models
+from pinet_kedro.tracking.config import Tracking
+from projects import kill_at
 
 pytestmark = pytest.mark.usefixtures("own_address")
 
 YEAR = 364 * 86_400
 ON = "--params=retraining.raw_log=true,retraining.newer_targets=10"
-RETRAIN = ("--pipeline=retraining", "--env=test")
+RETRAIN, REFRESH = (("--pipeline=retraining", "--env=test"), ("--pipeline=refresh", "--env=test"))
 KEYS = ["user_id", "item_id", "timestamp"]
 
 
@@ -61,8 +65,9 @@ def crowned(new_project, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def first_night(crowned):
-    """… after a first night with a partition that repeats the end of the raw log."""
+def first_night(crowned, tmp_path_factory):
+    """A copy after a first night with a partition that repeats the end of the raw log."""
+    crowned = crowned.copy(tmp_path_factory.mktemp("first_night") / "project")
     assert "Nothing new: there is no file in" in crowned.run(*RETRAIN, ON).output
     deliver(crowned, "a.parquet", 0.65, 0.85)
     result = crowned.run(*RETRAIN, f"{ON},promotion.force=for the second night")
@@ -182,3 +187,104 @@ def test_a_raw_log_that_is_gone_is_named_with_the_way_out(crowned, tmp_path):
     (project.folder / "data/01_raw/log.csv").unlink()
     deliver(project, "d.parquet", 0.9, 1.0)
     refused(project, "the raw log cannot be read", "data/01_raw/log.csv", "set retraining.raw_log: false")
+
+
+@pytest.fixture(scope="module")
+def refreshed(crowned, tmp_path_factory):
+    """A copy after a refresh with a partition that repeats the end of the raw log."""
+    project = crowned.copy(tmp_path_factory.mktemp("refreshed") / "project")
+    deliver(project, "a.parquet", 0.65, 0.85)
+    result = project.run(*REFRESH, f"{ON},promotion.force=to serve it")
+    assert result.exit_code == 0, result.output
+    return project, read(project, "data/08_reporting/refresh.json"), result.output
+
+
+def registry(project):
+    return mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+
+
+def test_a_refresh_serves_the_backbone_of_the_champion_with_counts_of_all_events(refreshed):
+    project, decision, output = refreshed
+    assert "Promoted: pinet version 2 is the champion" in output
+    config = Tracking(uri=f"sqlite:///{project.folder / 'mlflow.db'}")
+    before, now = (load_models(version, config) for version in ("1", "2"))
+    assert now.served.popularity.counts.sum() == len(events(0.0, 0.85)) - decision_unknown(decision)
+    assert before.served.popularity.counts.sum() == len(events(0.0, 0.7))
+    state = before.served.backbone.state_dict()
+    assert all(state[name].equal(value) for name, value in now.served.backbone.state_dict().items())
+    assert before.judged_until < before.served_until < now.judged_until < now.served_until
+    assert now.served_until == events(0.0, 0.85)["timestamp"].max() * 10**9
+    assert len(now.users) >= len(before.users)
+
+
+def decision_unknown(decision):
+    """Number of events with items that the champion does not know, as the note says."""
+    found = re.search(r"; ([\d,]+) more, with", " ".join(decision["notes"]))
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def test_a_refresh_is_judged_on_events_that_neither_version_has_learnt(refreshed):
+    _, decision, _ = refreshed
+    gates = {gate["name"]: gate for gate in decision["gates"]}
+    assert decision["against"] == "version 1"
+    assert gates["targets"]["passed"]
+    assert gates["validation"]["passed"]
+    assert gates["data"]["value"] >= 1
+    assert decision["data"]["test_targets"] > 20
+    assert any("new events of" in note and "are counted" in note for note in decision["notes"])
+    assert not any("compared as it was before its refit" in note for note in decision["notes"])
+
+
+def test_a_refresh_takes_no_partition_and_is_not_done_twice(refreshed):
+    project, _, _ = refreshed
+    assert not (project.folder / "data/01_raw/interactions/.taken.json").exists()
+    result = project.run(*REFRESH, ON)
+    assert (result.exit_code, len(registry(project).search_model_versions("name = 'pinet'"))) == (0, 2)
+    assert "Nothing new: version 2, the champion, has counted everything that came in." in result.output
+
+
+def test_a_refresh_of_a_refresh_starts_from_the_trained_version_and_all_files_since(refreshed, tmp_path):
+    project = refreshed[0].copy(tmp_path / "project")
+    deliver(project, "b.parquet", 0.85, 1.0)
+    result = project.run(*REFRESH, ON)
+    assert result.exit_code in (0, 3), result.output
+    version = registry(project).get_model_version("pinet", "3")
+    assert version.tags["refresh.of"] == "1"
+    assert read(project, "data/08_reporting/refresh.json")["against"] == "version 2"
+    judged_from = int(version.tags["judged.until"])
+    assert judged_from > events(0.0, 0.85)["timestamp"].max() * 10**9  # version 2 has counted all before
+
+
+def test_retraining_goes_on_from_the_trained_version_behind_a_refresh(refreshed, tmp_path):
+    project = refreshed[0].copy(tmp_path / "project")
+    result = project.run(*RETRAIN, ON)
+    assert result.exit_code in (0, 3), result.output
+    assert read(project, "data/08_reporting/retraining.json")["start"].startswith("warm: from version 1")
+    assert read(project, "data/08_reporting/drift.json")["model"] == "1"
+
+
+def test_a_refresh_that_is_killed_is_finished_by_the_next_one(crowned, tmp_path):
+    project = crowned.copy(tmp_path / "project")
+    deliver(project, "a.parquet", 0.65, 0.85)
+    kill_at(project, "judge_refresh", *REFRESH, ON)
+    assert str(registry(project).get_registered_model("pinet").aliases["champion"]) == "1"
+    result = project.run(*REFRESH, ON)
+    assert result.exit_code in (0, 3), result.output
+    assert len(registry(project).search_model_versions("name = 'pinet'")) == 2
+
+
+def test_a_refresh_on_another_log_than_the_champion_s_is_refused(crowned, tmp_path):
+    project = crowned.copy(tmp_path / "project")
+    deliver(project, "a.parquet", 0.65, 0.85)
+    log = project.folder / "data/01_raw/log.csv"
+    log.write_text("\n".join(log.read_text().splitlines()[:-200]) + "\n")
+    result = project.run(*REFRESH, ON)
+    assert result.exit_code == 1
+    assert "the log is not the one that the champion has learnt" in " ".join(result.output.split())
+
+
+def test_without_a_champion_the_way_out_is_said(project):
+    deliver(project, "a.parquet", 0.65, 0.85)
+    result = project.run(*REFRESH)
+    assert result.exit_code == 1
+    assert "there is no champion to refresh" in result.output

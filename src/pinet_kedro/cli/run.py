@@ -28,8 +28,9 @@ def _run(**options: Any) -> Any:
     with sentences():
         _check_selection(options)
         outputs = kedro_run.callback(**options)  # type: ignore[misc]
-        if "promotion" in outputs:
-            _end_with(outputs["promotion"].load())
+        for name in ("promotion", "refresh"):
+            if name in outputs:
+                _end_with(outputs[name].load())
         if "retraining" in outputs:
             _end_with(outputs["retraining"].load()["promotion"])
         return outputs

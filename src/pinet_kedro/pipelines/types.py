@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pinet_kedro.fitting.choice import BackboneChoice
     from pinet_kedro.plugins.scorers import FrozenScorers
     from pinet_kedro.recommender import NoModel, Recommender
+    from pinet_kedro.refresh.growth import Growth
     from pinet_kedro.registry.loading import VersionModels
-    from pinet_kedro.retraining.champion import CurrentChampion
+    from pinet_kedro.retraining.champion import Champion, CurrentChampion
     from pinet_kedro.retraining.intake import Intake
     from pinet_kedro.retraining.partitions import Delivery
     from pinet_kedro.retraining.steps import HeldOut, RetrainingSummary, TrainingRecord, TrainingStart
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from pinet_kedro.studies.tuning.plan import StudyPlan
     from pinet_kedro.studies.tuning.study import Record
 else:
-    BackboneChoice = Choice = CurrentChampion = Delivery = Drift = FeedbackReport = Figure = FrozenScorers = Any
-    HeldOut = Intake = Manifest = NoModel = RawLog = Recommendations = Recommender = Record = RetrainingSummary = Any
-    StudyPlan = TrainingRecord = TrainingStart = VersionModels = Any
+    BackboneChoice = Champion = Choice = CurrentChampion = Delivery = Drift = FeedbackReport = Figure = Any
+    FrozenScorers = Growth = HeldOut = Intake = Manifest = NoModel = RawLog = Recommendations = Recommender = Any
+    Record = RetrainingSummary = StudyPlan = TrainingRecord = TrainingStart = VersionModels = Any
 
 __all__ = [
-    "BackboneChoice", "Choice", "CurrentChampion", "Delivery", "Drift", "FeedbackReport", "Figure", "FrozenScorers",
-    "HeldOut", "Intake", "Manifest", "NoModel", "RawLog", "Recommendations", "Recommender", "Record",
-    "RetrainingSummary", "StudyPlan", "TrainingRecord", "TrainingStart", "VersionModels",
+    "BackboneChoice", "Champion", "Choice", "CurrentChampion", "Delivery", "Drift", "FeedbackReport", "Figure",
+    "FrozenScorers", "Growth", "HeldOut", "Intake", "Manifest", "NoModel", "RawLog", "Recommendations",
+    "Recommender", "Record", "RetrainingSummary", "StudyPlan", "TrainingRecord", "TrainingStart", "VersionModels",
 ]  # fmt: skip

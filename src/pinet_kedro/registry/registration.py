@@ -35,15 +35,15 @@ def register_model(
     evaluation: dict[str, Any],
     config: Tracking,
     tags: dict[str, str] | None = None,
-    files: dict[str, dict[str, Any]] | None = None,
+    files: dict[str, Any] | None = None,
     run_id: str | None = None,
 ) -> dict[str, Any]:
     """`model, version, alias, run_id, uri` of the new version, which has its model card as description.
 
     `tags` are added to those on its data, backbone and metrics; `files` are stored as JSON with the MLflow run
-    `run_id`, a new one by default. The version is created last, with all tags at once, so a version that exists is
-    complete even if a run is killed. One tag is the digest of its files in the artifact store, which is checked before
-    they are used (`digest.py`).
+    `run_id`, a new one by default; a text under `MODEL_CARD` replaces the card. The version is created last, with all
+    tags at once, so a version that exists is complete even if a run is killed. One tag is the digest of its files in
+    the artifact store, which is checked before they are used (`digest.py`).
 
     Stored are `served_model.py` (models-from-code), the part of this package that it needs, safetensors and JSON of
     both models, and the hashes of the users. Loading needs neither this project nor its configuration.
@@ -54,9 +54,10 @@ def register_model(
     from mlflow.entities import LoggedModelOutput
 
     # MLflow takes the signature from the type hints of `served_model.py`, and that of the parameters from these values.
-    model, files = models.served, files or {}
+    model = models.served
     all_tags = _all_tags(models, evaluation, tags or {})
-    card = model_card(evaluation, files.get(MANIFEST_FILE, {}), model.exclude_seen)
+    files = dict(files or {})
+    card = files.pop(MODEL_CARD, None) or model_card(evaluation, files.get(MANIFEST_FILE, {}), model.exclude_seen)
     example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
     client = tracking.connect(config)
     if run_id is None:

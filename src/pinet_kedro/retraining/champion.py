@@ -11,7 +11,7 @@ from pinet_kedro.datasets.manifests import MANIFEST_FILE
 from pinet_kedro.datasets.raw_log import ENTRY
 from pinet_kedro.errors import InputError
 from pinet_kedro.registry.aliases import CHAMPION, read_aliases
-from pinet_kedro.registry.loading import VersionModels, load_models
+from pinet_kedro.registry.loading import LEARNT_UNTIL, SERVED, VersionModels, load_models
 from pinet_kedro.registry.versions import UnreadableVersionError
 from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.tracking import runs as tracking
@@ -24,20 +24,27 @@ if TYPE_CHECKING:
 PARTITIONS_FILE = "partitions.json"
 # Tags of a version that retraining has registered.
 KEY, START, SPLIT, TRAINED_ON = (f"retraining.{name}" for name in ("key", "start", "split", "partitions"))
+REFRESH_OF = "refresh.of"  # tag of a refresh: the trained version that it is derived from
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A registered version and its models.
+    """The champion, or, if it is a refresh, the trained version behind it: what a training compares and starts with.
 
     `partitions` (id -> sha256) are what it was trained on, the raw log of the environment under `RAW_LOG`; None if that
-    is not known.
+    is not known. `refreshed_until`: the newest event that the refresh has counted (ns); None if there is no refresh.
     """
 
     version: str
     models: VersionModels
     partitions: dict[str, str] | None
     tags: dict[str, str]
+    refreshed_until: int | None = None
+
+    @property
+    def learnt_until(self) -> int:
+        """The newest event that is in what it serves, by training or by a refresh (ns); 0 if unknown."""
+        return self.refreshed_until or self.models.served_until or 0
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,15 @@ def _read_champion(registry: Tracking) -> CurrentChampion:
     if version is None:
         return CurrentChampion(None)
     found = client.get_model_version(registry.model, version)
+    until = None
+    if origin := found.tags.get(REFRESH_OF):
+        until = int(found.tags[LEARNT_UNTIL[SERVED]])
+        version, found = origin, client.get_model_version(registry.model, origin)
     try:
         models = load_models(version, registry)
     except UnreadableVersionError as error:
         raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
-    return CurrentChampion(Champion(version, models, _trained_on(client, found), dict(found.tags)))
+    return CurrentChampion(Champion(version, models, _trained_on(client, found), dict(found.tags), until))
 
 
 def _trained_on(client: "MlflowClient", version: Any) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from pinet_kedro.interactions.events import Cleaning
 from pinet_kedro.interactions.split import Splitting
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.promotion.config import Promotion
+from pinet_kedro.refresh.config import Refresh
 from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.scheduling.config import RunSchedule
@@ -33,6 +34,7 @@ SECTIONS: dict[str, Any] = {
     "promotion": Promotion,
     "retraining": Retraining,
     "retraining_splitting": Splitting,
+    "refresh": Refresh,
     "batch_inference": BatchInference,
     "serving": Serving,
     "feedback": Feedback,

@@ -1,22 +1,15 @@
-"""Refresh: the champion's counts brought up to date with what has come in since it was trained, without training."""
+"""What has come in for a model since it was trained: the histories of the users with new events."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
-from pinet_kedro.fitting.refresh import refreshed
 from pinet_kedro.interactions.codes import encode, repeated
 from pinet_kedro.interactions.events import Cleaning, rated_enough
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.registry.loading import VersionModels
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,11 +17,13 @@ class Growth:
     """Histories of the users with new events, in the model's item numbers: as it has `known` them, and as they are
     `now`; in both the same users in the same order.
 
-    `users` and `events` are the totals of the whole log now. `unknown_events` with `unknown_items` wait for a training.
+    `new_users` are the ids of those without known events; `users` and `events` are the totals of the whole log now.
+    `unknown_events` with `unknown_items` wait for a training.
     """
 
     known: Sequences
     now: Sequences
+    new_users: list[str]
     users: int
     events: int
     unknown_events: int
@@ -38,6 +33,16 @@ class Growth:
     def new_events(self) -> int:
         """Events that the model has not learnt."""
         return len(self.now.items) - len(self.known.items)
+
+    def sentence(self) -> str:
+        """What a refresh counts, and what waits for a training."""
+        counted = f"{self.new_events:,} new events of {self.now.n_users:,} users are counted"
+        if not self.unknown_events:
+            return counted
+        return (
+            f"{counted}; {self.unknown_events:,} more, with {self.unknown_items:,} items that the version does not "
+            "know, wait for the next training"
+        )
 
 
 def find_growth(model: Recommender, learnt: pd.DataFrame, new: pd.DataFrame, cleaning: Cleaning) -> Growth:
@@ -52,7 +57,8 @@ def find_growth(model: Recommender, learnt: pd.DataFrame, new: pd.DataFrame, cle
     is_new = np.arange(len(events)) >= len(parts[0])
     codes, distinct = encode(events["item_id"])
     numbers = pd.Index(model.item_ids.astype(str)).get_indexer(pd.Index(distinct).astype(str)) + 1
-    item, user, time = numbers[codes], encode(events["user_id"])[0], events["timestamp"].to_numpy(np.int64)
+    user, user_ids = encode(events["user_id"])
+    item, time = numbers[codes], events["timestamp"].to_numpy(np.int64)
     waiting = codes[is_new & (item == 0)]
     kept = np.flatnonzero(item > 0)
     # Of a repeated event the first stays: the learnt one.
@@ -74,46 +80,9 @@ def find_growth(model: Recommender, learnt: pd.DataFrame, new: pd.DataFrame, cle
     return Growth(
         known=now.where(in_known[rows]),
         now=now,
+        new_users=[str(user_ids[number]) for number in np.flatnonzero((after > 0) & (before == 0))],
         users=int((after > 0).sum()),
         events=int(after.sum()),
         unknown_events=len(waiting),
         unknown_items=len(np.unique(waiting)),
     )
-
-
-def refresh(model: Recommender, growth: Growth, since: int, held_out: float) -> tuple[VersionModels, Dataset]:
-    """The champion's model after all events, beside the one that is judged, and the data to judge it on.
-
-    The targets are the first events of users with a history after a cut in time, which leaves the share `held_out` of
-    the events that are newer than `since` (ns) after it; the judged model has learnt everything before the cut.
-    `since`: until when the champion has learnt. Raises `InputError` if no new event is newer.
-    """
-    now = growth.now
-    fresh = np.sort(now.timestamps[now.timestamps > since])
-    if len(fresh) == 0:
-        raise InputError(
-            "no new event is newer than what the champion has learnt, so a refresh cannot be judged. Late events are "
-            "learnt by the next training: kedro run --pipeline=retraining."
-        )
-    cut = int(fresh[int(len(fresh) * (1 - held_out))])
-    nothing = np.zeros(now.n_users, np.int64)
-    until_cut = now.where(now.timestamps < cut)
-    before = until_cut.lengths
-    split = Split(
-        train_end=before,
-        valid_at=nothing - 1,
-        test_at=np.where((before > 0) & (before < now.lengths), before, -1),
-        test_from=before,
-        exclude_seen=model.exclude_seen,
-    )
-    if model.exclude_seen:
-        split = without_repeats(now, split)
-    counts = np.bincount(until_cut.items, minlength=model.n_items + 1)[1:]
-    items = pd.DataFrame({"item_id": pd.array(model.item_ids, "string"), "training_events": counts})
-    models = VersionModels(
-        served=refreshed(model, growth.known, now),
-        judged=refreshed(model, growth.known, until_cut),
-        served_until=int(fresh[-1]),
-        judged_until=max(since, int(until_cut.timestamps.max(initial=0))),
-    )
-    return models, Dataset(now, split, model.strata, items)

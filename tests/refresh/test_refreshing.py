@@ -15,7 +15,10 @@ from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import new_recommender
-from pinet_kedro.retraining.refresh import find_growth, refresh
+from pinet_kedro.refresh.growth import find_growth
+from pinet_kedro.refresh.refresh import refresh
+from pinet_kedro.registry.loading import VersionModels
+from pinet_kedro.retraining.champion import Champion
 
 CLEANING = Cleaning()
 
@@ -42,6 +45,11 @@ def champion(log, small_training):
     return replace(new_recommender(backbone, dataset), exclude_seen=False)
 
 
+def learnt_until(model, events):
+    """A version with this model, which has learnt all events until the last of these."""
+    return Champion("1", VersionModels(model, model, int(events["timestamp"].max())), {}, {})
+
+
 def test_known_and_new_events_are_those_of_the_indexed_logs(log, champion):
     learnt, new = log
     growth = find_growth(champion, learnt, new, CLEANING)
@@ -49,7 +57,7 @@ def test_known_and_new_events_are_those_of_the_indexed_logs(log, champion):
     assert (growth.users, growth.events) == (after.n_users, len(after.sequences.items))
     assert growth.new_events == len(after.sequences.items) - len(before.sequences.items)
     again = rebuilt(champion, champion.backbone, whole_log(after))
-    models, _ = refresh(champion, growth, int(learnt["timestamp"].max()), 0.5)
+    models, _ = refresh(learnt_until(champion, learnt), growth, 0.5)
     np.testing.assert_array_equal(models.served.popularity.counts, again.popularity.counts)
     np.testing.assert_array_equal(models.served.popularity.recent, again.popularity.recent)
 
@@ -57,7 +65,8 @@ def test_known_and_new_events_are_those_of_the_indexed_logs(log, champion):
 def test_targets_are_newer_than_what_either_model_has_learnt(log, champion):
     learnt, new = log
     since = int(learnt["timestamp"].max())
-    models, dataset = refresh(champion, find_growth(champion, learnt, new, CLEANING), since, 0.5)
+    growth = find_growth(champion, learnt, new, CLEANING)
+    models, dataset = refresh(learnt_until(champion, learnt), growth, 0.5)
     assert since <= models.judged_until < dataset.first_target <= models.served_until == new["timestamp"].max()
     assert models.unseen(dataset.first_target) is models.judged
     assert (dataset.split.test_at > 0).sum() > 5
@@ -92,4 +101,4 @@ def test_late_events_alone_cannot_be_judged(log, champion):
     learnt, new = log
     growth = find_growth(champion, learnt, new, CLEANING)
     with pytest.raises(InputError, match="no new event is newer than what the champion has learnt"):
-        refresh(champion, growth, int(new["timestamp"].max()), 0.5)
+        refresh(learnt_until(champion, new), growth, 0.5)

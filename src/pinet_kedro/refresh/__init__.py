@@ -1,0 +1,1 @@
+"""Between trainings: the champion with counts of what has come in since."""
