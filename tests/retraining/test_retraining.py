@@ -101,8 +101,13 @@ def test_after_a_refit_training_starts_from_the_model_that_cannot_have_seen_the_
     assert taken(0, 0).item_vectors().equal(joint_backbone.item_vectors())
     assert taken(late, 0).item_vectors().equal(other.item_vectors())
     assert taken(late, late) is None
-    last_event = {"splitting": LAST_EVENT, "tags": {SPLIT: "leave_one_out"}}
-    assert taken(late, late, **last_event).item_vectors().equal(other.item_vectors())
+
+
+def test_a_refit_has_learnt_the_validation_events_of_users_without_new_ones(planned, joint_backbone):
+    refit = {"judged": (joint_backbone, 0), "splitting": LAST_EVENT, "tags": {SPLIT: "leave_one_out"}}
+    start = planned(until=0, **refit)
+    assert start.why == "cold: version 3 has learnt validation events of users without new ones"
+    assert start.seen is None  # it has learnt no test target, so the comparison with it is fair
 
 
 def test_of_a_champion_that_has_learnt_nearly_all_only_newer_events_are_held_out(planned, planted_world):

@@ -51,14 +51,14 @@ log = logging.getLogger(__name__)
 class HeldOut:
     """How events are held out, and the champion's model that has learnt none of them.
 
-    `seen` is the reason why each of its models may have learnt some, `few` why no others are held out instead; None if
+    `seen` is the reason why each of its models may have learnt targets, `cold` a further one for fresh weights; None if
     there is a model that has not, or no champion.
     """
 
     splitting: Splitting
     model: "Recommender | None" = None
     seen: str | None = None
-    few: str | None = None
+    cold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,9 @@ def hold_out(
         return HeldOut(splitting)
     models = champion.models
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        return HeldOut(splitting, models.judged or models.served)  # histories only grow: no last event was learnt
+        # Histories only grow, so no last event was learnt; but a refit has learnt the events before them.
+        learnt = f"version {champion.version} has learnt validation events of users without new ones"
+        return HeldOut(splitting, models.served) if models.judged is None else HeldOut(splitting, cold=learnt)
     sequences, _, _ = build_sequences(events)
     held_out = ~split_sequences(sequences, splitting, exclude_seen).in_training(sequences)
     if (model := models.unseen(int(sequences.timestamps[held_out].min()))) is not None:
@@ -154,7 +156,7 @@ def hold_out(
         f"newer events have {targets[0]:,} validation and {targets[1]:,} test targets, and {config.newer_targets:,} of "
         "each are needed (retraining.newer_targets)"
     )
-    return HeldOut(splitting, seen=seen, few=few)
+    return HeldOut(splitting, seen=seen, cold=few)
 
 
 def choose_start(
@@ -166,7 +168,7 @@ def choose_start(
     the one that was judged.
     """
     splitting, seen = held_out.splitting, held_out.seen
-    why = _cold(champion, training, config) or "; ".join(filter(None, (seen, held_out.few))) or None
+    why = _cold(champion, training, config) or "; ".join(filter(None, (seen, held_out.cold))) or None
     if why is not None or champion is None or held_out.model is None:
         log.info("Training starts cold: %s", why)
         return TrainingStart(f"cold: {why}", training, splitting, seen=seen)
