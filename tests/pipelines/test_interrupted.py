@@ -6,7 +6,10 @@ import subprocess
 import sys
 from multiprocessing import Pipe
 
-from projects import act_at
+import mlflow
+import pytest
+
+from projects import act_at, kill_at
 
 
 def start(project):
@@ -83,3 +86,14 @@ def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_go
     assert statuses(project) == ["RUNNING", "FINISHED"]
     assert project.run("--pipeline=data_validation", "--env=test").exit_code == 0
     assert statuses(project) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+@pytest.mark.parametrize("node", ["refit_on_everything", "rank_targets"])
+def test_after_a_kill_around_the_refit_no_half_of_a_model_is_registered(own_copy, own_address, node):
+    """Of the models of a version, or of model and evaluation, one is of this run and one of the run before."""
+    kill_at(own_copy, node, "--pipeline=full", "--env=test", "--params=backbone_training.seed=7")
+    result = own_copy.run("--pipeline=registration", "--env=test", "--params=backbone_training.seed=7")
+    assert result.exit_code == 1, result.output
+    assert "kedro run --pipeline=" in result.output
+    database = f"sqlite:///{own_copy.folder / 'mlflow.db'}"
+    assert len(mlflow.MlflowClient(database).search_model_versions("name = 'pinet'")) == 1
