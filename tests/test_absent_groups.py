@@ -124,7 +124,7 @@ def test_a_benchmark_shows_the_groups_that_have_targets(planted_world, joint_bac
     dataset = without(w, absent, "test_at")
     models = {"base": PopularityScorer(w.popularity), "other": BackboneScorer(joint_backbone)}
     ranks = rank_models(models, dataset).assign(backbone="sasrec", seed=1)
-    table = benchmark_table(ranks, dataset.activeness, w.strata, "base")
+    table = benchmark_table(ranks, dataset, "base")
     assert absent not in set(table["group"])
     assert table["value"].notna().all()
     forest = benchmark_forest_figure(table)

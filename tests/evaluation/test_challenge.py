@@ -8,9 +8,9 @@ import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.beyond_accuracy import coverage
 from pinet_kedro.evaluation.catalogue_alignment import AlignedModel, PopularityScorer, align
 from pinet_kedro.evaluation.challenge import run_challenge
-from pinet_kedro.evaluation.coverage import Coverage
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.interactions.sequences import build_sequences
@@ -141,14 +141,9 @@ def test_a_score_that_is_not_finite_is_an_error(planted_world, model):
 
 def test_coverage_counts_items_that_any_user_sees():
     """Two users of a catalogue of 20 items, and of 5 more that only the model knows."""
-    coverage = Coverage(20)
-    scores = torch.arange(25.0).repeat(2, 1)
-    scores[1, 10:] = -torch.inf  # seen
-    scores[1, 3:7] = -torch.inf
-    coverage(scores[:1])
-    assert coverage.share() == pytest.approx(5 / 20)  # items 15..19; the other five places are not of the catalogue
-    coverage(scores[1:])
-    assert coverage.share() == pytest.approx(11 / 20)  # and 0..2 and 7..9
+    one, other = [25, 24, 23, 22, 21, 20, 19, 18, 17, 16], [10, 9, 8, 3, 2, 1, 0, 0, 0, 0]
+    assert coverage(np.array([one]), 20) == pytest.approx(5 / 20)
+    assert coverage(np.array([one, other]), 20) == pytest.approx(11 / 20)
 
 
 def test_popularity_covers_little_and_a_trained_model_more(planted_world, model):

@@ -8,7 +8,7 @@ import torch
 
 from pinet_kedro import recommender
 from pinet_kedro.evaluation import intervals
-from pinet_kedro.evaluation.intervals import relative_gain, relative_gains
+from pinet_kedro.evaluation.intervals import mean_differences, relative_gain, relative_gains
 from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.interactions.sequences import Sequences
@@ -85,6 +85,32 @@ def test_the_scorer_sees_only_events_before_the_target():
     assert sorted(scorer.histories) == [[0, 0, 0, 8], [2, 3, 4, 5]]
 
 
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("block", [7, 1024])
+def test_lists_are_the_best_candidates_in_order(monkeypatch, block, exclude_seen):
+    """Of 12 items less those of the history: fewer than ten are left where the history is long."""
+    monkeypatch.setattr(recommender, "_BLOCK_USERS", block)
+    rng = np.random.default_rng(3)
+    histories = [rng.permutation(np.arange(1, ITEMS + 1))[: rng.integers(2, 10)] for _ in range(60)]
+    at = np.array([len(history) - 1 for history in histories])
+    scorer = TableScorer()
+    scorer.table = rng.permutation(scorer.table.size).reshape(scorer.table.shape).astype(np.float32)  # no ties
+    users = np.arange(len(histories))
+    got = target_ranks(scorer, sequences_of(histories), users, at, exclude_seen, top=True)
+    assert got.top.dtype == np.int32
+    for history, top, rank in zip(histories, got.top, got.rank, strict=True):
+        known = history[:-1]
+        candidates = [j for j in range(1, ITEMS + 1) if not exclude_seen or j not in known]
+        best = sorted(candidates, key=lambda j: -scorer.table[known[-1]][j - 1])[:10]
+        assert top.tolist() == best + [0] * (10 - len(best))
+        assert (history[-1] in best) == (rank <= 10)
+    assert (got.top == 0).any() == exclude_seen
+
+
+def test_lists_are_kept_only_where_they_are_asked_for():
+    assert ranks_of(TableScorer(), [[1, 2, 3]], [2]).top is None
+
+
 class ConstantScorer(TableScorer):
     def scores(self, histories, lengths):
         return torch.ones(len(histories), ITEMS)
@@ -120,8 +146,32 @@ def test_pinned_metrics():
     ndcg = [1, 0.6309297536, 0.4608450, 0.2890648263, 0, 0]
     np.testing.assert_allclose(metrics["ndcg_at_10"], ndcg, rtol=1e-6)
     np.testing.assert_array_equal(metrics["hr_at_10"], [1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(metrics["hr_at_5"], [1, 1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(metrics["hr_at_20"], [1, 1, 1, 1, 1, 0])
+    np.testing.assert_allclose(metrics["ndcg_at_5"], [*ndcg[:3], 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(metrics["ndcg_at_20"], [*ndcg[:4], 0.2838037226, 0], rtol=1e-6)
+    np.testing.assert_allclose(metrics["mrr_at_5"], [1, 0.5, 2 / 7, 0, 0, 0])
+    np.testing.assert_allclose(metrics["mrr_at_10"], [1, 0.5, 2 / 7, 0.1, 0, 0])
+    np.testing.assert_allclose(metrics["mrr_at_20"], [1, 0.5, 2 / 7, 0.1, 2 / 21, 0])
     np.testing.assert_allclose(metrics["mrr"], [1, 0.5, 2 / 7, 0.1, 2 / 21, 1 / 101])
     np.testing.assert_allclose(metrics["auc"], [1, 0.99, 0.975, 0.91, 0.905, 0])
+
+
+def of_a_list(relevant, k):
+    """NDCG@k, HR@k and MRR@k of a ranked list of booleans, as they are defined for any number of relevant items."""
+    gains = [1 / math.log2(place + 1) for place, hit in enumerate(relevant[:k], 1) if hit]
+    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(sum(relevant), k) + 1))
+    first = next((place for place, hit in enumerate(relevant[:k], 1) if hit), math.inf)
+    return {"ndcg": sum(gains) / ideal, "hr": float(first <= k), "mrr": 1 / first}
+
+
+@pytest.mark.parametrize("k", [5, 10, 20])
+def test_metrics_of_the_rank_are_those_of_the_list(k):
+    """RecTools 0.19 gives the same: `NDCG(k, divide_by_achievable=True)`, `HitRate(k)`, `MRR(k)`."""
+    found = user_metrics(Ranks(np.arange(1.0, 31.0), np.full(30, 30)))
+    for rank in range(1, 31):
+        expected = of_a_list([place == rank for place in range(1, 31)], k)
+        assert {name: found[f"{name}_at_{k}"][rank - 1] for name in expected} == pytest.approx(expected)
 
 
 def test_auc_is_the_share_of_pairs_in_order():
@@ -147,7 +197,8 @@ def test_groups_have_their_own_means_and_empty_groups_are_left_out():
         {"all": np.ones(3, bool), "head": np.array([True, False, False]), "none": np.zeros(3, bool)},
     )
     assert list(table) == ["all", "head"]
-    assert table["head"] == {"users": 1, "ndcg_at_10": 1.0, "hr_at_10": 1.0, "mrr": 1.0, "auc": 1.0}
+    assert table["head"].pop("users") == 1
+    assert set(table["head"].values()) == {1.0}
     assert table["all"]["users"] == 3
     assert table["all"]["hr_at_10"] == pytest.approx(2 / 3)
 
@@ -222,6 +273,31 @@ def test_several_pairs_have_the_same_intervals_as_each_alone():
 @pytest.mark.parametrize("values", [np.zeros(5), np.empty(0)])
 def test_the_gain_over_zero_is_none(values):
     assert relative_gain(values + 1, values) == {"relative": None, "low": None, "high": None}
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_the_normal_one():
+    model, reference = planted(np.random.default_rng(9), 4000)
+    [[found]] = mean_differences([(model[None], reference[None])])
+    assert found["difference"] == pytest.approx(model.mean() - reference.mean())
+    error = np.std(model - reference) / 4000**0.5
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.08)
+    assert found["low"] < found["difference"] < found["high"]
+
+
+def test_a_difference_is_over_the_users_who_have_it():
+    """As if the others were not there; the resamples differ, so the intervals are equal but for chance."""
+    rng = np.random.default_rng(1)
+    model, reference = rng.random((2, 2, 3000))
+    half = np.arange(3000) % 2 == 0
+    some = np.where(half, model, np.nan)
+    none = np.full_like(model, np.nan)
+    found, nothing = mean_differences([(some, reference), (none, reference)])
+    [alone] = mean_differences([(model[:, half], reference[:, half])])
+    for ours, expected in zip(found, alone, strict=True):
+        assert ours["difference"] == pytest.approx(expected["difference"])
+        assert ours["high"] - ours["low"] == pytest.approx(expected["high"] - expected["low"], rel=0.1)
+    assert nothing == [{"difference": None, "low": None, "high": None}] * 2
+    assert mean_differences([]) == []
 
 
 def test_an_interval_over_seeds_is_wider_where_seeds_disagree():

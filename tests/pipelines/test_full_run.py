@@ -8,6 +8,10 @@ import pandas as pd
 
 GROUPS = ["all", "head", "tail", "q1", "q2", "q3", "q4", "q5"]
 MODELS = ["base", "backbone", "plugins_alone", "base_shared_plugin", "base_plugins", "pin"]
+ACCURACY = [f"{name}_at_{k}" for name in ("ndcg", "hr", "mrr") for k in (5, 10, 20)] + ["mrr", "auc"]
+ON_ITEMS = [f"{name}_at_10_{items}_items" for items in ("popular", "long_tail") for name in ("ndcg", "hr")]
+LISTS = ["coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10"]
+BEYOND = [*LISTS, *ON_ITEMS]
 
 
 def evaluation_of(project):
@@ -22,13 +26,14 @@ def test_evaluation_has_the_agreed_outline(finished):
     assert list(evaluation["models"]) == MODELS
     for groups in evaluation["models"].values():
         assert list(groups) == GROUPS
-        for values in groups.values():
-            assert list(values) == ["users", "ndcg_at_10", "hr_at_10", "mrr", "auc"]
+        for group, values in groups.items():
+            assert list(values) == ["users", *ACCURACY, *(BEYOND if group in GROUPS[:3] else [])]
     for model in MODELS[1:]:
         gains = evaluation["comparisons"][f"{model}_vs_base"]
         assert list(gains) == ["all", "head", "tail"]
         for gain in gains.values():
             assert list(gain["ndcg_at_10"]) == ["relative", "low", "high"]
+            assert list(gain)[1:] == (BEYOND if model in ("pin", "backbone") else [])
 
 
 def test_head_and_tail_are_all_users_and_quintiles_too(finished):

@@ -8,11 +8,11 @@ import numpy as np
 from pinet_kedro.checking import as_yaml
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.beyond_accuracy import coverage
 from pinet_kedro.evaluation.catalogue_alignment import align
-from pinet_kedro.evaluation.coverage import Coverage
 from pinet_kedro.evaluation.intervals import relative_gain
 from pinet_kedro.evaluation.metrics import user_metrics
-from pinet_kedro.evaluation.ranks import Scorer, target_ranks
+from pinet_kedro.evaluation.ranks import Scorer, lists_of, target_ranks
 from pinet_kedro.recommender import Recommender
 
 
@@ -56,8 +56,8 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
         scorer, known = model, np.ones(len(item_ids), bool)
         if isinstance(model, Recommender):
             scorer, known = align(model, item_ids, longest)
-        coverages.append(Coverage(len(item_ids)))
-        ranks = target_ranks(scorer, sequences, users, at, split.exclude_seen, coverages[-1])
+        ranks = target_ranks(scorer, sequences, users, at, split.exclude_seen, top=True)
+        coverages.append(coverage(lists_of(ranks), len(item_ids)))
         ndcg.append(user_metrics(ranks)["ndcg_at_10"] * known[target])
         unknown.append(int((~known[target]).sum()))
     groups = {
@@ -74,4 +74,4 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
     shared = 1.0
     if isinstance(challenger, Recommender) and isinstance(reference, Recommender):
         shared = float(np.isin(reference.item_ids, challenger.item_ids).mean())
-    return Challenge(groups, coverages[0].share(), coverages[1].share(), (unknown[0], unknown[1]), as_served, shared)
+    return Challenge(groups, coverages[0], coverages[1], (unknown[0], unknown[1]), as_served, shared)

@@ -8,9 +8,10 @@ from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.evaluation.beyond_accuracy import LONG_TAIL, beyond_accuracy, item_popularity
 from pinet_kedro.evaluation.intervals import RESAMPLES, relative_gains
-from pinet_kedro.evaluation.metrics import CUT_OFF, metrics_by_group, user_metrics
-from pinet_kedro.evaluation.ranks import Ranks
+from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
+from pinet_kedro.evaluation.ranks import CUT_OFF, Ranks, ranks_of
 
 REFERENCE = "base"
 REFIT = "refit_"  # begins the name of a model after a refit
@@ -23,8 +24,9 @@ _POLICY = {
 def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """`models`: metrics of every model and group; `comparisons`: paired relative gains in NDCG@10.
 
-    `ranks` has one row per model and user: `model, user, rank, candidates`. Models after a refit are left out, because
-    they have learnt more events than all others (`compare_as_shipped`).
+    Measures beyond accuracy are among the metrics of all, head and tail users, and their differences from the base
+    among the comparisons of PIN and of the backbone. `ranks` are those of `rank_models`, of all test targets. Models
+    after a refit are left out, because they have learnt more events than all others (`compare_as_shipped`).
     """
     by_model = {name: of for name, of in _by_model(ranks).items() if not name.startswith(REFIT)}
     pairs = [(name, REFERENCE) for name in by_model if name != REFERENCE]
@@ -37,7 +39,8 @@ def compare(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     named = {f"{model}_vs_{reference}": (model, reference) for model, reference in pairs}
     groups = _groups(ranks, dataset)
     models = {name: metrics_by_group(of, groups) for name, of in by_model.items()}
-    return {"models": models, "comparisons": _gains(by_model, named, groups)}
+    reading = {"models": models, "comparisons": _gains(by_model, named, groups)}
+    return _with_beyond(reading, by_model, ranks, dataset)
 
 
 def compare_as_shipped(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any] | None:
@@ -53,20 +56,37 @@ def compare_as_shipped(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, Any] 
     named = {"pin_vs_base": (f"{REFIT}pin", f"{REFIT}base")}
     named |= {f"{REFIT}{name}_vs_{name}": (f"{REFIT}{name}", name) for name in shipped}
     models = {name: metrics_by_group(of, groups) for name, of in shipped.items()}
-    return {"models": models, "comparisons": _gains(by_model, named, groups)}
+    reading = {"models": models, "comparisons": _gains(by_model, named, groups)}
+    return _with_beyond(reading, shipped, ranks, dataset)
 
 
 def _by_model(ranks: pd.DataFrame) -> dict[str, Ranks]:
-    return {
-        str(name): Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy())
-        for name, table in ranks.groupby("model", sort=False)
-    }
+    return {str(name): ranks_of(table) for name, table in ranks.groupby("model", sort=False)}
+
+
+def _users(ranks: pd.DataFrame) -> Int[np.ndarray, " U"]:
+    """The users of every model's ranks."""
+    return ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
 
 
 def _groups(ranks: pd.DataFrame, dataset: Dataset) -> dict[str, np.ndarray]:
     """Masks over the users of every model's ranks, by group."""
-    users = ranks.loc[ranks["model"] == ranks["model"].iloc[0], "user"].to_numpy()
-    return dataset.strata.groups(dataset.activeness[users])
+    return dataset.strata.groups(dataset.activeness[_users(ranks)])
+
+
+def _with_beyond(
+    reading: dict[str, Any], by_model: dict[str, Ranks], ranks: pd.DataFrame, dataset: Dataset
+) -> dict[str, Any]:
+    """The reading with the measures beyond accuracy in its models, and their differences in its comparisons."""
+    models, differences = beyond_accuracy(by_model, _users(ranks), dataset)
+    more = {"models": models, "comparisons": {f"{name}_vs_{REFERENCE}": of for name, of in differences.items()}}
+    return {
+        part: {
+            name: {group: values | more[part].get(name, {}).get(group, {}) for group, values in groups.items()}
+            for name, groups in entries.items()
+        }
+        for part, entries in reading.items()
+    }
 
 
 def _gains(
@@ -116,6 +136,7 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
             "before_test": _newest(dataset, split.test_from),
             "all": _newest(dataset, dataset.sequences.lengths),
         },
+        "long_tail_items": item_popularity(dataset).described(),
         "dropped_rows": {str(rule): int(rows) for rule, rows in zip(cleaning["rule"], cleaning["rows"], strict=True)},
     }
 
@@ -137,6 +158,7 @@ def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> di
         "quintiles": "; ".join(strata.quintiles.labels()),
         "training_strata": "; ".join(strata.training.labels()),
         "cut_off": CUT_OFF,
+        "long_tail_items": f"the least popular items that together have {LONG_TAIL:.0%} of the training events",
         "interval": f"95 %, paired percentile bootstrap over users, {RESAMPLES} resamples",
         "seed": parameters["backbone_training"]["seed"],
         "selection": "fixed number of epochs; plugins fitted on validation targets; nothing chosen on test",

@@ -5,23 +5,23 @@ from jaxtyping import Bool, Float
 
 from pinet_kedro.evaluation.ranks import Ranks
 
-CUT_OFF = 10
+CUT_OFFS = (5, 10, 20)
 
 
 def user_metrics(ranks: Ranks) -> dict[str, Float[np.ndarray, " U"]]:
-    """NDCG@10 = 1/log₂(r + 1) and HR@10 = 1 for r ≤ 10, else 0; MRR = 1/r; AUC = 1 − (r − 1)/(n − 1).
+    """NDCG@k, HR@k and MRR@k for k = 5, 10 and 20, MRR and AUC of every user.
 
-    With a single relevant item the ideal DCG is 1, recall equals HR, and AUC is the share of all other candidates that
-    are ranked below it (Rendle, arXiv 1912.02263, §3).
+    For r ≤ k, NDCG@k = 1/log₂(r + 1) (Järvelin and Kekäläinen, ACM TOIS 20, 2002), HR@k = 1 and MRR@k = 1/r (Voorhees,
+    TREC-8, 1999); for r > k they are 0. MRR = 1/r has no cut-off. AUC = 1 − (r − 1)/(n − 1) is the share of all other
+    candidates that are ranked below the target (Rendle, arXiv 1912.02263, §3).
+
+    With a single relevant item the ideal DCG is 1, and recall equals HR. In RecTools they are `MRR`, `HitRate`, and
+    `NDCG` with `divide_by_achievable=True`; its default divides by the DCG of k relevant items, 4.54 for k = 10.
     """
     r = ranks.rank
-    hit = r <= CUT_OFF
-    return {
-        "ndcg_at_10": np.where(hit, 1 / np.log2(r + 1), 0.0),
-        "hr_at_10": hit.astype(float),
-        "mrr": 1 / r,
-        "auc": 1 - (r - 1) / np.maximum(ranks.candidates - 1, 1),
-    }
+    of_hits = {"ndcg": 1 / np.log2(r + 1), "hr": np.ones(len(r)), "mrr": 1 / r}
+    cut = {f"{name}_at_{k}": np.where(r <= k, value, 0.0) for name, value in of_hits.items() for k in CUT_OFFS}
+    return cut | {"mrr": 1 / r, "auc": 1 - (r - 1) / np.maximum(ranks.candidates - 1, 1)}
 
 
 def metrics_by_group(ranks: Ranks, groups: dict[str, Bool[np.ndarray, " U"]]) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
-"""Rank of each held-out target in the whole catalogue."""
+"""Rank of each held-out target in the whole catalogue, and the items that are ranked first."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender, block_users
+
+CUT_OFF = 10  # of the headline and of the lists that are kept
+TOP = [f"top_{place}" for place in range(1, CUT_OFF + 1)]
 
 
 class Scorer(Protocol):
@@ -35,10 +39,15 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of each user's target (1 = best; ties count half) among `candidates` items."""
+    """Rank of each user's target (1 = best; ties count half) among `candidates` items.
+
+    `top` has each user's first ten candidates (numbers 1..I), the best first, and 0 where there are fewer; equal scores
+    are in the order of `topk`, as in serving. It is None where nobody asked for it.
+    """
 
     rank: Float[np.ndarray, " U"]
     candidates: Int[np.ndarray, " U"]
+    top: Int[np.ndarray, "U K"] | None = None
 
 
 def target_ranks(
@@ -47,32 +56,51 @@ def target_ranks(
     users: Int[np.ndarray, " U"],
     target_at: Int[np.ndarray, " U"],
     exclude_seen: bool,
-    watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
+    top: bool = False,
 ) -> Ranks:
     """Ranks of the events at position `target_at` of these users; the events before it are the history.
 
     rank = 1 + #{j : s_j > s_t} + ½ #{j ≠ t : s_j = s_t} over the whole catalogue; with `exclude_seen`, as in serving,
     without items of the history. Raises `ValueError` for a target that is then not a candidate (`split_sequences` makes
     no such target), and `FloatingPointError` for a score that is not finite: comparisons with NaN are false, so it
-    would rank first. `watch` gets the scores of every block of users, with -inf for excluded items.
+    would rank first. `top`: also the first ten items of every user.
     """
-    [ranks] = _rank([scorer], sequences, users, target_at, exclude_seen, watch)
+    [ranks] = _rank([scorer], sequences, users, target_at, exclude_seen, top)
     return ranks
 
 
 def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
-    """Rank of every test target for every model, one row each: `model, user, rank, candidates`."""
+    """Rank of every test target for every model, one row each: `model, user, rank, candidates, top_1, …, top_10`."""
     split, users = dataset.split, dataset.test_users
     ranked: dict[str, Ranks] = {}
     for names in _families(models):
         family = [models[name] for name in names]
-        ranks = _rank(family, dataset.sequences, users, split.test_at[users], split.exclude_seen)
+        ranks = _rank(family, dataset.sequences, users, split.test_at[users], split.exclude_seen, top=True)
         ranked |= zip(names, ranks, strict=True)
     tables = [
-        pd.DataFrame({"model": name, "user": users, "rank": ranked[name].rank, "candidates": ranked[name].candidates})
-        for name in models
+        pd.DataFrame(
+            {"model": name, "user": users, "rank": of.rank, "candidates": of.candidates}
+            | dict(zip(TOP, lists_of(of).T, strict=True))
+        )
+        for name, of in ((name, ranked[name]) for name in models)
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def ranks_of(table: pd.DataFrame) -> Ranks:
+    """The ranks in rows of `rank_models`. `top` is None where the table has no lists."""
+    top = table[TOP].to_numpy() if set(TOP) <= set(table.columns) else None
+    return Ranks(table["rank"].to_numpy(), table["candidates"].to_numpy(), top)
+
+
+def lists_of(ranks: Ranks) -> Int[np.ndarray, "U K"]:
+    """The lists of these ranks. Raises `InputError` where they have none."""
+    if ranks.top is None:
+        raise InputError(
+            "the stored ranks have no lists of first items (columns top_1, …, top_10): an earlier version made them. "
+            "Make them again, with kedro run --pipeline=evaluation or --pipeline=benchmark."
+        )
+    return ranks.top
 
 
 def _families(models: Mapping[str, Scorer]) -> list[list[str]]:
@@ -99,10 +127,11 @@ def _rank(
     users: Int[np.ndarray, " U"],
     target_at: Int[np.ndarray, " U"],
     exclude_seen: bool,
-    watch: Callable[[Float[Tensor, "B I"]], None] | None = None,
+    top: bool = False,
 ) -> list[Ranks]:
     """`target_ranks` of one model, or of several with the same evidence."""
     ranks, candidates = np.empty((len(family), len(users))), np.empty((len(family), len(users)), np.int64)
+    first = np.zeros((len(family), len(users), CUT_OFF), np.int32) if top else None
     history_length = max(scorer.history_length for scorer in family)
     block = block_users(family[0].n_items)
     # Users with histories of similar length share a block, which is padded to its longest history.
@@ -121,14 +150,17 @@ def _rank(
             score = scores.gather(1, target)
             if torch.isinf(score).any():
                 raise ValueError("a target is an item of its history, which exclude_seen never recommends")
-            if watch is not None:
-                watch(scores)
+            if first is not None:
+                best = scores.topk(min(CUT_OFF, scores.shape[1]), dim=1)
+                items = torch.where(best.values > -torch.inf, best.indices + 1, 0)
+                first[row, part, : items.shape[1]] = items.numpy()
             # Counted with numpy: torch first converts booleans to 64-bit integers, which takes seven times as long.
             values, value = scores.numpy(), score.numpy()
             better, equal = _count(values > value), _count(values == value) - 1
             ranks[row, part] = 1 + better + 0.5 * equal
             candidates[row, part] = _count(values > -np.inf)
-    return [Ranks(*pair) for pair in zip(ranks, candidates, strict=True)]
+    lists = [None] * len(family) if first is None else first
+    return [Ranks(*of) for of in zip(ranks, candidates, lists, strict=True)]
 
 
 def _scores(family: list[Scorer], histories: Tensor, lengths: np.ndarray) -> Iterator[Tensor]:

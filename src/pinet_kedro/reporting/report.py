@@ -13,10 +13,22 @@ from pinet_kedro.reporting.statements import (
     chosen,
     improved,
     metric,
+    popularity_effect,
     refit_effect,
     verdict,
 )
-from pinet_kedro.reporting.text import GROUP_LABELS, effect, gain, model_label, percent, share, with_interval
+from pinet_kedro.reporting.text import (
+    GROUP_LABELS,
+    METRIC_LABELS,
+    NONE,
+    effect,
+    gain,
+    in_units,
+    model_label,
+    percent,
+    share,
+    with_interval,
+)
 
 _PAIRS = {
     "base_plugins_vs_base": "What the plugins add to the base",
@@ -28,6 +40,18 @@ _PAIRS = {
     "pin_vs_base_plugins": "What the aggregation adds under the same plugins",
     "backbone_plugins_vs_pin": "What the aggregation adds under the same plugins",
     "pin_vs_base": "PIN against the base",
+}
+# Measures beyond accuracy, in the order of the page: decimals, and the factor that makes percent of a share.
+_MEASURES = {
+    "popularity_at_10": (1, 1),
+    "novelty_at_10": (2, 1),
+    "long_tail_share_at_10": (1, 100),
+    "coverage_at_10": (1, 100),
+    "gini_at_10": (3, 1),
+    "ndcg_at_10_popular_items": (4, 1),
+    "ndcg_at_10_long_tail_items": (4, 1),
+    "hr_at_10_popular_items": (4, 1),
+    "hr_at_10_long_tail_items": (4, 1),
 }
 # Figures that the template places.
 _PLACED = ("gains", "quintiles", "plugin_weights", "long_tail", "learning_curves", "stratum_weights")
@@ -61,7 +85,10 @@ def render_report(
         ],
         aggregation=" ".join(filter(None, [aggregation_effect(evaluation), chosen(evaluation)])),
         as_shipped=_as_shipped(evaluation),
+        beyond=_beyond(evaluation),
         groups=GROUP_LABELS,
+        cut_offs=[f"{name}_at_{k}" for name in ("ndcg", "hr", "mrr") for k in (5, 10, 20)],
+        labels=METRIC_LABELS,
         tables=_tables(evaluation),
         cleaning=cleaning.to_dict("records"),
         dropped=dropped,
@@ -91,6 +118,32 @@ def _as_shipped(evaluation: dict[str, Any]) -> dict[str, Any] | None:
         for group, label in GROUP_LABELS.items()
     ]
     return {"rows": rows, "refit": refit_effect(evaluation)}
+
+
+def _beyond(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """Measures of base, backbone and PIN by group; None in evaluations of earlier versions."""
+    if not (sentences := popularity_effect(evaluation)):
+        return None
+    models = [name for name in ("base", "backbone", "pin") if name in evaluation["models"]]
+    groups = [
+        {"label": label, "rows": [_beyond_row(evaluation, models, group, measure) for measure in _MEASURES]}
+        for group, label in GROUP_LABELS.items()
+        if group in evaluation["models"]["base"]
+    ]
+    long_tail = evaluation["data"].get("long_tail_items")
+    return {"sentences": sentences, "models": models, "groups": groups, "long_tail": long_tail}
+
+
+def _beyond_row(evaluation: dict[str, Any], models: list[str], group: str, measure: str) -> dict[str, Any]:
+    digits, scale = _MEASURES[measure]
+    values = [metric(evaluation, model, group, measure) for model in models]
+    found = evaluation["comparisons"]["pin_vs_base"][group][measure]
+    ends = [found[name] for name in ("difference", "low", "high") if found[name] is not None]
+    return {
+        "measure": METRIC_LABELS[measure] + (", %" if scale == 100 else ""),
+        "values": [NONE if value is None else f"{value * scale:.{digits}f}" for value in values],
+        "difference": in_units(tuple(ends), digits, scale) if ends else NONE,
+    }
 
 
 def _card(evaluation: dict[str, Any], group: str) -> dict[str, Any]:

@@ -5,7 +5,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from pinet_kedro.evaluation.intervals import difference_of_shares
-from pinet_kedro.reporting.text import GROUP_LABELS, count, effect, gain, gain_of, number, percent, share, with_interval
+from pinet_kedro.reporting.text import (
+    GROUP_LABELS,
+    count,
+    difference,
+    effect,
+    gain,
+    gain_of,
+    in_units,
+    number,
+    percent,
+    share,
+    with_interval,
+)
 
 # "Improved" means: the interval of tail users is above 0 and that of head users above −1 %.
 _HEAD_MARGIN = 0.01
@@ -125,6 +137,28 @@ def refit_effect(evaluation: dict[str, Any]) -> str | None:
         return None
     pin, base = (gain(reading, pair, "all") for pair in ("refit_pin_vs_pin", "refit_base_vs_base"))
     return f"The refit adds {with_interval(pin)} to PIN, and {with_interval(base)} to the base (all users)."
+
+
+def popularity_effect(evaluation: dict[str, Any]) -> list[str]:
+    """Sentences on how popular the items are that PIN and the base recommend, and on long-tail targets; all users."""
+    if (found := difference(evaluation, "pin_vs_base", "all", "popularity_at_10")) is None:
+        return []
+    base, pin = (evaluation["models"][model]["all"] for model in ("base", "pin"))
+    shown = {"gain": "more popular items than", "loss": "less popular items than", "none": "items as popular as"}
+    sentences = [
+        f"PIN recommends {shown[effect(found)]} the base: an item in its first ten has {pin['popularity_at_10']:.1f} "
+        f"training events on average, against {base['popularity_at_10']:.1f} ({in_units(found, 1)}), and "
+        f"{share(pin['long_tail_share_at_10'], 1)} of them are long-tail items, against "
+        f"{share(base['long_tail_share_at_10'], 1)}. It shows {share(pin['coverage_at_10'])} of the catalogue to at "
+        f"least one user, the base {share(base['coverage_at_10'])}."
+    ]
+    if rare := difference(evaluation, "pin_vs_base", "all", measure := "ndcg_at_10_long_tail_items"):
+        words = {"gain": "is better", "loss": "is worse", "none": "is not shown to differ"}
+        sentences.append(
+            f"For users whose next item is a long-tail one, PIN {words[effect(rare)]}: NDCG@10 {number(pin[measure])}, "
+            f"against {number(base[measure])} ({in_units(rare, 4)})."
+        )
+    return sentences
 
 
 def base_gap(evaluation: dict[str, Any]) -> list[str]:

@@ -17,7 +17,20 @@ MODEL_LABELS = {
 }
 GROUP_LABELS = {"all": "All users", "tail": "Tail users", "head": "Head users"}
 QUINTILE_LABELS = {f"q{q}": f"Quintile {q}" for q in range(1, 6)}
-METRIC_LABELS = {"ndcg_at_10": "NDCG@10", "hr_at_10": "HR@10", "mrr": "MRR", "auc": "AUC"}
+METRIC_LABELS = {
+    **{f"{name.lower()}_at_{k}": f"{name}@{k}" for name in ("NDCG", "HR", "MRR") for k in (5, 10, 20)},
+    "mrr": "MRR",
+    "auc": "AUC",
+    "popularity_at_10": "Training events of a recommended item",
+    "novelty_at_10": "Novelty of a recommended item, bits",
+    "long_tail_share_at_10": "Long-tail items among the recommended",
+    "coverage_at_10": "Part of the catalogue that is recommended",
+    "gini_at_10": "Gini index of recommendations over items",
+    "ndcg_at_10_popular_items": "NDCG@10, next item popular",
+    "hr_at_10_popular_items": "HR@10, next item popular",
+    "ndcg_at_10_long_tail_items": "NDCG@10, next item in the long tail",
+    "hr_at_10_long_tail_items": "HR@10, next item in the long tail",
+}
 NONE = "–"
 
 
@@ -26,10 +39,21 @@ def gain(evaluation: dict[str, Any], pair: str, group: str) -> tuple[float, floa
     return gain_of(evaluation["comparisons"].get(pair, {}).get(group, {}).get("ndcg_at_10", {}))
 
 
-def gain_of(entry: dict[str, float | None]) -> tuple[float, float, float] | None:
+def gain_of(entry: dict[str, float | None], kind: str = "relative") -> tuple[float, float, float] | None:
     """`(relative, low, high)` of a gain from `intervals.relative_gain`, or None where it is undefined."""
-    relative, low, high = (math.nan if (value := entry.get(n)) is None else value for n in ("relative", "low", "high"))
-    return (relative, low, high) if all(map(math.isfinite, (relative, low, high))) else None
+    value, low, high = (math.nan if (value := entry.get(n)) is None else value for n in (kind, "low", "high"))
+    return (value, low, high) if all(map(math.isfinite, (value, low, high))) else None
+
+
+def difference(evaluation: dict[str, Any], pair: str, group: str, measure: str) -> tuple[float, float, float] | None:
+    """`(difference, low, high)` of one measure beyond accuracy, or None where it has no interval."""
+    return gain_of(evaluation["comparisons"].get(pair, {}).get(group, {}).get(measure, {}), "difference")
+
+
+def in_units(values: tuple[float, ...], digits: int, scale: float = 1.0) -> str:
+    """A difference, with its interval if it has one, in units of the measure, such as '+30.2 [+27.6, +33.0]'."""
+    shown = [f"{value * scale:+.{digits}f}".replace("-", "−") for value in values]
+    return f"{shown[0]} [{', '.join(shown[1:])}]" if len(shown) > 1 else shown[0]
 
 
 def percent(value: float, digits: int = 1) -> str:

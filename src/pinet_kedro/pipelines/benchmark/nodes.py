@@ -26,6 +26,6 @@ def tabulate(ranks: pd.DataFrame, dataset: Dataset, config: Benchmark) -> tuple[
     from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
     from pinet_kedro.studies.benchmark.table import benchmark_table
 
-    table = benchmark_table(ranks, dataset.activeness, dataset.strata, config.reference, config.metrics)
+    table = benchmark_table(ranks, dataset, config.reference, config.metrics)
     drawn = table[table["metric"] == config.metrics[0]]
     return table, benchmark_forest_figure(drawn), benchmark_pareto_figure(drawn)

@@ -1,11 +1,17 @@
 """Typed configuration of the benchmark; imports nothing that is slow."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.configuration import Configuration, Name, Processes, Seed, Text
+
+Metric = Literal[
+    "ndcg_at_5", "ndcg_at_10", "ndcg_at_20", "hr_at_5", "hr_at_10", "hr_at_20", "mrr_at_5", "mrr_at_10", "mrr_at_20",
+    "mrr", "auc", "coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10",
+    "ndcg_at_10_popular_items", "hr_at_10_popular_items", "ndcg_at_10_long_tail_items", "hr_at_10_long_tail_items",
+]  # fmt: skip
 
 
 class Benchmark(Configuration):
@@ -24,7 +30,9 @@ class Benchmark(Configuration):
         description="variants fitted on every method, as differences from `plugin_training`; null: none",
     )
     ablations: dict[Name, dict[str, Any] | None] = Field({}, description="more variants, fitted on the reference alone")
-    metrics: tuple[Literal["ndcg_at_10", "hr_at_10", "mrr", "auc"], ...] = Field(("ndcg_at_10",), min_length=1)
+    metrics: tuple[Metric, ...] = Field(
+        ("ndcg_at_10", *(m for m in get_args(Metric) if m != "ndcg_at_10")), min_length=1
+    )
     workers: Processes = Field(1, description="processes, each with `backbone_training.threads` of its own")
     folder: Text = Field("data/07_model_output/benchmark", description="of the finished cells, in the project")
     methods: dict[Name, dict[str, Any] | None] = Field(

@@ -66,7 +66,7 @@ def train_finalists(plan: StudyPlan, record: Record, trials: pd.DataFrame) -> tu
     short = pd.concat(bench.curve(cell).load().assign(candidate=cell.method) for cell in cells)
     short = short[short["epoch"] == plan.epochs].groupby("candidate")
     tables = [
-        benchmark_table(ranks.assign(backbone=kind), plan.dataset.activeness, plan.dataset.strata, reference)
+        benchmark_table(ranks.assign(backbone=kind), plan.dataset, reference)
         for kind, ranks, reference in (("valid", valid, shipped), ("test", test, BASE))
     ]
     found = pd.concat(tables).set_index(["backbone", "model", "group"]).to_dict("index")
