@@ -72,6 +72,38 @@ def evaluation():
     }
 
 
+BEYOND = {
+    "coverage_at_10": (0.55, 0.5, None),
+    "gini_at_10": (0.75, 0.8, None),
+    "novelty_at_10": (9.43, 9.19, 0.02),
+    "popularity_at_10": (180.6, 210.9, 3.0),
+    "long_tail_share_at_10": (0.143, 0.113, 0.01),
+    "ndcg_at_10_popular_items": (0.1143, 0.1604, 0.02),
+    "hr_at_10_popular_items": (0.2217, 0.2834, 0.02),
+    "ndcg_at_10_long_tail_items": (0.0583, 0.0855, 0.02),
+    "hr_at_10_long_tail_items": (0.1221, 0.1374, 0.02),
+}
+
+
+@pytest.fixture
+def with_beyond(evaluation):
+    """With cut-offs and measures beyond accuracy, as evaluations have them; `evaluation` is of an earlier version."""
+    for model in evaluation["models"].values():
+        for i, values in enumerate(model.values()):
+            values |= {f"{m}_at_{k}": 0.3 + i / 100 + k / 1000 for m in ("ndcg", "hr", "mrr") for k in (5, 20)}
+            values["mrr_at_10"] = 0.2 + i / 100
+    for group in ("all", "head", "tail"):
+        for name, (base, pin, half) in BEYOND.items():
+            for model, groups in evaluation["models"].items():
+                groups[group][name] = pin if model == "pin" else base
+            ends = (None, None) if half is None else (pin - base - half, pin - base + half)
+            entry = dict(zip(("difference", "low", "high"), (pin - base, *ends), strict=True))
+            evaluation["comparisons"]["pin_vs_base"][group][name] = entry
+    told = {"items": 1234, "most_training_events": 56, "share_of_training_events": 0.1987}
+    evaluation["data"] |= {"items": 1888, "long_tail_items": told}
+    return evaluation
+
+
 class Page(HTMLParser):
     """Tags of a page, what it would load, and its text outside of scripts and styles."""
 
@@ -242,6 +274,48 @@ def test_the_page_holds_every_number_of_every_model_and_group(evaluation):
                 assert f"{values[metric]:.4f}" in text
     for expected in ("+10.0 % [+5.0, +15.0]", "+11.0 % [+6.0, +16.0]", "1,713", "333", "1,730 rows (1.7 %)", "2.13.0"):
         assert expected in text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_page_shows_cut_offs_and_measures_beyond_accuracy(with_beyond):
+    text = page(with_beyond).text.replace("\N{NO-BREAK SPACE}", " ")
+    for told in ("At 5, 10 and 20", "NDCG@5", "HR@20", "MRR@10", "0.3050", "0.3200", "0.2000"):
+        assert told in text
+    assert (
+        "PIN recommends more popular items than the base: an item in PIN's first ten has 210.9 training events" in text
+    )
+    assert "against 180.6 (+30.3 [+27.3, +33.3]), and 11.3 % of them are long-tail items, against 14.3 %" in text
+    assert "PIN is better: NDCG@10 0.0855, against 0.0583 (+0.0272 [+0.0072, +0.0472])" in text
+    assert "−3.0 [−4.0, −2.0]" in text  # percentage points
+    assert "−5.0" in text  # of the catalogue; no interval
+    assert "1,234 of 1,888, each with at most 56" in text
+    assert text.count("Gini index of recommendations over items") == 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(-9.0, -1.0, "PIN recommends less popular items than the base: "), (-1.0, 9.0, "not shown to recommend items of")],
+)
+def test_what_is_said_of_popularity_follows_from_the_interval(with_beyond, low, high, told):
+    entry = {"difference": (low + high) / 2, "low": low, "high": high}
+    with_beyond["comparisons"]["pin_vs_base"]["all"]["popularity_at_10"] = entry
+    assert told in page(with_beyond).text
+
+
+def test_a_measure_that_nobody_has_is_a_dash(with_beyond):
+    """No target of these data is a long-tail item."""
+    for name in ("ndcg_at_10_long_tail_items", "hr_at_10_long_tail_items"):
+        for group in ("all", "head", "tail"):
+            for groups in with_beyond["models"].values():
+                groups[group][name] = None
+            entry = {"difference": None, "low": None, "high": None}
+            with_beyond["comparisons"]["pin_vs_base"][group][name] = entry
+    text = page(with_beyond).text
+    assert "For users whose next item is a long-tail one" not in text
+    assert "NDCG@10, next item in the long tail – – – –" in text
+
+
+def test_an_evaluation_of_an_earlier_version_has_no_such_part(evaluation):
+    assert "Beyond accuracy" not in page(evaluation).text
 
 
 def test_the_gap_stands_before_the_verdict(evaluation):

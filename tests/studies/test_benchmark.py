@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -8,14 +9,18 @@ import yaml
 
 from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.dataset import build_dataset
+from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.beyond_accuracy import item_popularity
+from pinet_kedro.evaluation.ranks import TOP
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.reporting.text import METRIC_LABELS
 from pinet_kedro.studies.benchmark import bench
 from pinet_kedro.studies.benchmark.bench import Bench, cells
-from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.studies.benchmark.config import Benchmark, Metric
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.training.config import BackboneTraining
 from prepared import as_dataset
@@ -114,13 +119,13 @@ def test_a_method_that_ships_is_also_ranked_after_a_refit_which_is_stored(tmp_pa
     assert sorted(path.name for path in tmp_path.glob("models/*")) == models
 
 
-def test_after_a_refit_a_model_is_compared_with_the_refit_reference():
+def test_after_a_refit_a_model_is_compared_with_the_refit_reference(prepared):
     values = {"base": 3, "base+refit": 2, "base+plugins+refit": 1}
     ranks = pd.concat(
         pd.DataFrame({"model": model, "user": range(20), "rank": rank, "candidates": 30, "backbone": "b", "seed": 1})
         for model, rank in values.items()
     )
-    table = benchmark_table(ranks, np.full(20, 6), STRATA, "base").query("group == 'all'").set_index("model")
+    table = benchmark_table(ranks, prepared, "base").query("group == 'all'").set_index("model")
     assert table.loc["base+plugins+refit", "gain"] == pytest.approx(np.log2(3) - 1)
     assert np.isnan(table.loc["base+refit", "gain"])
 
@@ -228,8 +233,7 @@ def test_a_section_replaces_the_whole_section_and_the_schedule_only_what_it_name
 
 
 def test_table_compares_with_the_reference_and_with_the_reference_under_the_same_plugins(prepared):
-    split, strata = prepared.split, prepared.strata
-    users = np.arange(len(split.train_end))
+    users = np.arange(prepared.n_users)
     better = {"base": 4.0, "base+plugins": 3.0, "m": 3.0, "m+plugins": 1.0}
     ranks = pd.concat(
         [
@@ -239,7 +243,7 @@ def test_table_compares_with_the_reference_and_with_the_reference_under_the_same
         ]
     )
     metrics = ("ndcg_at_10", "mrr")
-    tables = benchmark_table(ranks, split.train_end, strata, "base", metrics).set_index(["metric", "model", "group"])
+    tables = benchmark_table(ranks, prepared, "base", metrics).set_index(["metric", "model", "group"])
     assert tables.loc[("mrr", "m+plugins", "tail"), "gain"] == pytest.approx(3.0)
     assert tables.loc[("mrr", "m", "head"), "value"] == pytest.approx(1 / 3)
     table = tables.loc["ndcg_at_10"]
@@ -251,3 +255,54 @@ def test_table_compares_with_the_reference_and_with_the_reference_under_the_same
     assert np.isnan(table.loc[("base", "all"), "gain"])
     assert row["seeds"] == 2
     assert row["seed_deviation"] == pytest.approx(0)
+
+
+def test_table_has_every_metric_and_no_interval_for_the_catalogue(prepared):
+    """Two seeds of two methods, whose lists are the five first or all items in turn."""
+    users = prepared.test_users
+    turns = np.arange(10 * len(users)).reshape(len(users), 10) % prepared.n_items + 1
+    few = np.tile([1, 2, 3, 4, 5, 0, 0, 0, 0, 0], (len(users), 1))
+    ranks = pd.concat(
+        pd.DataFrame({"model": model, "user": users, "rank": rank, "candidates": 30, "backbone": "b", "seed": seed})
+        .assign(**dict(zip(TOP, lists.T.astype(np.int32), strict=True)))
+        .sample(frac=1, random_state=seed)
+        for model, rank, lists in (("base", 4.0, few), ("m", 2.0, turns))
+        for seed in (1, 2)
+    )
+    metrics = Benchmark().metrics
+    table = benchmark_table(ranks, prepared, "base", metrics)
+    assert table["metric"].unique().tolist() == list(metrics)
+    assert table.duplicated(["metric", "backbone", "model", "group"]).sum() == 0
+    rows = table[table["group"] == "all"].set_index(["metric", "model"])
+    assert rows.loc[("coverage_at_10", "base"), "value"] == pytest.approx(5 / prepared.n_items)
+    assert rows.loc[("coverage_at_10", "m"), "value"] == 1
+    assert rows.loc[("coverage_at_10", "m"), "gain"] == pytest.approx(prepared.n_items / 5 - 1)
+    assert np.isnan(rows.loc[("coverage_at_10", "m"), ["low", "high"]].astype(float)).all()
+    assert rows.loc[("gini_at_10", "m"), "value"] < rows.loc[("gini_at_10", "base"), "value"]
+    events = item_popularity(prepared).events
+    assert rows.loc[("popularity_at_10", "base"), "value"] == pytest.approx(events[:5].mean())
+    assert rows.loc[("popularity_at_10", "m"), ["low", "high"]].notna().all()
+    ndcg = 1 / np.log2([5, 3])
+    kinds = [rows.loc[(f"ndcg_at_10_{kind}_items", "m")] for kind in ("popular", "long_tail")]
+    assert [row["value"] for row in kinds] == pytest.approx([ndcg[1]] * 2)
+    assert [row["gain"] for row in kinds] == pytest.approx([ndcg[1] / ndcg[0] - 1] * 2)
+    assert sum(row["users"] for row in kinds) == len(users)  # a target is of one kind
+
+
+def test_ranks_of_an_earlier_version_have_no_place_in_the_table(prepared):
+    ranks = pd.DataFrame(
+        {"model": "base", "user": prepared.test_users, "rank": 1.0, "candidates": 30, "backbone": "b", "seed": 1}
+    )
+    assert len(benchmark_table(ranks, prepared, "base"))
+    for metric in ("coverage_at_10", "novelty_at_10"):
+        with pytest.raises(InputError, match="no lists of first items"):
+            benchmark_table(ranks, prepared, "base", (metric,))
+
+
+def test_every_metric_has_a_label():
+    assert set(get_args(Metric)) == set(METRIC_LABELS)
+
+
+def test_the_figures_show_a_metric_that_has_intervals():
+    with pytest.raises(ValueError, match="metrics must not begin with gini_at_10"):
+        Benchmark(metrics=("gini_at_10", "ndcg_at_10"))

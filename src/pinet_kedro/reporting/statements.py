@@ -144,10 +144,14 @@ def popularity_effect(evaluation: dict[str, Any]) -> list[str]:
     if (found := difference(evaluation, "pin_vs_base", "all", "popularity_at_10")) is None:
         return []
     base, pin = (evaluation["models"][model]["all"] for model in ("base", "pin"))
-    shown = {"gain": "more popular items than", "loss": "less popular items than", "none": "items as popular as"}
+    shown = {
+        "gain": "PIN recommends more popular items than the base",
+        "loss": "PIN recommends less popular items than the base",
+        "none": "PIN and the base are not shown to recommend items of different popularity",
+    }
     sentences = [
-        f"PIN recommends {shown[effect(found)]} the base: an item in its first ten has {pin['popularity_at_10']:.1f} "
-        f"training events on average, against {base['popularity_at_10']:.1f} ({in_units(found, 1)}), and "
+        f"{shown[effect(found)]}: an item in PIN's first ten has {pin['popularity_at_10']:.1f} training events on "
+        f"average, against {base['popularity_at_10']:.1f} ({in_units(found, 1)}), and "
         f"{share(pin['long_tail_share_at_10'], 1)} of them are long-tail items, against "
         f"{share(base['long_tail_share_at_10'], 1)}. It shows {share(pin['coverage_at_10'])} of the catalogue to at "
         f"least one user, the base {share(base['coverage_at_10'])}."

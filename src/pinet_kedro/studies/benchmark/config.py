@@ -45,6 +45,11 @@ class Benchmark(Configuration):
             raise ValueError(
                 f"the method '{joined[0]}' must not contain '+': <method>+<variant> is a model with plugins"
             )
+        if self.metrics[0] in ("coverage_at_10", "gini_at_10"):
+            raise ValueError(
+                f"metrics must not begin with {self.metrics[0]}: the figures show the first metric with its intervals, "
+                "and a measure of the whole catalogue has none. Put another one before it, such as ndcg_at_10"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ, got {list(self.seeds)}: one seed twice is one result counted twice")
         return self
