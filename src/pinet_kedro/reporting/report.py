@@ -50,8 +50,6 @@ _MEASURES = {
     "gini_at_10": (3, 1),
     "ndcg_at_10_popular_items": (4, 1),
     "ndcg_at_10_long_tail_items": (4, 1),
-    "hr_at_10_popular_items": (4, 1),
-    "hr_at_10_long_tail_items": (4, 1),
 }
 # Figures that the template places.
 _PLACED = ("gains", "quintiles", "plugin_weights", "long_tail", "learning_curves", "stratum_weights")
