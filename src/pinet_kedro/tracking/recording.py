@@ -81,8 +81,8 @@ def log_evaluation(run: MlflowRun, evaluation: dict[str, Any]) -> None:
 def metrics_of(evaluation: dict[str, Any], model_id: str | None = None) -> "list[Metric]":
     """What a person reads of an evaluation, as metrics of a run, and with `model_id` of a model that MLflow has logged.
 
-    That is NDCG@10 and HR@10 of every model, or with `model_id` of PIN, and the gains of PIN over the base, for all,
-    tail and head users; both as published and as shipped. `evaluation.json` has all other numbers.
+    That is every metric of base and PIN, NDCG@10 and HR@10 of the other models, and the gains of PIN over the base, for
+    all, tail and head users; with `model_id` those of PIN; as published and as shipped. `evaluation.json` has all.
     """
     from mlflow.entities import Metric
 
@@ -92,8 +92,9 @@ def metrics_of(evaluation: dict[str, Any], model_id: str | None = None) -> "list
             numbers |= {
                 f"{prefix}{metric}/{group}/{model}": groups[group].get(metric)
                 for group in _GROUPS
-                for metric in ("ndcg_at_10", "hr_at_10")
                 if group in groups and (model_id is None or model == "pin")
+                for metric in (groups[group] if model in ("base", "pin") else ("ndcg_at_10", "hr_at_10"))
+                if metric != "users"
             }
         for group, of in (reading["comparisons"].get("pin_vs_base", {}) if reading else {}).items():
             numbers |= _gain(f"{prefix}gain_over_base/{group}", of["ndcg_at_10"])
