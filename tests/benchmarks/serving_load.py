@@ -35,9 +35,10 @@ def requests(items: list[str], host: str, count: int = 500) -> list[bytes]:
     """Requests with random histories, ready to be sent."""
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(count):
+    for user in range(count):
         history = [items[i] for i in rng.integers(0, len(items), rng.integers(3, 31))]
-        body = json.dumps({"inputs": [{"history": history}], "params": {"k": 10}}).encode()
+        row = {"history": history, "user_id": f"user {user}"}  # which is logged with serving.log
+        body = json.dumps({"inputs": [row], "params": {"k": 10}}).encode()
         head = f"POST /invocations HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         found.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return found

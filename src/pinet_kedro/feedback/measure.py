@@ -14,6 +14,7 @@ from pinet_kedro.feedback.answers import Answers, read_answers
 from pinet_kedro.feedback.config import Feedback
 from pinet_kedro.feedback.interactions import Partitions, gather_since
 from pinet_kedro.feedback.report import Cell, Difference, FeedbackReport, Gap, Rate
+from pinet_kedro.interactions.codes import encode
 from pinet_kedro.project import project_folder
 from pinet_kedro.reading.nanoseconds import DAY, SECOND, iso
 
@@ -74,7 +75,7 @@ def compare(answers: Answers, events: pd.DataFrame, config: Feedback, now: int) 
         age = f"at least {config.hours:g} and at most {24 * config.days:g} h"
         why = f"no answer is {age} older than the newest interaction ({iso(until)} UTC)"
         return FeedbackReport(**known, missing=why)
-    if not table["user"][counted].isin(events["user_id"]).any():
+    if not table["user"][counted].isin(events["user_id"].unique()).any():
         why = "none of the answered users has an interaction: requests and files may name users differently"
         return FeedbackReport(**known, missing=why)
     hit = _hits(answers, _seconds(asked), deadline, events)
@@ -93,14 +94,18 @@ def _hits(
     answers: Answers, since: Int[np.ndarray, " A"], until: Int[np.ndarray, " A"], events: pd.DataFrame
 ) -> Bool[np.ndarray, " A"]:
     """Whether the user of each answer has an interaction with one of its items between two times, both included."""
-    users, items = pd.Index(events["user_id"].unique()), pd.Index(events["item_id"].unique())
+    (user_of_event, users), (item_of_event, items) = encode(events["user_id"]), encode(events["item_id"])
     answer = np.repeat(np.arange(len(since)), np.diff(answers.offsets))
-    user, item = users.get_indexer(answers.table["user"])[answer], items.get_indexer(answers.items)
+    user = pd.Index(users).get_indexer(pd.Index(answers.table["user"]))[answer]
+    item = pd.Index(items).get_indexer(pd.Index(answers.items))
     known = (user >= 0) & (item >= 0)
     shown = pd.DataFrame({"pair": user * len(items) + item, "answer": answer, "time": since[answer]})[known]
     times = events["timestamp"].to_numpy(np.int64)
-    pairs = users.get_indexer(events["user_id"]) * len(items) + items.get_indexer(events["item_id"])
+    pairs = user_of_event.astype(np.int64) * len(items) + item_of_event
     taken = pd.DataFrame({"pair": pairs, "time": times, "row": np.arange(len(times))})
+    # Few pairs were both shown and taken, and matching by time is slow.
+    shown = shown[shown["pair"].isin(taken["pair"])]
+    taken = taken[taken["pair"].isin(shown["pair"])]
     # The first interaction from `since` on decides.
     first = pd.merge_asof(
         shown.sort_values("time"), taken.sort_values("time"), on="time", by="pair", direction="forward"

@@ -48,7 +48,10 @@ class Arms:
         rows: list[_Row] = request["inputs"]
         arms = [self.of(row.get("user_id")) for row in rows]
         asked = list(dict.fromkeys(arms))
-        answers = await asyncio.gather(*(arm.batcher.ask(scope, _part(request, arms, arm)) for arm in asked))
+        if len(asked) == 1:
+            answers = [await asked[0].batcher.ask(scope, request)]
+        else:
+            answers = await asyncio.gather(*(arm.batcher.ask(scope, _part(request, arms, arm)) for arm in asked))
         status, body = next((answer for answer in answers if answer[0] != 200), answers[0])
         if status != 200 or (len(asked) == 1 and self._log is None):
             return status, body
