@@ -67,7 +67,7 @@ def pages(tmp_path_factory):
     trial, figures = made_study()
     made = {
         "report": render_report(made_evaluation(), made_figures(), made_cleaning(), {MARKUP: {MARKUP: [MARKUP]}},
-                                {"git": MARKUP}),
+                                {"git": MARKUP}, [made_example()]),
         "figures": render_figures(MARKUP, made_figures()),
         "promotion": render_promotion(made_decision()),
         "round": render_summary(made_round()),
@@ -112,6 +112,14 @@ def made_evaluation():
         "data": {"name": MARKUP, "events": 10, MARKUP: {MARKUP: MARKUP}},
         "versions": {MARKUP: MARKUP},
     }
+
+
+def made_example():
+    item = {"item": MARKUP, "title": MARKUP, "taken": True}
+    return {
+        "group": MARKUP, "user": MARKUP, "events": 9, "history": [item, item], "target": item,
+        "ranks": {"base": 1.5, "pin": 2.0}, "rows": [{"base": item, "pin": item, "why": MARKUP}],
+    }  # fmt: skip
 
 
 def made_cleaning():
@@ -254,7 +262,7 @@ def test_figures_are_drawn_under_the_policy_with_names_as_text(browser, pages, n
 def test_every_page_that_the_product_makes_is_opened(pages):
     assert {str(path.relative_to(pages).with_suffix("")) for path in pages.rglob("*.html")} >= set(MADE)
     templates = Path(__file__).parents[2].joinpath("src/pinet_kedro").rglob("*.html.j2")
-    shells = {"page", "macros"}  # what the others extend and import
+    shells = {"page", "macros", "examples"}  # what the others extend, import and include
     opened = {
         "report",
         "figures",

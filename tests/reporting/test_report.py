@@ -349,6 +349,35 @@ def test_what_the_data_say_is_escaped(evaluation):
     assert attack in Page(html).text
 
 
+def example(title):
+    taken, other = ({"item": f"i{n}", "title": title, "taken": n == 1} for n in (1, 2))
+    return {
+        "group": "Head", "user": "u7", "events": 1234, "history": [other], "target": {**taken, "taken": False},
+        "ranks": {"base": 1012.0, "pin": 2.5},
+        "rows": [{"base": other, "pin": taken, "why": "popular +0.5"}, {"base": other, "pin": None, "why": None}],
+    }  # fmt: skip
+
+
+def test_users_are_shown_with_titles_beside_ids_and_the_held_out_item_marked(evaluation):
+    html = render_report(evaluation, {}, CLEANING, {}, {}, [example("<i>Nikita</i>")])
+    text = Page(html).text
+    assert "<i>Nikita" not in html
+    assert "Head: user u7, 1,234 training events" in text
+    assert "Taken next: <i>Nikita</i> i1 – rank 1,012 by the base, 2.5 by PIN" in text
+    assert text.count("✓ taken next") == 1
+    assert "1 <i>Nikita</i> i2 <i>Nikita</i> i1 ✓ taken next popular +0.5" in text
+    section = html[html.index('<section class="examples">') :]
+    assert (
+        section[: section.index("</section>")].count("<th")
+        == section[: section.index("</section>")].count("scope=") + 1
+    )
+    assert "Newest first: i2" in Page(render_report(evaluation, {}, CLEANING, {}, {}, [example(None)])).text
+
+
+def test_without_examples_there_is_no_such_section(evaluation):
+    assert "Six users" not in page(evaluation).text
+
+
 def test_a_figure_that_the_page_does_not_know_is_shown_with_its_title(evaluation):
     front = Figure().update_layout(title_text="Pareto front")
     assert "Pareto front" not in page(evaluation, {"front_figure": front}).text  # there is nothing to see

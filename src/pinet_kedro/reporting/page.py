@@ -14,7 +14,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from pinet_kedro.printable import printable
-from pinet_kedro.reporting.text import NONE, count, day, number, share, shown
+from pinet_kedro.reporting.text import NONE, count, day, number, rank, share, shown
 
 _HERE = Path(__file__).parent
 # What plotly reads as markup in the texts of a figure, except line breaks and the second box of a hover label.
@@ -36,7 +36,7 @@ def render(template: Path, figures: Mapping[str, Figure] | None = None, **values
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=shown)
+    environment.filters.update(number=number, count=count, share=_share, day=day, tied=_tied, shown=shown, rank=rank)
     scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")] if figures else []
     return environment.get_template(template.name).render(
         policy=_policy(scripts),

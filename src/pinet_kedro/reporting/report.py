@@ -61,11 +61,12 @@ def render_report(
     cleaning: pd.DataFrame,
     configuration: dict[str, Any],
     run: dict[str, Any],
+    examples: list[dict[str, Any]] | None = None,
 ) -> str:
     """A self-contained HTML page: plotly.js is inlined, nothing is loaded from the network.
 
     `figures` are named as in the catalog (`long_tail_figure` or `long_tail`, …). Missing ones are left out; those that
-    the page does not know come at its end.
+    the page does not know come at its end. `examples` are those of `inspection.examples`.
     """
     dropped = int(cleaning["rows"].sum())
     events = evaluation["data"].get("events")
@@ -84,6 +85,7 @@ def render_report(
         aggregation=" ".join(filter(None, [aggregation_effect(evaluation), chosen(evaluation)])),
         as_shipped=_as_shipped(evaluation),
         beyond=_beyond(evaluation),
+        examples=examples,
         groups=GROUP_LABELS,
         cut_offs=[f"{name}_at_{k}" for name in ("ndcg", "hr", "mrr") for k in (5, 10, 20)],
         labels=METRIC_LABELS,

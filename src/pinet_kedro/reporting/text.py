@@ -92,6 +92,11 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def rank(value: float) -> str:
+    """A rank; items with equal scores share the middle of their ranks, such as 2.5."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def day(time: int | None) -> str:
     """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
     return NONE if time is None else iso(in_nanoseconds(time))[:10]

@@ -58,12 +58,27 @@ def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
     return gains_figure(evaluation), quintiles_figure(evaluation)
 
 
+def show_examples(
+    dataset: Dataset, users: pd.DataFrame, items: pd.DataFrame, ranks: pd.DataFrame, base: Recommender,
+    pin: Recommender,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Six users with what base and PIN offer them, and why."""
+    from pinet_kedro.inspection.examples import show_examples
+
+    return show_examples(dataset, users["user_id"], items, ranks, base, pin)
+
+
 def write_report(
-    evaluation: dict[str, Any], cleaning: pd.DataFrame, parameters: dict[str, Any], run: RunInfo, **figures: Figure
+    evaluation: dict[str, Any],
+    cleaning: pd.DataFrame,
+    parameters: dict[str, Any],
+    run: RunInfo,
+    examples: list[dict[str, Any]],
+    **figures: Figure,
 ) -> str:
     """The report page."""
     from pinet_kedro.parameters import plain
     from pinet_kedro.reporting.report import render_report
 
     facts = {"git": run.git, "mlflow_run": run.mlflow_id}
-    return render_report(evaluation, figures, cleaning, plain(parameters), facts)
+    return render_report(evaluation, figures, cleaning, plain(parameters), facts, examples)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from pinet_kedro.pipelines.evaluation.nodes import draw_results, evaluate, rank_targets, write_report
+from pinet_kedro.pipelines.evaluation.nodes import draw_results, evaluate, rank_targets, show_examples, write_report
 
 # Names of the models in the results, and their datasets. A model that is not configured has no rows.
 MODELS = {
@@ -38,9 +38,15 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
             ),
             node(draw_results, "evaluation", ["gains_figure", "quintiles_figure"], name="draw_results"),
             node(
+                show_examples,
+                ["dataset", "users", "items", "ranks", "base_model", "pin_model"],
+                "examples",
+                name="show_examples",
+            ),
+            node(
                 write_report,
                 {"evaluation": "evaluation", "cleaning": "cleaning_report", "parameters": parameters, "run": "run_info"}
-                | {figure: figure for figure in FIGURES},
+                | {name: name for name in ("examples", *FIGURES)},
                 "report",
                 name="write_report",
             ),
