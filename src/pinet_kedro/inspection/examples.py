@@ -59,7 +59,7 @@ def show_examples(
         start = dataset.sequences.offsets[user]
         history = item_ids[dataset.sequences.items[start : start + at] - 1].tolist()
         target = str(item_ids[dataset.sequences.items[start + at] - 1])
-        offers = [explain(model, history, _OFFERED, split.exclude_seen) for model in (base, pin)]
+        of_base, of_pin = (explain(model, history, _OFFERED, split.exclude_seen) for model in (base, pin))
         found.append(
             {
                 "group": _GROUPS[group],
@@ -68,7 +68,7 @@ def show_examples(
                 "history": [_named(item, titles) for item in history[: -_NEWEST - 1 : -1]],
                 "target": _named(target, titles),
                 "ranks": {model: float(of_target[user, model]) for model in ("base", "pin")},
-                "rows": _rows(*offers, titles, target),
+                "rows": _rows(of_base, of_pin, titles, target),
             }
         )
     return found
