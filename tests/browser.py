@@ -65,6 +65,11 @@ class Browser:
         self._seen.text = self.evaluate("document.body.innerText")
         return self._seen
 
+    def prefer(self, scheme: str) -> None:
+        """Opens the next pages as a reader with this colour scheme does, 'light' or 'dark'."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
     def evaluate(self, script: str) -> Any:
         """Value of a script in the open page."""
         done = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
-from pinet_kedro.reporting.terminal import guard_terminal
+from pinet_kedro.processes.terminal import guard_terminal
 from pinet_kedro.runs.closing_lines import ClosingLines
 from pinet_kedro.runs.input_checks import ParameterChecks, check_run
 from pinet_kedro.runs.lineage import ManifestHook

@@ -259,6 +259,46 @@ def test_figures_are_drawn_under_the_policy_with_names_as_text(browser, pages, n
     assert "&lt;b" not in words
 
 
+# Texts whose contrast with what is behind them is below 4.5 (WCAG 2, level AA), each with its contrast.
+FAINT = """
+const numbers = colour => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+const light = colour => numbers(colour).slice(0, 3).map(v => v / 255)
+  .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = element => {
+  for (; element; element = element.parentElement) {
+    const colour = getComputedStyle(element).backgroundColor;
+    if ((numbers(colour)[3] ?? 1) > 0) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+document.querySelectorAll("details").forEach(d => d.open = true);
+[...document.querySelectorAll("body *")]
+  .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.getClientRects().length)
+  .map(e => {
+    const style = getComputedStyle(e), own = e instanceof SVGElement ? style.fill : style.color;
+    const ends = [own, behind(e)].map(light);
+    return [e.textContent.slice(0, 40), (Math.max(...ends) + 0.05) / (Math.min(...ends) + 0.05)];
+  })
+  .filter(([, contrast]) => contrast < 4.5)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_in_light_and_in_dark(browser, pages, scheme):
+    browser.prefer(scheme)
+    try:
+        faint = {}
+        for name in MADE:
+            browser.open(pages / f"{name}.html")
+            faint[name] = browser.evaluate(FAINT)
+        behind = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    finally:
+        browser.prefer("light")
+    assert (behind == "rgb(255, 255, 255)") is (scheme == "light")
+    assert not any(faint.values()), faint
+
+
 def test_every_page_that_the_product_makes_is_opened(pages):
     assert {str(path.relative_to(pages).with_suffix("")) for path in pages.rglob("*.html")} >= set(MADE)
     templates = Path(__file__).parents[2].joinpath("src/pinet_kedro").rglob("*.html.j2")

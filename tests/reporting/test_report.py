@@ -12,6 +12,8 @@ from pinet_kedro.reporting.figures.training import plugin_weights_figure
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.reporting.statements import aggregation_effect, base_gap, improved, summary_lines, verdict
 from pinet_kedro.reporting.text import MODEL_LABELS
+from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.run_info import RunInfo
 
 UNDEFINED = {"relative": None, "low": None, "high": None}
 CLEANING = pd.DataFrame(
@@ -156,8 +158,8 @@ def test_improved_needs_the_tail_above_zero_and_the_head_above_minus_one_percent
     set_gain(evaluation, "pin_vs_base", "tail", tail_low, 0.2)
     set_gain(evaluation, "pin_vs_base", "head", head_low, 0.2)
     assert improved(evaluation) is expected
-    assert verdict(evaluation).startswith("Improved: ") is expected
-    assert ("Not shown" in verdict(evaluation)) is not expected
+    assert verdict(evaluation).startswith("Ship PIN: ") is expected
+    assert verdict(evaluation).startswith("Do not ship PIN: ") is not expected
 
 
 @pytest.mark.parametrize(
@@ -318,9 +320,42 @@ def test_an_evaluation_of_an_earlier_version_has_no_such_part(evaluation):
     assert "Beyond accuracy" not in page(evaluation).text
 
 
-def test_the_gap_stands_before_the_verdict(evaluation):
+def test_the_page_begins_with_the_verdict_then_who_gains_then_the_gap(evaluation):
     text = page(evaluation).text
-    assert text.index("The base serves") < text.index("Improved: tail users")
+    order = ["Ship PIN: tail users gain", "PIN is the Personalizing", "Who gains, who loses", "How the base serves"]
+    assert sorted(order, key=text.index) == order
+    set_gain(evaluation, "pin_vs_base", "head", -0.05, 0.2)
+    assert text.count("kedro promote") == 1
+    assert "Do not ship PIN: tail users gain" in (refused := page(evaluation).text)
+    assert "keep the present champion" in refused
+    assert "kedro promote" not in refused
+
+
+def test_the_head_of_the_page_says_which_run_on_which_data(evaluation):
+    evaluation["data"] |= {"items": 1349, "oldest_event": 874724710 * 10**9, "newest_event": {"all": 893286638 * 10**9}}
+    facts = RunInfo("full", "local", f"{'0123abcd' * 5}+changes", Tracking()).facts | {"MLflow run": "8f14"}
+    text = page(evaluation, run=facts).text
+    assert f"date: {facts['date']} · data: MovieLens-100k (4edb74e2), 943 users, 1,349 items, 98,270 events" in text
+    assert "period: 1997-09-20 to 1998-04-22 · backbone: sasrec · seed: 1 · MLflow run: 8f14" in text
+    assert "git: 0123abcd+changes" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.01, 0.02, "One plugin for all users is not shown to be worse here: plugins by stratum add +0.5 %"),
+        (-0.01, 0.008, "One plugin for all users is as good here: plugins by stratum add −0.1 %"),
+        (0.01, 0.02, "Plugins by stratum add to one plugin for all users +1.5 %"),
+        (-0.02, -0.01, "One plugin for all users is better here: plugins by stratum add −1.5 %"),
+    ],
+)
+def test_what_is_said_of_plugins_by_stratum_follows_from_the_interval(evaluation, low, high, words):
+    pairs = evaluation["comparisons"]
+    pairs["base_plugins_vs_base_shared_plugin"] = copy.deepcopy(pairs["pin_vs_base"])
+    set_gain(evaluation, "base_plugins_vs_base_shared_plugin", "all", low, high)
+    text = page(evaluation).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert words in text
+    assert "The trained backbone adds to the plugins +10.0 %" in text
 
 
 def test_the_page_is_well_formed_and_loads_nothing(evaluation):

@@ -1,1 +1,1 @@
-"""Several processes on one project: locks, identity, stopping."""
+"""Several processes on one project: locks, identity, stopping, what they may send to a terminal."""

@@ -7,9 +7,8 @@ the artifact `model_card.md` of its run; the description also lists the decision
 from typing import Any
 
 from pinet_kedro.checking import as_yaml
-from pinet_kedro.reading.nanoseconds import CLOCK
 from pinet_kedro.reporting.statements import chosen, metric, verdict
-from pinet_kedro.reporting.text import GROUP_LABELS, NONE, count, day, gain, number, with_interval
+from pinet_kedro.reporting.text import GROUP_LABELS, NONE, count, event_day, gain, number, period, with_interval
 
 MODEL_CARD = "model_card.md"
 LONGEST = 5000  # characters of a description in MLflow's database
@@ -40,7 +39,7 @@ def model_card(evaluation: dict[str, Any], manifest: dict[str, Any], exclude_see
     newest = data["newest_event"]
     judged = "Promotion judges a second model of the version, which has learnt the events before the test part"
     seen = "Items of the history are never recommended" if exclude_seen else "Items of the history may be recommended"
-    name, until = data.get("name", NONE), _day(newest["all"] if shipped else newest["training"])
+    name, until = data.get("name", NONE), event_day(newest["all"] if shipped else newest["training"])
     return f"""\
 {backbone}, seed {training.get("seed", NONE)}, {name} until {until}: recommends the next items after a user's history.
 
@@ -58,7 +57,7 @@ base is the same encoder with the same budget, without plugins.
 {_shipped(shipped)}
 ## Data
 
-- {name}, sha256 `{data["sha256"][:12]}`, {_period(data)}
+- {name}, sha256 `{data["sha256"][:12]}`, {period(data)}
 - {count(data["users"])} users, {count(data["items"])} items, {count(data["events"])} events after cleaning
 - Head users: {protocol.get("head", NONE)} in the training part; tail users: all others
 
@@ -66,7 +65,7 @@ base is the same encoder with the same budget, without plugins.
 
 - Aggregation of gradients: {_aggregation(training)}. {chosen(evaluation) or "PIN stands on the joint backbone."}
 - The model that is served has learnt events until {until}. \
-{f"{judged}, until {_day(newest['before_test'])}." if shipped else "Promotion judges the same model."}
+{f"{judged}, until {event_day(newest['before_test'])}." if shipped else "Promotion judges the same model."}
 - Code: pinet-kedro {code.get("version", NONE)}, git {code.get("git", NONE)[:50]}, source {code.get("source", NONE)}; \
 environment {manifest.get("environment") or NONE}
 
@@ -123,12 +122,3 @@ def _aggregation(training: dict[str, Any]) -> str:
         return "none"
     strength = f", λ = {as_yaml(rule['strength'])}" if "strength" in rule else ""
     return f"{rule.get('name', rule['rule'])}{strength}"
-
-
-def _period(data: dict[str, Any]) -> str:
-    return f"{_day(data.get('oldest_event'))} to {_day(data['newest_event'].get('all'))}"
-
-
-def _day(time: int | None) -> str:
-    """The day of an event; a log without a clock has positions instead of times."""
-    return day(time) if time is None or time >= CLOCK else f"event {time:,}"

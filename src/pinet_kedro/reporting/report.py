@@ -9,8 +9,10 @@ from plotly.graph_objects import Figure
 from pinet_kedro.reporting.page import render
 from pinet_kedro.reporting.statements import (
     aggregation_effect,
+    as_shipped,
     base_gap,
     chosen,
+    contributions,
     improved,
     metric,
     popularity_effect,
@@ -21,11 +23,13 @@ from pinet_kedro.reporting.text import (
     GROUP_LABELS,
     METRIC_LABELS,
     NONE,
+    count,
     effect,
     gain,
     in_units,
     model_label,
     percent,
+    period,
     share,
     with_interval,
 )
@@ -76,13 +80,14 @@ def render_report(
         figures={name.removesuffix("_figure"): figure for name, figure in figures.items() if figure.data},
         placed=_PLACED,
         gap=base_gap(evaluation),
-        verdict=verdict(evaluation),
+        verdict=verdict(evaluation).partition(":"),
         improved=improved(evaluation),
         cards=[_card(evaluation, group) for group in ("tail", "head", "all")],
         additions=[
             (t, _additions(evaluation, pair)) for pair, t in _PAIRS.items() if pair in evaluation["comparisons"]
         ],
-        aggregation=" ".join(filter(None, [aggregation_effect(evaluation), chosen(evaluation)])),
+        sources=[*contributions(evaluation), *filter(None, [aggregation_effect(evaluation), chosen(evaluation)])],
+        shipped=as_shipped(evaluation),
         as_shipped=_as_shipped(evaluation),
         beyond=_beyond(evaluation),
         examples=examples,
@@ -97,8 +102,22 @@ def render_report(
         data=evaluation["data"],
         versions=evaluation["versions"],
         configuration=configuration,
-        run={str(key).replace("_", " "): value for key, value in run.items() if value is not None},
+        facts={name: value for name, value in _facts(evaluation, configuration, run).items() if value},
     )
+
+
+def _facts(evaluation: dict[str, Any], configuration: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Which run on which data the page is about, for its head."""
+    data, training = evaluation["data"], configuration.get("backbone_training", {})
+    sizes = [f"{count(data[name])} {name}" for name in ("users", "items", "events") if name in data]
+    return {
+        "date": run.get("date"),
+        "data": ", ".join([f"{data['name']} ({data['sha256'][:8]})", *sizes]) if "sha256" in data else None,
+        "period": period(data) if "oldest_event" in data else None,
+        "backbone": training.get("backbone", {}).get("name"),
+        "seed": evaluation["protocol"].get("seed"),
+        **run,
+    }
 
 
 def _as_shipped(evaluation: dict[str, Any]) -> dict[str, Any] | None:

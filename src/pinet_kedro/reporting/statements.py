@@ -19,8 +19,24 @@ from pinet_kedro.reporting.text import (
     with_interval,
 )
 
-# "Improved" means: the interval of tail users is above 0 and that of head users above −1 %.
-_HEAD_MARGIN = 0.01
+SHIP, DO_NOT_SHIP = "Ship PIN", "Do not ship PIN"
+# PIN ships where the interval of tail users is above 0 and that of head users above −1 %.
+_MARGIN = 0.01
+# What a part adds to PIN, by the model without it. 'equal': a gain is not shown, and one of 1 % or more is ruled out.
+_PARTS = {
+    "plugins_alone": {
+        "gain": "The trained backbone adds to the plugins",
+        "none": "Plugins without a trained backbone are not shown to be worse here: the backbone adds",
+        "equal": "Plugins without a trained backbone are as good here: the backbone adds",
+        "loss": "Plugins without a trained backbone are better here: the backbone adds",
+    },
+    "base_shared_plugin": {
+        "gain": "Plugins by stratum add to one plugin for all users",
+        "none": "One plugin for all users is not shown to be worse here: plugins by stratum add",
+        "equal": "One plugin for all users is as good here: plugins by stratum add",
+        "loss": "One plugin for all users is better here: plugins by stratum add",
+    },
+}
 _Z = 1.959964
 
 
@@ -41,11 +57,11 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
 def improved(evaluation: dict[str, Any]) -> bool:
     """Whether PIN improves on the base: the tail's interval is above 0 and the head's above −1 %."""
     tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
-    return tail is not None and head is not None and tail[1] > 0 and head[1] > -_HEAD_MARGIN
+    return tail is not None and head is not None and tail[1] > 0 and head[1] > -_MARGIN
 
 
 def verdict(evaluation: dict[str, Any]) -> str:
-    """One or two sentences on what the evaluation shows about PIN against the base, and what it does not show."""
+    """Whether to ship PIN, and why: who gains and loses against the base, and what is not shown."""
     tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
     if tail is None or head is None:
         missing = [
@@ -55,32 +71,30 @@ def verdict(evaluation: dict[str, Any]) -> str:
             for name, values in (("tail", tail), ("head", head))
             if values is None
         ]
-        return f"Not shown to improve: {', and '.join(missing)}."
+        return f"{DO_NOT_SHIP}: {', and '.join(missing)}."
     if improved(evaluation):
         if head[1] > 0:
-            return (
-                f"Improved: tail users gain {with_interval(tail)}, and head users gain as well, {with_interval(head)}."
-            )
+            return f"{SHIP}: tail users gain {with_interval(tail)}, and head users gain as well, {with_interval(head)}."
         return (
-            f"Improved: tail users gain {with_interval(tail)}, and a loss of head users of 1 % or more is ruled out, "
+            f"{SHIP}: tail users gain {with_interval(tail)}, and a loss of head users of 1 % or more is ruled out, "
             f"{with_interval(head)}. A gain of head users is not shown."
         )
     if tail[1] > 0:
-        of_tail = f"Tail users gain {with_interval(tail)}"
+        of_tail = f"tail users gain {with_interval(tail)}"
     elif tail[2] < 0:
-        of_tail = f"Tail users lose {with_interval(tail)}"
+        of_tail = f"tail users lose {with_interval(tail)}"
     else:
-        of_tail = f"A gain of tail users is not shown, {with_interval(tail)}"
+        of_tail = f"a gain of tail users is not shown, {with_interval(tail)}"
     if head[1] > 0:
         of_head = f"head users gain {with_interval(head)}"
     elif head[2] < 0:
         of_head = f"head users lose {with_interval(head)}"
-    elif head[1] > -_HEAD_MARGIN:
+    elif head[1] > -_MARGIN:
         of_head = f"a loss of head users of 1 % or more is ruled out, {with_interval(head)}"
     else:
         of_head = f"a loss of head users of 1 % or more is not ruled out, {with_interval(head)}"
     joint = "but" if tail[1] > 0 or head[1] > 0 else "and"
-    return f"Not shown to improve: {of_tail[0].lower()}{of_tail[1:]}, {joint} {of_head}."
+    return f"{DO_NOT_SHIP}: {of_tail}, {joint} {of_head}."
 
 
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
@@ -99,6 +113,17 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
         values = gain(evaluation, pair, group)
         parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
     return f"The aggregation under the same plugins: {'; '.join(parts)}."
+
+
+def contributions(evaluation: dict[str, Any]) -> list[str]:
+    """Sentences on what the trained backbone and the plugins by stratum add, for all users; none if not measured."""
+    plugged = "base_plugins" if "base_plugins" in evaluation["models"] else "pin"
+    found = [(words, gain(evaluation, f"{plugged}_vs_{without}", "all")) for without, words in _PARTS.items()]
+    return [f"{words[_added(values)]} {with_interval(values)}." for words, values in found if values is not None]
+
+
+def _added(values: tuple[float, float, float]) -> str:
+    return "equal" if effect(values) == "none" and values[2] < _MARGIN else effect(values)
 
 
 def chosen(evaluation: dict[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from pinet_kedro.reading.nanoseconds import in_nanoseconds, iso
+from pinet_kedro.reading.nanoseconds import CLOCK, in_nanoseconds, iso
 
 MODEL_LABELS = {
     "base": "Base (joint training)",
@@ -100,6 +100,16 @@ def rank(value: float) -> str:
 def day(time: int | None) -> str:
     """The date (UTC) of a time in nanoseconds (or in seconds, as earlier versions stored it), or a dash."""
     return NONE if time is None else iso(in_nanoseconds(time))[:10]
+
+
+def event_day(time: int | None) -> str:
+    """The day of an event of a log; its position if the log has no clock, or a dash."""
+    return day(time) if time is None or time >= CLOCK else f"event {time:,}"
+
+
+def period(data: dict[str, Any]) -> str:
+    """The days of the first and of the last event of the data of an evaluation."""
+    return f"{event_day(data.get('oldest_event'))} to {event_day(data.get('newest_event', {}).get('all'))}"
 
 
 def shown(value: Any) -> str:

@@ -1,6 +1,8 @@
 """The facts of a run, as its nodes take them from the catalog (`run_info`); imports no MLflow, which takes 2 s."""
 
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pinet_kedro.tracking.config import Tracking
 
@@ -36,6 +38,12 @@ class RunInfo:
     def mlflow_id(self) -> str | None:
         """Id of the MLflow run, if there is one."""
         return self.mlflow.run_id if self.mlflow else None
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What a page says of the run: the date, the id of the MLflow run, the first digits of the commit."""
+        commit = re.sub(r"(?<=^[0-9a-f]{8})[0-9a-f]{32}", "", self.git)
+        return {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "MLflow run": self.mlflow_id, "git": commit}
 
     @property
     def registration(self) -> str:

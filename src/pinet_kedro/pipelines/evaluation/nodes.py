@@ -80,5 +80,4 @@ def write_report(
     from pinet_kedro.parameters import plain
     from pinet_kedro.reporting.report import render_report
 
-    facts = {"git": run.git, "mlflow_run": run.mlflow_id}
-    return render_report(evaluation, figures, cleaning, plain(parameters), facts, examples)
+    return render_report(evaluation, figures, cleaning, plain(parameters), run.facts, examples)

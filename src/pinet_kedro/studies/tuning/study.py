@@ -19,8 +19,8 @@ from pydantic import Field
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.processes.lock import hold
+from pinet_kedro.processes.terminal import guard_terminal
 from pinet_kedro.processes.workers import run_workers
-from pinet_kedro.reporting.terminal import guard_terminal
 from pinet_kedro.studies.tuning.plan import StudyPlan, counted, try_again
 from pinet_kedro.studies.tuning.trial import GROUPS, run_trial, validation_ndcg
 from pinet_kedro.tracking.nested import close_nested

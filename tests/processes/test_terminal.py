@@ -8,9 +8,9 @@ from datetime import datetime
 import pytest
 
 from pinet_kedro.printable import one_line, printable
+from pinet_kedro.processes.terminal import PrintableRecord
 from pinet_kedro.promotion.console import show_decision, show_versions
 from pinet_kedro.promotion.decision import Decision, Gate
-from pinet_kedro.reporting.terminal import PrintableRecord
 
 # Erase the line, ring, go back, a control character of one byte, reverse what follows, hide nothing, half a character.
 COMMANDS = "\x1b[2K\x07\r\x08\x9b31m\u202e\u200b\udc80"
