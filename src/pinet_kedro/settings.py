@@ -13,6 +13,7 @@ from pinet_kedro.runs.lineage import ManifestHook
 from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.runs.raw_log import RawLogHook
 from pinet_kedro.runs.run_lock import RunLock
+from pinet_kedro.runs.start_page import StartPage
 from pinet_kedro.runs.work_start import WorkStart
 from pinet_kedro.scheduling.airflow import AirflowHook
 from pinet_kedro.tracking.hook import TrackingHook
@@ -37,6 +38,7 @@ HOOKS = (
     ManifestHook(),
     AirflowHook(),
     ClosingLines(),
+    StartPage(),
     _tracking,
     WorkStart(check_run, _tracking.open),
 )

@@ -1,4 +1,5 @@
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -64,6 +65,15 @@ def test_a_second_run_gives_the_same_evaluation_to_the_byte_and_no_second_versio
     assert [str(version.version) for version in client.search_model_versions("name = 'pinet'")] == ["1"]
     newest = client.search_runs(["1"], order_by=["start_time DESC"])[0]
     assert newest.data.tags["same_as"] == "pinet version 1"
+
+
+def test_all_pages_are_listed_on_the_start_page_and_link_to_it(finished):
+    start = finished.folder / "data/08_reporting/index.html"
+    listed = [start.parent / link for link in re.findall('href="([^"]+)"', start.read_text("utf-8"))]
+    assert {path.parent.name for path in listed} >= {"08_reporting", "data_docs"}
+    for page in (*listed, start.parent / "data_docs/raw_events/index.html"):
+        home = re.search('<nav><a href="([^"]+)">', page.read_text("utf-8"))[1]
+        assert (page.parent / home).resolve() == start.resolve()
 
 
 def test_report_holds_the_figures_and_fetches_nothing(finished):

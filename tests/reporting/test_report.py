@@ -363,7 +363,7 @@ def test_the_page_is_well_formed_and_loads_nothing(evaluation):
     parsed = page(evaluation, figures)
     assert parsed.open == []
     assert parsed.loads == []
-    assert parsed.links == ["data_docs/index.html"]
+    assert parsed.links == ["index.html", "data_docs/index.html"]
     assert parsed.tags.count("figure") == 2
 
 

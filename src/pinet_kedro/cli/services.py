@@ -8,6 +8,7 @@ import click
 from pinet_kedro.cli.errors import echo, sentences
 from pinet_kedro.cli.registry import env_option, registry_of
 from pinet_kedro.project import parameters_of
+from pinet_kedro.runs.start_page import list_pages
 from pinet_kedro.scheduling import schedule as scheduling
 from pinet_kedro.serving import supervisor
 from pinet_kedro.serving.config import Serving
@@ -26,6 +27,7 @@ def replay(env: str | None, every: str, limit: int | None, params: str | None) -
 
     with sentences():
         rows = replaying.replay(replaying.Replay(env, every, limit, params))
+        list_pages(env)
         echo(replaying.summary(rows))
 
 

@@ -21,12 +21,15 @@ _HERE = Path(__file__).parent
 _MARKUP = re.compile(r"&|<(?!/?(?:br|extra)>)")
 
 
-def render(template: Path, figures: Mapping[str, Figure] | None = None, **values: Any) -> str:
+def render(
+    template: Path, figures: Mapping[str, Figure] | None = None, home: str | None = "index.html", **values: Any
+) -> str:
     """The HTML of a template, which extends `page.html.j2` and formats numbers with the filters below.
 
     This is the only place that escapes values; `printable` makes invisible characters visible. The page's
     Content-Security-Policy is a second line of defence: it allows plotly and `page.js` by their hashes if there are
-    figures, and no other script, inline handler or address.
+    figures, and no other script, inline handler or address. `home` is the start page, relative to the page; None for a
+    page without one.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, _HERE]),
@@ -40,15 +43,16 @@ def render(template: Path, figures: Mapping[str, Figure] | None = None, **values
     scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")] if figures else []
     return environment.get_template(template.name).render(
         policy=_policy(scripts),
+        home=home,
         scripts=list(map(Markup, scripts)),
         figures={name: _embed(name, figure) for name, figure in (figures or {}).items()},
         **values,
     )
 
 
-def render_figures(title: str, figures: Mapping[str, Figure]) -> str:
+def render_figures(title: str, figures: Mapping[str, Figure], home: str | None = None) -> str:
     """The HTML of a page that has only figures."""
-    return render(_HERE / "figures.html.j2", figures, title=title)
+    return render(_HERE / "figures.html.j2", figures, home, title=title)
 
 
 def _policy(scripts: list[str]) -> str:

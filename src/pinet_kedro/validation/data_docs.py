@@ -70,12 +70,14 @@ class DataDocs:
         }
         stored = {**outcome, "tables": [part.result.to_json_dict() for part in checked]}
         tables = [_table(part, wording) for part in checked]
+        # The report on a rejected file is beside that file, far from the start page.
+        home = "../index.html" if index.parent.name == Path(DATA_DOCS).name else None
         try:
             TextDataset(str(folder / "result.json")).save(json.dumps(stored, indent=1))
-            page = _page("data_docs_suite.html.j2", outcome=outcome, tables=tables)
+            page = _page("data_docs_suite.html.j2", home and f"../{home}", outcome=outcome, tables=tables)
             TextDataset(str(folder / "index.html")).save(page)
             latest = ValidationResultsDataset(str(index.parent)).load()
-            TextDataset(str(index)).save(_page("data_docs.html.j2", outcomes=latest))
+            TextDataset(str(index)).save(_page("data_docs.html.j2", home, outcomes=latest))
         except (DatasetError, OSError, ValueError) as error:
             log.warning("Data Docs could not be written to %s: %s", index.parent, short(error, 200))
             return f"Data Docs could not be written to {index.parent}."
@@ -109,7 +111,7 @@ def _rule(rule: Any, checked: Checked, wording: Wording) -> dict[str, Any]:
     }
 
 
-def _page(template: str, **values: Any) -> str:
+def _page(template: str, home: str | None, **values: Any) -> str:
     from pinet_kedro.reporting.page import render  # plotly's import takes half a second
 
-    return render(Path(__file__).with_name(template), **values)
+    return render(Path(__file__).with_name(template), home=home, **values)

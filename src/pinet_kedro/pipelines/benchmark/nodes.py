@@ -29,3 +29,10 @@ def tabulate(ranks: pd.DataFrame, dataset: Dataset, config: Benchmark) -> tuple[
     table = benchmark_table(ranks, dataset, config.reference, config.metrics)
     drawn = table[table["metric"] == config.metrics[0]]
     return table, benchmark_forest_figure(drawn), benchmark_pareto_figure(drawn)
+
+
+def show_benchmark(forest: Figure, pareto: Figure) -> str:
+    """The page of both figures."""
+    from pinet_kedro.reporting.page import render_figures
+
+    return render_figures("Benchmark of methods", {"forest": forest, "pareto": pareto}, home="index.html")

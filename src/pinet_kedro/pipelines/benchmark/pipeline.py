@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from pinet_kedro.pipelines.benchmark.nodes import run_cells, tabulate
+from pinet_kedro.pipelines.benchmark.nodes import run_cells, show_benchmark, tabulate
 
 
 def create_pipeline() -> Pipeline:
@@ -16,6 +16,12 @@ def create_pipeline() -> Pipeline:
                 ["benchmark_ranks", "dataset", "params:benchmark"],
                 ["benchmark_table", "benchmark_forest_figure", "benchmark_pareto_figure"],
                 name="tabulate_benchmark",
+            ),
+            node(
+                show_benchmark,
+                {"forest": "benchmark_forest_figure", "pareto": "benchmark_pareto_figure"},
+                "benchmark_page",
+                name="show_benchmark",
             ),
         ]
     )
