@@ -8,7 +8,6 @@ import click
 from pinet_kedro.cli.errors import echo, sentences
 from pinet_kedro.cli.registry import env_option, registry_of
 from pinet_kedro.project import parameters_of
-from pinet_kedro.runs.start_page import list_pages
 from pinet_kedro.scheduling import schedule as scheduling
 from pinet_kedro.serving import supervisor
 from pinet_kedro.serving.config import Serving
@@ -23,6 +22,7 @@ from pinet_kedro.serving.config import Serving
 @click.option("--params", help="Parameters of every run, as for `kedro run`.")
 def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
     """Replay the environment's log through retraining, period by period, in a sandbox (data/replay)."""
+    from pinet_kedro.runs.start_page import list_pages
     from pinet_kedro.studies.replay import replay as replaying  # imports pandas, 1 s
 
     with sentences():
