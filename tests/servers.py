@@ -85,11 +85,11 @@ def answers(uri: str) -> bool:
 class ScoringServer:
     """A running `kedro serve`."""
 
-    def __init__(self, folder: Path, env: str) -> None:
+    def __init__(self, folder: Path, env: str, *options: str) -> None:
         self.folder = folder
-        self.log = folder / "serve.log"
+        self.log = folder / "".join(("serve", *options, ".log"))
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "kedro", "serve", f"--env={env}"]
+            command = [sys.executable, "-m", "kedro", "serve", f"--env={env}", *options]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
         self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/invocations")[1])
 

@@ -43,7 +43,7 @@ def test_contributions_sum_to_the_score_that_is_recommended(models, kind, histor
     model = models[kind]
     history = [str(model.item_ids[i % model.n_items]) for i in history]
     explanation = explain(model, history, k, exclude_seen=seen)
-    items, scores, stratum = model.recommend([history], k, exclude_seen=seen)[0]
+    items, scores, stratum, *_ = model.recommend([history], k, exclude_seen=seen)[0]
     assert [found.item for found in explanation.items] == items
     assert [found.score for found in explanation.items] == scores
     assert explanation.stratum == stratum
@@ -72,7 +72,8 @@ def test_contributions_have_the_names_of_what_is_summed(models):
 def test_each_contribution_is_that_of_its_scorer(models):
     model = models["any weights"]
     history = model.item_ids[[3, 8, 1, 30]].tolist()
-    padded, lengths, _ = model.encode([history])
+    asked = model.encode([history])
+    padded, lengths = asked.padded, asked.lengths
     theta = model.plugins.theta[model.strata.training.assign(lengths)[0]]
     popularity = model.popularity
     for found in explain(model, history, 5).items:

@@ -60,8 +60,9 @@ def explain(
     popularity and recency. With plugins in the state space, the score is that of the backbone plus what the change of
     the user's state adds: no part of it belongs to a scorer, or to an item of the history.
     """
-    padded, lengths, hidden = model.encode([history], exclude_seen, [exclude or []])
-    best, columns = model.best(padded, lengths, k, hidden)
+    asked = model.encode([history], exclude_seen, [exclude or []])
+    padded, lengths = asked.padded, asked.lengths
+    best, columns = model.best(padded, lengths, k, asked.hidden)
     left = torch.isfinite(best[0])
     scores, columns = best[0][left].tolist(), columns[0][left]
     summands = _summands(model, padded, lengths)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
+from pinet_kedro.asking import Asked, Cells, Recommended
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.dataset import Dataset
@@ -126,19 +127,25 @@ class Recommender:
         histories: Int[Tensor, "B L"],
         lengths: Int[np.ndarray, " B"],
         k: int,
-        hidden: tuple[Int[Tensor, " H"], Int[Tensor, " H"]],
+        hidden: Cells,
+        only: list[Int[Tensor, " A"] | None] | None = None,
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
         """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
 
         Scores of `block_users` users are in memory at a time. `hidden` (rows, columns) are items that are not
-        recommended; if fewer than K items remain, the rest have the score -inf. Raises `FloatingPointError` on NaN,
-        which `topk` would put first.
+        recommended; `only` has for each user the columns that may be, None: all. If fewer than K items remain, the
+        rest have the score -inf. Raises `FloatingPointError` on NaN, which `topk` would put first.
         """
         rows, columns = hidden
         block, found = block_users(self.n_items), []
         for start in range(0, len(histories), block):
             part, inside = slice(start, start + block), (rows >= start) & (rows < start + block)
             scores = self.scores(histories[part], lengths[part])
+            for row, allowed in enumerate(only[part] if only else ()):
+                if allowed is not None:
+                    left = scores[row, allowed]
+                    scores[row] = -torch.inf
+                    scores[row, allowed] = left
             scores[rows[inside] - start, columns[inside]] = -torch.inf
             found.append(scores.topk(min(k, self.n_items), dim=1))
         best, of_columns = map(torch.cat, zip(*found, strict=True))
@@ -152,28 +159,35 @@ class Recommender:
         k: int = 10,
         exclude_seen: bool | None = None,
         exclude: list[list[str]] | None = None,
-    ) -> list[tuple[list[str], list[float], str]]:
-        """The best k raw item ids, their scores, and the user's stratum ('head' or 'tail') for every history.
+        only: list[list[str] | None] | None = None,
+    ) -> list[Recommended]:
+        """The best k items for every history, fewer if fewer may be recommended.
 
         A history has raw item ids, oldest first. `exclude_seen` defaults to the model's policy. `exclude` has, for
-        every history, items that are not recommended. Unknown ids are skipped. '7.0' and 7 are the id '7'
-        (`reading/ids.py`).
+        every history, items that are not recommended; `only` has those that may be, or None for all. They change
+        neither scores nor order of the others. Unknown ids are skipped. '7.0' and 7 are the id '7' (`reading/ids.py`).
         """
         if not histories:
             return []
-        padded, lengths, hidden = self.encode(histories, exclude_seen, exclude)
-        best, found = self.best(padded, lengths, k, hidden)
-        head = self.strata.head_tail.assign(lengths)
+        asked = self.encode(histories, exclude_seen, exclude, only)
+        best, found = self.best(asked.padded, asked.lengths, k, asked.hidden, asked.only)
+        head = self.strata.head_tail.assign(asked.lengths)
         recommendations = []
-        for score, item, is_head in zip(best.numpy(), found.numpy(), head, strict=True):
-            left, stratum = np.isfinite(score), "head" if is_head else "tail"
-            recommendations.append((self.item_ids[item[left]].tolist(), score[left].tolist(), stratum))
+        for row, (score, item) in enumerate(zip(best.numpy(), found.numpy(), strict=True)):
+            left, stratum = np.isfinite(score), "head" if head[row] else "tail"
+            items, scores = self.item_ids[item[left]].tolist(), score[left].tolist()
+            fallback = bool(asked.lengths[row] == 0)
+            recommendations.append(Recommended(items, scores, stratum, asked.unknown[row], fallback))
         return recommendations
 
     def encode(
-        self, histories: list[list[str]], exclude_seen: bool | None = None, exclude: list[list[str]] | None = None
-    ) -> tuple[Int[Tensor, "B L"], Int[np.ndarray, " B"], tuple[Int[Tensor, " H"], Int[Tensor, " H"]]]:
-        """The inputs of `best` for raw item ids: left-padded histories, numbers of known events, hidden items."""
+        self,
+        histories: list[list[str]],
+        exclude_seen: bool | None = None,
+        exclude: list[list[str]] | None = None,
+        only: list[list[str] | None] | None = None,
+    ) -> Asked:
+        """The inputs of `best` for raw item ids."""
         known = [self._numbers(history) for history in histories]
         lengths = np.array([len(history) for history in known], np.int64)
         length = min(max(lengths.max(), 1), self.history_length)
@@ -186,7 +200,19 @@ class Recommender:
             hidden = [seen + more for seen, more in zip(known, hidden, strict=True)]
         rows = np.repeat(np.arange(len(hidden)), [len(items) for items in hidden])
         columns = np.array([item - 1 for items in hidden for item in items], np.int64)
-        return torch.from_numpy(padded), lengths, (torch.from_numpy(rows), torch.from_numpy(columns))
+        return Asked(
+            padded=torch.from_numpy(padded),
+            lengths=lengths,
+            unknown=[len(given) - len(found) for given, found in zip(histories, known, strict=True)],
+            hidden=(torch.from_numpy(rows), torch.from_numpy(columns)),
+            only=[
+                None if items is None else torch.tensor(self._numbers(items), dtype=torch.int64) - 1
+                for items in only or ()
+            ],
+        )
+
+    def _columns(self, items: list[str]) -> Int[Tensor, " A"]:
+        return torch.tensor(self._numbers(items), dtype=torch.int64) - 1
 
     def _numbers(self, items: list[str]) -> list[int]:
         return [self._index[item] for item in spell_ids(items) if item in self._index]

@@ -62,7 +62,7 @@ def test_an_aligned_model_recommends_as_in_serving(planted_world, model):
     scores = aligned.scores(torch.from_numpy(histories), at)
     columns = np.array([*w.item_ids, *other.item_ids[aligned._alone]], object)
     raw = [w.item_ids[row[row > 0] - 1].tolist() for row in histories]
-    for row, (items, found, _) in zip(scores, other.recommend(raw, k=10, exclude_seen=False), strict=True):
+    for row, (items, found, *_) in zip(scores, other.recommend(raw, k=10, exclude_seen=False), strict=True):
         best = row.topk(10)
         assert columns[best.indices.numpy()].tolist() == items
         np.testing.assert_allclose(best.values.numpy(), found, rtol=1e-5)

@@ -55,7 +55,7 @@ def test_every_target_is_recommended_at_its_rank(evaluated):
     histories, targets = histories_of(w, split, ranks["user"])
     answers = model.recommend(histories, k=EVERYTHING)
     np.testing.assert_array_equal([place(*pair) for pair in zip(answers, targets, strict=True)], ranks["rank"])
-    assert [len(items) for items, _, _ in answers] == ranks["candidates"].tolist()
+    assert [len(answer.items) for answer in answers] == ranks["candidates"].tolist()
 
 
 def test_batch_inference_gives_every_target_at_its_rank(evaluated):

@@ -22,7 +22,7 @@ def test_best_model_is_stored_and_the_message_says_where(project):
     assert "learning_rate" in words
     assert "The best model before that (epoch " in words
     assert str(folder) in words
-    [(items, _, _)] = Recommender.load(folder).recommend([[]], k=3)
+    [(items, *_)] = Recommender.load(folder).recommend([[]], k=3)
     assert len(items) == 3
     assert not (project.folder / "data/06_models/base").exists()
 

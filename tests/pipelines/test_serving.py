@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.evaluation.ranks import rank_models
@@ -46,7 +47,7 @@ def client_of(folder):
 
 def test_an_answer_is_typed_and_carries_the_version(server, items):
     [row] = server.rows({"inputs": [{"history": items[:3], "k": 4, "user_id": "u1"}]})
-    assert list(row) == ["items", "scores", "stratum", "model_version", "user_id"]
+    assert list(row) == ["items", "scores", "stratum", "model_version", "unknown_items", "fallback", "user_id"]
     assert len(row["items"]) == len(row["scores"]) == 4
     assert row["scores"] == sorted(row["scores"], reverse=True)
     assert set(row["items"]) <= set(items) - set(items[:3])
@@ -98,10 +99,64 @@ def test_excluded_items_are_not_offered_and_seen_ones_on_request(server, items):
     assert server.rows({"inputs": [without], "params": {"k": 60, "exclude_seen": False}})[0]["items"] == everything[5:]
 
 
-def test_unknown_items_count_as_no_history(server):
-    unknown, empty = server.rows({"inputs": [{"history": ["nobody", "knows"]}, {"history": []}]})
-    assert unknown == empty
+def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, project, items, own_address):
+    row = {"history": items[:3], "k": 60}
+    [full] = server.rows({"inputs": [row]})
+    assert server.rows({"inputs": [row | {"only": items}]}) == [full]
+    allowed = [*items[2:40:2], "unknown"]
+    places = [place for place, item in enumerate(full["items"]) if item in allowed]
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
+    rows = [row | {"only": allowed}, row, row | {"only": []}]
+    for answers in (server.rows({"inputs": rows}), loaded.predict(rows), loaded.predict(pd.DataFrame(rows))):
+        assert answers[0]["items"] == [full["items"][place] for place in places]
+        assert answers[0]["scores"] == pytest.approx([full["scores"][place] for place in places], rel=1e-4)
+        assert answers[0]["unknown_items"] == 0
+        assert answers[1]["items"] == full["items"]
+        assert answers[2]["items"] == []
+
+
+def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project, items, own_address, tmp_path):
+    """The version has its own code. Here it is that of now, without the fields."""
+    client = client_of(project.folder)
+    mlflow.set_tracking_uri(client.tracking_uri)
+    files = shutil.copytree(mlflow.artifacts.download_artifacts("models:/pinet/1"), tmp_path / "files")
+    for name in ("served_model.py", "code/pinet_kedro/serving/served_model.py"):
+        edit(files / name, ("    only: list[str] | None = None\n", ""), ("only=[request.only for", "only=[None for"))
+        edit(files / name, ('"unknown_items": answer.unknown_items,', ""), ('"fallback": answer.fallback,', ""))
+    description = yaml.safe_load((files / "MLmodel").read_text())
+    signature = description["signature"]
+    [fields] = json.loads(signature["inputs"])
+    del fields["properties"]["only"]
+    signature["inputs"] = json.dumps([fields])
+    (files / "MLmodel").write_text(yaml.safe_dump(description))
+    version = client.create_model_version("pinet", str(files)).version
+    assert project.invoke("trust", str(version), "--env=test").exit_code == 0
+    earlier = ScoringServer(project.folder, "test", f"--version={version}")
+    try:
+        [row] = earlier.rows({"inputs": [{"history": items[:3], "k": 2}]})
+        assert list(row) == ["items", "scores", "stratum", "model_version"]
+        status, text = earlier.ask({"inputs": [{"history": items[:3], "only": items}]})
+        assert (status, "does not know the field 'only'" in text) == (400, True)
+    finally:
+        earlier.stop()
+
+
+def edit(path, *changes):
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def test_unknown_items_count_as_no_history(server, items):
+    rows = [{"history": history} for history in (["nobody", "knows"], [], ["nobody", items[0]])]
+    unknown, empty, known = server.rows({"inputs": rows})
+    assert (unknown["unknown_items"], unknown["fallback"]) == (2, True)
+    assert unknown | {"unknown_items": 0} == empty
     assert len(empty["items"]) == 10
+    assert (known["unknown_items"], known["fallback"]) == (1, False)
 
 
 def test_every_table_format_of_mlflow_is_understood(server, items):
@@ -140,6 +195,7 @@ BAD = {
     "k is text": ({"inputs": [ROW], "params": {"k": "many"}}, 400, "params.k"),
     "long history": ({"inputs": [{"history": ["1"] * 1001}]}, 400, "at most 1000"),
     "long exclude list": ({"inputs": [ROW | {"exclude": ["1"] * 1001}]}, 400, "at most 1000"),
+    "long allow-list": ({"inputs": [ROW | {"only": ["1"] * 10_001}]}, 400, "inputs.0.only: List should have at most"),
     "long id": ({"inputs": [{"history": ["1" * 257]}]}, 400, "at most 256"),
     "many rows": ({"inputs": [ROW] * 101}, 400, "at most 100"),
     "long body": ("x" * 1_000_001, 413, "1000000 bytes"),

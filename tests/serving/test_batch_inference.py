@@ -55,7 +55,7 @@ def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen)
     assert table["user_id"].tolist() == [f"u{i}" for i in range(sequences.n_users)]
     histories = [ids[part - 1].tolist() for part in np.split(sequences.items, sequences.offsets[1:-1])]
     alone = model.recommend(histories, k=5, exclude_seen=exclude_seen)
-    for row, (items, scores, stratum) in zip(table.itertuples(), alone, strict=True):
+    for row, (items, scores, stratum, *_) in zip(table.itertuples(), alone, strict=True):
         assert row.scores.tolist() == pytest.approx(scores, rel=1e-4, abs=1e-4)
         assert (row.items.tolist(), row.stratum) == (items, stratum)
     assert set(table["model_version"]) == {"7"}

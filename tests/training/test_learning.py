@@ -331,7 +331,7 @@ def test_plugins_keep_the_quality_of_the_backbone(planted_world, recommenders):
 def test_recommendations_are_the_best_unseen_items_in_order(planted_world, recommender):
     w = planted_world
     history = w.item_ids[[3, 8, 3, 20]].tolist()
-    [(items, scores, group)] = recommender.recommend([history], k=5)
+    [(items, scores, group, *_)] = recommender.recommend([history], k=5)
     padded = torch.zeros(1, recommender.history_length, dtype=torch.int64)
     padded[0, -4:] = torch.tensor([4, 9, 4, 21])
     logits = recommender.scores(padded, np.array([4]))[0].tolist()
@@ -357,7 +357,7 @@ def test_only_the_newest_items_of_a_long_history_are_read(planted_world, recomme
     length = recommender.history_length
     numbers = np.arange(1, 31)
     logits = recommender.scores(torch.from_numpy(numbers[None, -length:]), np.array([30]))[0]
-    [(items, scores, _)] = recommender.recommend([w.item_ids[numbers - 1].tolist()], k=5, exclude_seen=False)
+    [(items, scores, *_)] = recommender.recommend([w.item_ids[numbers - 1].tolist()], k=5, exclude_seen=False)
     best = logits.topk(5)
     assert items == w.item_ids[best.indices.numpy()].tolist()
     assert scores == pytest.approx(best.values.tolist(), rel=1e-5)
@@ -365,8 +365,8 @@ def test_only_the_newest_items_of_a_long_history_are_read(planted_world, recomme
 
 def test_seen_items_are_excluded_by_default(planted_world, recommender):
     history = planted_world.item_ids[:30].tolist()
-    [(without, _, _)] = recommender.recommend([history], k=1000)
-    [(everything, _, _)] = recommender.recommend([history], k=1000, exclude_seen=False)
+    [(without, *_)] = recommender.recommend([history], k=1000)
+    [(everything, *_)] = recommender.recommend([history], k=1000, exclude_seen=False)
     assert sorted(without) == sorted(planted_world.item_ids[30:])
     assert sorted(everything) == sorted(planted_world.item_ids)
 
@@ -377,14 +377,49 @@ def test_a_user_who_has_seen_all_items_gets_no_recommendations(planted_world, re
 
 def test_unknown_items_are_skipped(planted_world, recommender):
     known = planted_world.item_ids[[3, 8]].tolist()
-    assert recommender.recommend([["?", known[0], "new", known[1], "?"]]) == recommender.recommend([known])
+    [with_unknown], [without] = (
+        recommender.recommend([history]) for history in (["?", known[0], "new", known[1], "?"], known)
+    )
+    assert (with_unknown.unknown_items, without.unknown_items) == (3, 0)
+    assert with_unknown._replace(unknown_items=0) == without
+    assert not without.fallback
+
+
+def test_an_allow_list_of_all_items_changes_nothing(planted_world, recommender):
+    ids = planted_world.item_ids.tolist()
+    histories = [ids[:2], [], ids[10:40], ["?"]]
+    assert recommender.recommend(histories, k=60, only=[ids, ["?", *ids], ids[::-1], ids]) == recommender.recommend(
+        histories, k=60
+    )
+
+
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_an_allow_list_leaves_scores_and_order_as_they_are(planted_world, recommender, monkeypatch, block):
+    ids = planted_world.item_ids.tolist()
+    histories = [ids[:2], ids[3:5], ids[10:40], ids[20:30], ids[7:9]]
+    only = [ids[::3], None, ids[30:50], [], [ids[50], "?", ids[50], ids[7]]]
+    everything = recommender.recommend(histories, k=60)
+    monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
+    for full, allowed, answer in zip(everything, only, recommender.recommend(histories, k=60, only=only), strict=True):
+        kept = [place for place, item in enumerate(full.items) if allowed is None or item in allowed]
+        assert answer.items == [full.items[place] for place in kept]
+        assert answer.scores == pytest.approx([full.scores[place] for place in kept], rel=1e-4)
+        assert answer.unknown_items == 0
+
+
+def test_items_in_both_lists_and_seen_items_are_excluded_from_an_allow_list(planted_world, recommender):
+    ids = planted_world.item_ids.tolist()
+    asked = {"histories": [ids[:2]], "exclude": [[ids[5]]], "only": [[ids[0], ids[5], ids[6]]]}
+    assert recommender.recommend(**asked)[0].items == [ids[6]]
+    assert sorted(recommender.recommend(**asked, exclude_seen=False)[0].items) == sorted([ids[0], ids[6]])
 
 
 def test_empty_history_gets_popularity_with_recency(planted_world, recommender):
     popularity = planted_world.popularity
     expected = np.log(popularity.counts + 1) + np.log((popularity.recent + 1) / (popularity.counts + 2))
     for history in ([], ["unknown"]):
-        [(items, scores, group)] = recommender.recommend([history], k=3)
+        [(items, scores, group, unknown, fallback)] = recommender.recommend([history], k=3)
+        assert (unknown, fallback) == (len(history), True)
         assert items == planted_world.item_ids[np.argsort(-expected, kind="stable")[:3]].tolist()
         assert scores == pytest.approx(np.sort(expected)[::-1][:3])
         assert group == "tail"
@@ -394,8 +429,8 @@ def test_users_of_one_call_do_not_affect_each_other(planted_world, recommender):
     ids = planted_world.item_ids
     histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist()]
     together = recommender.recommend(histories)
-    for history, (items, scores, group) in zip(histories, together, strict=True):
-        [(alone, alone_scores, alone_group)] = recommender.recommend([history])
+    for history, (items, scores, group, *_) in zip(histories, together, strict=True):
+        [(alone, alone_scores, alone_group, *_)] = recommender.recommend([history])
         assert (items, group) == (alone, alone_group)
         assert scores == pytest.approx(alone_scores, rel=1e-4)
 
@@ -407,7 +442,7 @@ def test_recommendations_do_not_depend_on_the_blocks_of_users(planted_world, rec
     together = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
     monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
     in_blocks = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
-    for (items, scores, group), (others, other_scores, other_group) in zip(together, in_blocks, strict=True):
+    for (items, scores, group, *_), (others, other_scores, other_group, *_) in zip(together, in_blocks, strict=True):
         assert (items, group) == (others, other_group)
         assert scores == pytest.approx(other_scores, rel=1e-4)
 
@@ -415,7 +450,7 @@ def test_recommendations_do_not_depend_on_the_blocks_of_users(planted_world, rec
 def test_active_user_is_in_the_head(planted_world, recommender):
     least = planted_world.strata.head_tail.thresholds[0]
     ids = np.resize(planted_world.item_ids, least).tolist()
-    assert [group for *_, group in recommender.recommend([ids, ids[:-1]])] == ["head", "tail"]
+    assert [found.stratum for found in recommender.recommend([ids, ids[:-1]])] == ["head", "tail"]
 
 
 def test_no_users_get_no_recommendations(recommender):

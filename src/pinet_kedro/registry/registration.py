@@ -24,8 +24,9 @@ _OF_CODE = ("code.version", "code.git", "code.source")  # tags of a manifest; ot
 _PACKAGE = Path(pinet_kedro.__file__).parent
 # The code that a version needs to answer: the method without its training, and the class that MLflow loads.
 _SERVING_CODE = (
-    "__init__.py", "activeness.py", "configuration.py", "dataset.py", "errors.py", "randomness.py", "recommender.py",
-    "backbones", "interactions", "losses", "plugins", "reading", "serving/__init__.py", "serving/served_model.py",
+    "__init__.py", "activeness.py", "asking.py", "configuration.py", "dataset.py", "errors.py", "randomness.py",
+    "recommender.py", "backbones", "interactions", "losses", "plugins", "reading", "serving/__init__.py",
+    "serving/served_model.py",
 )  # fmt: skip
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 

@@ -22,6 +22,7 @@ def request_type(limits: SimpleNamespace) -> type[BaseModel]:
         history: Annotated[list[Id], Field(max_length=limits.history)]
         k: Count | None = None
         exclude: Annotated[list[Id], Field(max_length=limits.exclude)] | None = None
+        only: Annotated[list[Id], Field(max_length=limits.only)] | None = None
         user_id: Id | None = None
 
     class Params(Strict):

@@ -13,25 +13,31 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Request(BaseModel):
-    """One user: raw ids of the items seen, oldest first; `k`, the number of items wanted (default: `params.k`); items
-    to exclude; and a `user_id`, which is returned with the recommendation."""
+    """One user: `history`, the raw ids of the items seen, oldest first; `k`, the number of items wanted (default:
+    `params.k`); items to `exclude`; `only`, the items that may be recommended (default: all); and a `user_id`, which is
+    returned with the recommendation. Ids that the model does not know are skipped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     history: list[str]
     k: int | None = None
     exclude: list[str] | None = None
+    only: list[str] | None = None
     user_id: str | None = None
 
 
 class Recommendation(BaseModel):
     """The best items first, with their scores; the user's stratum (head or tail); the version of the registered model,
-    or 'unregistered' where the model was not loaded from the registry."""
+    or 'unregistered' where the model was not loaded from the registry; `unknown_items`, the number of items of the
+    history that the model does not know; and `fallback`: whether these are popular and recent items, because it knows
+    none."""
 
     items: list[str]
     scores: list[float]
     stratum: str
     model_version: str
+    unknown_items: int
+    fallback: bool
     user_id: str | None = None
 
 
@@ -58,14 +64,22 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
             k=max(wanted, default=1),
             exclude_seen=params.get("exclude_seen"),
             exclude=[request.exclude or [] for request in model_input],
+            only=[request.only for request in model_input],
         )
         return [
             cast(
                 Recommendation,
-                {"items": items[:k], "scores": scores[:k], "stratum": stratum, "model_version": self.version}
+                {
+                    "items": answer.items[:k],
+                    "scores": answer.scores[:k],
+                    "stratum": answer.stratum,
+                    "model_version": self.version,
+                    "unknown_items": answer.unknown_items,
+                    "fallback": answer.fallback,
+                }
                 | ({} if request.user_id is None else {"user_id": request.user_id}),
             )
-            for request, k, (items, scores, stratum) in zip(model_input, wanted, answers, strict=True)
+            for request, k, answer in zip(model_input, wanted, answers, strict=True)
         ]
 
 
