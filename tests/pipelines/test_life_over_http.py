@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import mlflow
 import pandas as pd
 import pytest
 import yaml
@@ -29,7 +30,14 @@ def remote(finished, tmp_path, monkeypatch, own_address):
     server.stop()
 
 
-def test_the_life_of_a_model_over_http(remote):
+def registered(caplog, say):
+    caplog.clear()
+    with caplog.at_level("INFO", logger="pinet_kedro"):
+        say(0, "run", "--pipeline=registration")
+    return "\n".join(entry.getMessage() for entry in caplog.records)
+
+
+def test_the_life_of_a_model_over_http(remote, caplog):
     project, server = remote
 
     def say(code, *command):
@@ -38,8 +46,11 @@ def test_the_life_of_a_model_over_http(remote):
         assert "Traceback" not in result.output
         return result.output
 
-    for _ in range(2):
-        say(0, "run", "--pipeline=registration")
+    say(0, "run", "--pipeline=registration")
+    assert "Registered before: pinet version 1" in registered(caplog, say)
+    # As if other code served it: the same training is another version then.
+    mlflow.MlflowClient(server.uri).set_model_version_tag("pinet", "1", "code.serving", "of before")
+    assert "Registered: pinet version 2" in registered(caplog, say)
     assert "Promoted: pinet version 1" in say(0, "promote", "1")
     scoring = ScoringServer(project.folder, "remote")
     try:

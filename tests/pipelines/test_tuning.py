@@ -20,7 +20,10 @@ def start(project, *arguments):
     """The command in a process group of its own, as a terminal starts it."""
     log = (project.folder / "command.log").open("wb")
     command = [sys.executable, "-m", "pinet_kedro", *COMMAND, *arguments]
-    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored if the tests run in the background
+    )  # fmt: skip
 
 
 def wait_for(project, process, seen, seconds=300):
