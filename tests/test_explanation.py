@@ -56,6 +56,15 @@ def test_contributions_sum_to_the_score_that_is_recommended(models, kind, histor
         assert list(above.values()) == sorted(above.values(), reverse=True)
 
 
+def test_an_allow_list_limits_what_is_explained(models):
+    model = models["plugins"]
+    ids = model.item_ids.tolist()
+    found = explain(model, [*ids[:6], "?"], 5, only=ids[20:23])
+    assert [item.item for item in found.items] == model.recommend([ids[:6]], 5, only=[ids[20:23]])[0].items
+    assert (found.unknown_items, found.fallback, len(found.items)) == (1, False, 3)
+    assert explain(model, ["?"], 1).fallback
+
+
 def test_contributions_have_the_names_of_what_is_summed(models):
     history = models["bare"].item_ids[:6].tolist()
     names = {kind: list(explain(model, history, 1).average) for kind, model in models.items()}

@@ -32,13 +32,16 @@ class ExplainedItem:
 class Explanation:
     """The best items for one history, the best first; `average` has the mean contributions over the catalogue.
 
-    `stratum` is 'head' or 'tail'; `note` says what cannot be attributed, if anything.
+    `stratum` is 'head' or 'tail'; `note` says what cannot be attributed, if anything; `unknown_items` and `fallback`
+    are those of `Recommended`.
     """
 
     items: tuple[ExplainedItem, ...]
     average: dict[str, float]
     stratum: str
     note: str | None = None
+    unknown_items: int = 0
+    fallback: bool = False
 
     def above_average(self, explained: ExplainedItem) -> dict[str, float]:
         """Contributions to the item minus those to the average item, the largest first."""
@@ -52,6 +55,7 @@ def explain(
     k: int = 10,
     exclude_seen: bool | None = None,
     exclude: list[str] | None = None,
+    only: list[str] | None = None,
 ) -> Explanation:
     """What `Recommender.recommend` answers for one history of raw ids, with the contributions to each score.
 
@@ -60,9 +64,9 @@ def explain(
     popularity and recency. With plugins in the state space, the score is that of the backbone plus what the change of
     the user's state adds: no part of it belongs to a scorer, or to an item of the history.
     """
-    asked = model.encode([history], exclude_seen, [exclude or []])
+    asked = model.encode([history], exclude_seen, [exclude or []], [only])
     padded, lengths = asked.padded, asked.lengths
-    best, columns = model.best(padded, lengths, k, asked.hidden)
+    best, columns = model.best(padded, lengths, k, asked.hidden, asked.only)
     left = torch.isfinite(best[0])
     scores, columns = best[0][left].tolist(), columns[0][left]
     summands = _summands(model, padded, lengths)
@@ -77,9 +81,9 @@ def explain(
         )
         for rank, column in enumerate(columns.tolist())
     )
-    head = model.strata.head_tail.assign(lengths)[0] == 1
+    stratum = "head" if model.strata.head_tail.assign(lengths)[0] == 1 else "tail"
     average = {name: float(values.double().mean()) for name, values in summands.items()}
-    return Explanation(items, average, "head" if head else "tail", _note(model, lengths))
+    return Explanation(items, average, stratum, _note(model, lengths), asked.unknown[0], bool(lengths[0] == 0))
 
 
 @torch.no_grad()

@@ -116,6 +116,29 @@ def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, pr
         assert answers[2]["items"] == []
 
 
+def test_scores_are_explained_on_request_over_http_and_in_mlflow(server, project, items, own_address):
+    rows = [{"history": [*items[:3], "?"], "k": 4, "user_id": "u", "only": items[3:30]}, {"history": [], "k": 2}]
+    plain = server.rows({"inputs": rows})
+    explained = server.rows({"inputs": rows, "params": {"explain": True}})
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
+    assert loaded.predict(rows, params={"explain": True}) == explained
+    for known, row in zip(plain, explained, strict=True):
+        assert {name: row[name] for name in known if name != "scores"} | {"scores": None} == known | {"scores": None}
+        assert row["scores"] == pytest.approx(known["scores"], rel=1e-4)
+        for score, why in zip(row["scores"], row["explained"], strict=True):
+            parts = why["contributions"]
+            assert sum(parts.values()) == pytest.approx(score, abs=1e-5 * sum(map(abs, parts.values())))
+            assert parts.keys() == row["average"].keys()
+    because = [why["because"] for why in explained[0]["explained"] if "because" in why]
+    assert because
+    assert set(because) <= set(items[:3])
+    assert "popular" in explained[1]["note"]
+    assert not any("because" in why for why in explained[1]["explained"])
+    status, text = server.ask({"inputs": rows * 6, "params": {"explain": True}})
+    assert (status, "at most 10 rows with params.explain" in text) == (400, True)
+
+
 def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project, items, own_address, tmp_path):
     """The version has its own code. Here it is that of now, without the fields."""
     client = client_of(project.folder)
@@ -123,12 +146,13 @@ def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project,
     files = shutil.copytree(mlflow.artifacts.download_artifacts("models:/pinet/1"), tmp_path / "files")
     for name in ("served_model.py", "code/pinet_kedro/serving/served_model.py"):
         edit(files / name, ("    only: list[str] | None = None\n", ""), ("only=[request.only for", "only=[None for"))
-        edit(files / name, ('"unknown_items": answer.unknown_items,', ""), ('"fallback": answer.fallback,', ""))
+        edit(files / name, ('"unknown_items": found.unknown_items,', ""), ('"fallback": found.fallback,', ""))
     description = yaml.safe_load((files / "MLmodel").read_text())
     signature = description["signature"]
     [fields] = json.loads(signature["inputs"])
     del fields["properties"]["only"]
     signature["inputs"] = json.dumps([fields])
+    signature["params"] = json.dumps([p for p in json.loads(signature["params"]) if p["name"] != "explain"])
     (files / "MLmodel").write_text(yaml.safe_dump(description))
     version = client.create_model_version("pinet", str(files)).version
     assert project.invoke("trust", str(version), "--env=test").exit_code == 0
@@ -136,8 +160,10 @@ def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project,
     try:
         [row] = earlier.rows({"inputs": [{"history": items[:3], "k": 2}]})
         assert list(row) == ["items", "scores", "stratum", "model_version"]
-        status, text = earlier.ask({"inputs": [{"history": items[:3], "only": items}]})
-        assert (status, "does not know the field 'only'" in text) == (400, True)
+        for more, name in (({"only": items}, "inputs.only"), ({}, "params.explain")):
+            params = {} if more else {"params": {"explain": True}}
+            status, text = earlier.ask({"inputs": [{"history": items[:3]} | more]} | params)
+            assert (status, f"{name}: the version that answers does not know" in text) == (400, True)
     finally:
         earlier.stop()
 

@@ -97,7 +97,7 @@ def test_a_body_in_parts_is_put_together_and_limited_as_a_whole(chunks):
     assert ask(ZeroDivisionError(), b"x" * 1_000_001, chunks)[0] == 413
 
 
-def ask_together(requests, rows=100, fields=None):
+def ask_together(requests, rows=100, known=None):
     """Answers to requests that arrive at once, and the rows that the model was asked for at a time."""
     asked = []
 
@@ -114,7 +114,7 @@ def ask_together(requests, rows=100, fields=None):
         await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
     async def main():
-        batcher = Batcher(app, rows, fields)
+        batcher = Batcher(app, rows, known)
         return await asyncio.gather(*(batcher.ask({"headers": []}, request) for request in requests))
 
     return [(status, json.loads(body)) for status, body in asyncio.run(main())], asked
@@ -147,14 +147,25 @@ def test_one_that_fails_fails_alone(item, status):
     assert [found for found, _ in answers] == [200, status, 200]
 
 
+EARLIER = {"inputs": frozenset({"history", "k"}), "params": frozenset({"k", "exclude_seen"})}
+
+
 def test_a_field_that_an_earlier_version_does_not_know_is_refused_and_disturbs_no_other_request():
     """Ignored, an allow-list would be a wrong answer."""
     new = {"inputs": [{"history": ["b"], "only": ["c"]}]}
-    answers, asked = ask_together([request("a"), new, request("d")], fields=frozenset({"history", "k"}))
+    answers, asked = ask_together([request("a"), new, request("d")], known=EARLIER)
     assert [status for status, _ in answers] == [200, 400, 200]
-    assert "does not know the field 'only'" in answers[1][1]["message"]
+    assert answers[1][1]["message"].startswith("inputs.only: the version that answers does not know this field")
     assert [len(body["inputs"]) for body in asked] == [2]
-    assert ask_together([new], fields=frozenset({"history", "only"}))[0][0][0] == 200
+    assert ask_together([new], known=EARLIER | {"inputs": frozenset({"history", "only"})})[0][0][0] == 200
+    [(status, answer)], asked = ask_together([request("a", explain=True)], known=EARLIER)
+    assert (status, answer["message"].split(":")[0], asked) == (400, "params.explain", [])
+
+
+def test_explained_requests_are_not_put_together():
+    _, asked = ask_together([request("a"), request("b", explain=True), request("c", explain=True), request("d")])
+    assert [len(body["inputs"]) for body in asked] == [1, 1, 1, 1]
+    assert [body.get("params", {}).get("explain", False) for body in asked] == [False, True, True, False]
 
 
 @contextlib.contextmanager

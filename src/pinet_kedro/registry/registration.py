@@ -24,9 +24,9 @@ _OF_CODE = ("code.version", "code.git", "code.source")  # tags of a manifest; ot
 _PACKAGE = Path(pinet_kedro.__file__).parent
 # The code that a version needs to answer: the method without its training, and the class that MLflow loads.
 _SERVING_CODE = (
-    "__init__.py", "activeness.py", "asking.py", "configuration.py", "dataset.py", "errors.py", "randomness.py",
-    "recommender.py", "backbones", "interactions", "losses", "plugins", "reading", "serving/__init__.py",
-    "serving/served_model.py",
+    "__init__.py", "activeness.py", "asking.py", "configuration.py", "dataset.py", "errors.py", "explanation.py",
+    "randomness.py", "recommender.py", "backbones", "interactions", "losses", "plugins", "reading",
+    "serving/__init__.py", "serving/served_model.py",
 )  # fmt: skip
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
@@ -59,7 +59,10 @@ def register_model(
     all_tags = _all_tags(models, evaluation, tags or {})
     files = dict(files or {})
     card = files.pop(MODEL_CARD, None) or model_card(evaluation, files.get(MANIFEST_FILE, {}), model.exclude_seen)
-    example = ([{"history": model.item_ids[:3].tolist()}], {"k": 10, "exclude_seen": model.exclude_seen})
+    example = (
+        [{"history": model.item_ids[:3].tolist()}],
+        {"k": 10, "exclude_seen": model.exclude_seen, "explain": False},
+    )
     client = tracking.connect(config)
     if run_id is None:
         with mlflow.start_run() as started:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 from mlflow.pyfunc import scoring_server
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from .messages import RequestError
 
@@ -28,10 +29,21 @@ def request_type(limits: SimpleNamespace) -> type[BaseModel]:
     class Params(Strict):
         k: Count = 1
         exclude_seen: bool = True
+        explain: bool = False
 
     class Body(Strict):
         inputs: Annotated[list[Row], Field(min_length=1, max_length=limits.rows)]
         params: Params | None = None
+
+        @model_validator(mode="after")
+        def _few_explained(self) -> "Body":
+            if self.params is not None and self.params.explain and len(self.inputs) > limits.explained:
+                raise PydanticCustomError(
+                    "too_many",
+                    "at most {most} rows with params.explain (serving.limits.explained)",
+                    {"most": limits.explained},
+                )
+            return self
 
     return Body
 

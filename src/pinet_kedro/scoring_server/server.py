@@ -80,18 +80,23 @@ def _application(plan: dict[str, Any], log: AnswerLog | None, limits: SimpleName
         model: Any = load_model(folder) if len(folders) == 1 else OwnCode(folder)
         # A broken version fails here, and the first request is as fast as the others.
         model.predict(model.input_example)
-        batchers[folder] = Batcher(scoring_server.init(model), limits.rows, _fields(model))
+        batchers[folder] = Batcher(scoring_server.init(model), limits.rows, _known(model))
     arms = [Arm(arm["name"], arm["share"], arm["version"], batchers[arm["folder"]]) for arm in plan["arms"]]
     first = arms[0].batcher
     alone = len(arms) == 1 and log is None
     return Guard(first.app, limits, hosts, first.ask if alone else Arms(arms, plan["salt"], log).ask)
 
 
-def _fields(model: Any) -> frozenset[str] | None:
-    """The fields of a row that the version's code takes, from its signature; None if that has no rows."""
-    schema = model.metadata.get_input_schema()
-    properties = getattr(schema.inputs[0].type, "properties", None) if schema else None
-    return frozenset(known.name for known in properties) if properties else None
+def _known(model: Any) -> dict[str, frozenset[str]] | None:
+    """The fields of a row and the parameters that the version's code takes; None if its signature has no rows."""
+    rows, params = model.metadata.get_input_schema(), model.metadata.get_params_schema()
+    properties = getattr(rows.inputs[0].type, "properties", None) if rows else None
+    if not properties:
+        return None
+    return {
+        "inputs": frozenset(known.name for known in properties),
+        "params": frozenset(known.name for known in params.params) if params else frozenset(),
+    }
 
 
 def main() -> None:

@@ -26,11 +26,21 @@ class Request(BaseModel):
     user_id: str | None = None
 
 
+class Explained(BaseModel):
+    """Why an item is offered: the summands of its score by scorer, and the item of the history with the largest `share`
+    of the memory's summand (None where the memory has no part in the score)."""
+
+    contributions: dict[str, float]
+    because: str | None = None
+    share: float | None = None
+
+
 class Recommendation(BaseModel):
     """The best items first, with their scores; the user's stratum (head or tail); the version of the registered model,
     or 'unregistered' where the model was not loaded from the registry; `unknown_items`, the number of items of the
     history that the model does not know; and `fallback`: whether these are popular and recent items, because it knows
-    none."""
+    none. With `params.explain`, `explained` has one entry per item, `average` the mean contributions over all items,
+    and `note` says what cannot be attributed."""
 
     items: list[str]
     scores: list[float]
@@ -39,6 +49,9 @@ class Recommendation(BaseModel):
     unknown_items: int
     fallback: bool
     user_id: str | None = None
+    explained: list[Explained] | None = None
+    average: dict[str, float] | None = None
+    note: str | None = None
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):
@@ -46,8 +59,10 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Loads the recommender, safetensors and JSON, from the version's own folder."""
+        from pinet_kedro.explanation import explain
         from pinet_kedro.recommender import Recommender
 
+        self.explain = explain
         folder = Path(context.artifacts["recommender"])
         self.recommender = Recommender.load(folder)
         self.version = _version(folder.parents[1])
@@ -59,6 +74,11 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         wanted = [default if request.k is None else request.k for request in model_input]
         if min(wanted, default=1) < 1:
             raise mlflow.MlflowException.invalid_parameter_value(f"k must be at least 1, got {min(wanted)}")
+        if params.get("explain"):
+            return [
+                self._explained(request, k, params.get("exclude_seen"))
+                for request, k in zip(model_input, wanted, strict=True)
+            ]
         answers = self.recommender.recommend(
             [request.history for request in model_input],
             k=max(wanted, default=1),
@@ -67,20 +87,31 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
             only=[request.only for request in model_input],
         )
         return [
-            cast(
-                Recommendation,
-                {
-                    "items": answer.items[:k],
-                    "scores": answer.scores[:k],
-                    "stratum": answer.stratum,
-                    "model_version": self.version,
-                    "unknown_items": answer.unknown_items,
-                    "fallback": answer.fallback,
-                }
-                | ({} if request.user_id is None else {"user_id": request.user_id}),
-            )
+            self._answer(request, answer.items[:k], answer.scores[:k], answer)
             for request, k, answer in zip(model_input, wanted, answers, strict=True)
         ]
+
+    def _answer(self, request: Request, items: list[str], scores: list[float], found: Any) -> Recommendation:
+        answer = {
+            "items": items,
+            "scores": scores,
+            "stratum": found.stratum,
+            "model_version": self.version,
+            "unknown_items": found.unknown_items,
+            "fallback": found.fallback,
+        }
+        return cast(Recommendation, answer if request.user_id is None else answer | {"user_id": request.user_id})
+
+    def _explained(self, request: Request, k: int, exclude_seen: bool | None) -> Recommendation:
+        found = self.explain(self.recommender, request.history, k, exclude_seen, request.exclude, request.only)
+        why = [
+            {"contributions": item.contributions}
+            | ({} if item.because is None else dict(zip(("because", "share"), item.because, strict=True)))
+            for item in found.items
+        ]
+        items, scores = [item.item for item in found.items], [item.score for item in found.items]
+        more = {"explained": why, "average": found.average} | ({} if found.note is None else {"note": found.note})
+        return cast(Recommendation, {**cast(dict[str, Any], self._answer(request, items, scores, found)), **more})
 
 
 def _version(folder: Path) -> str:
