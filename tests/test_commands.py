@@ -1,0 +1,178 @@
+"""Commands in README and docs: each exists with its options, and so does everything that it names."""
+
+import ast
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+from kedro.framework.cli.cli import KedroCLI
+from kedro.framework.context import KedroContext
+from kedro.framework.startup import bootstrap_project
+
+from pinet_kedro.cli.run import _check_selection
+from pinet_kedro.runs.input_checks import ParameterChecks
+from pinet_kedro.runs.loader import ConfigurationLoader
+from pinet_kedro.runs.sections import SECTIONS, typed_sections
+from pinet_kedro.settings import CONFIG_LOADER_ARGS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+# Environments of a reader: of their own (CONTRIBUTING.md), and the one that tuning writes.
+OWN = {"mine", "tuned"}
+# Named like parameters: a tag of MLflow, and an entry of the catalog that a pattern makes.
+OTHERS = {"refresh.of", "retraining.base_model"}
+_FENCED = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`]+)`")
+_COMMAND = re.compile(r"(?:^|[\s/\[=])((?:pinet-)?kedro,? |make )(.*)")
+# What a reader fills in: [VERSION], --pipeline=NAME, --params=…, <dataset>, a backbone of one's own.
+_PLACEHOLDER = re.compile(r"^\[|=[A-Z]+$|^--.*…|<|=mine$")
+_END = ("&&", "|", ";", ">", ">>", "#")
+
+
+def words(line):
+    """The words of a command as a shell reads them, without placeholders such as [VERSION]; lists of YAML as well."""
+    if "]" in line and ", " in line:
+        line = line.partition("]")[0].replace(", ", " ")
+    found = []
+    for word in shlex.split(line, comments=True):
+        if word.startswith(_END):
+            break
+        found.append(word)
+    if len(found) > 1 and found[-1] == "…" and not found[-2].startswith("--reason"):
+        found.pop()
+    return [word for word in found if not _PLACEHOLDER.search(word)]
+
+
+def commands(page):
+    """`(program, words)` of every command on a page; those with an ellipsis are only mentioned."""
+    text = page.read_text(encoding="utf-8")
+    blocks = _FENCED.findall(text)
+    lines = [line for block in blocks for line in block.splitlines()]
+    spans = [" ".join(span.split()) for span in _SPAN.findall(_FENCED.sub("", text))]
+    spans = [f"kedro run {span}" if span.startswith(("--params=", "--env=", "--pipeline=")) else span for span in spans]
+    starts = [span for span in spans if re.match("(pinet-)?kedro |make ", span)]
+    for line in (*lines, *starts):
+        if (found := _COMMAND.search(line)) and "---" not in line:
+            program, given = found[1].strip(" ,").removeprefix("pinet-"), words(found[2])
+            if given and given[0] != "…":
+                yield program, given
+
+
+FOUND = [
+    pytest.param(program, given, id=f"{page.name}: {program} {' '.join(given)}")
+    for page in PAGES
+    for program, given in dict.fromkeys((program, tuple(given)) for program, given in commands(page))
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project():
+    """The project as `kedro` starts in its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        bootstrap_project(ROOT)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def shell(monkeypatch):
+    """Variables that conf/prod and the environments of data take from the shell."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    monkeypatch.setenv("PINET_DATA", "data/01_raw")
+
+
+@cache
+def kedro():
+    return KedroCLI(ROOT)
+
+
+def parsed(words):
+    """The context of a command with its arguments, as click parses them."""
+    command, context, rest = kedro(), click.Context(kedro(), info_name="kedro"), list(words)
+    while rest and isinstance(command, click.Group):
+        name = rest.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name}"
+        command = found
+        context = click.Context(command, context, name)
+    numbers = {p.name for p in command.params if isinstance(p, click.Argument) and p.type is click.INT}
+    return command.make_context(command.name, ["1" if w == "VERSION" and numbers else w for w in rest], context.parent)
+
+
+@cache
+def check_parameters(env, given):
+    """As a run does before it starts."""
+    params = ast.literal_eval(given)
+    loader = ConfigurationLoader(ROOT / "conf", env, runtime_params=params, **CONFIG_LOADER_ARGS)
+    context = KedroContext.__new__(KedroContext)
+    context.__dict__.update(config_loader=loader, env=env)
+    ParameterChecks().after_context_created(context)
+
+
+@pytest.mark.parametrize(("program", "given"), FOUND)
+def test_a_command_of_the_docs_exists_with_all_that_it_names(program, given):
+    if program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        variables = re.findall(r"\$\((\w+)\)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+        for word in given:
+            assert word.partition("=")[0] in (variables if "=" in word else targets), word
+        return
+    options = parsed(given).params
+    env = options.get("env")
+    assert env is None or env in OWN or (ROOT / "conf" / env).is_dir(), env
+    if "pipeline" in options and "from_nodes" in options:
+        _check_selection(options)
+        check_parameters(None if env in OWN else env, repr(options["params"]))
+
+
+@cache
+def defaults():
+    """The parameters of conf/base, and what has a name like one."""
+    loader = ConfigurationLoader(ROOT / "conf", None, **CONFIG_LOADER_ARGS)
+    return typed_sections(loader["parameters"]), {*loader["catalog"], *OTHERS}
+
+
+def has(value, name):
+    """Whether a parameter has this field or key."""
+    return name in value if isinstance(value, dict) else hasattr(value, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_parameter_that_the_docs_name_exists(page):
+    known, others = defaults()
+    for span in _SPAN.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if span in others:
+            continue
+        section, *parts = re.match(r"[\w.]*", span)[0].split(".")
+        if section not in SECTIONS or not parts or parts[-1] in ("json", "html", "yml"):
+            continue
+        value = known[section]
+        for part in parts:
+            assert has(value, part), span
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (("pomote",), "no command"),
+        (("promote", "--forced"), "No such option"),
+        (("run", "--pipeline=fulll"), "no pipeline"),
+        (("run", "--params=backbone_training.schedule.epoch=3"), "epoch"),
+        (("run", "--params=trainin.epochs=3"), "no such parameter"),
+        (("run", "--env=staging"), "staging"),
+        (("run", "--from-nodes=nowhere"), "no such name"),
+    ],
+)
+def test_a_wrong_command_is_seen(given, error):
+    with pytest.raises(Exception, match=error):
+        test_a_command_of_the_docs_exists_with_all_that_it_names("kedro", given)
+
+
+def test_many_commands_are_found():
+    programs = [found.values[0] for found in FOUND]
+    assert programs.count("kedro") > 50
+    assert programs.count("make") > 8
