@@ -12,6 +12,7 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.context import KedroContext
 from kedro.framework.startup import bootstrap_project
 
+from pinet_kedro.cli import cli as ours
 from pinet_kedro.cli.run import _check_selection
 from pinet_kedro.runs.input_checks import ParameterChecks
 from pinet_kedro.runs.loader import ConfigurationLoader
@@ -170,6 +171,23 @@ def test_a_parameter_that_the_docs_name_exists(page):
 def test_a_wrong_command_is_seen(given, error):
     with pytest.raises(Exception, match=error):
         test_a_command_of_the_docs_exists_with_all_that_it_names("kedro", given)
+
+
+def test_the_help_lists_each_command_once_and_ours_in_whole_sentences():
+    shown = kedro().get_help(click.Context(kedro(), info_name="kedro", terminal_width=80))
+    listed = re.findall(r"^  (\w+)  +(.*)$", shown, re.MULTILINE)
+    names = [name for name, _ in listed]
+    assert names.count("run") == 1
+    assert sorted(set(names)) == sorted(names)
+    assert all(text.endswith(".") and "..." not in text for name, text in listed if name in ours.commands)
+
+
+@pytest.mark.parametrize("command", ours.commands.values(), ids=ours.commands)
+def test_every_option_of_ours_shows_its_default(command):
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.is_flag and command.name != "run":
+            assert option.show_default or option.name in ("history", "reason"), option.name
+            assert option.help
 
 
 def test_many_commands_are_found():

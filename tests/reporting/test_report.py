@@ -199,7 +199,7 @@ def test_the_effect_of_the_aggregation_is_claimed_only_where_the_interval_leaves
         ({"backbone": "joint", "reason": "worse", "gains": {"all": (-0.01, 0.01), "tail": (-0.04, -0.02)}},
          "PIN stands on the joint backbone: on validation targets the aggregation is worse for tail users −3.0 %"),
         ({"backbone": "deconfounded", "reason": "not_worse", "gains": {"all": (-0.01, 0.03)}},
-         "by aggregation: on validation targets it is not shown to be worse (+1.0 %"),
+         "by aggregation: on validation targets it is not shown to be worse (NDCG@10 +1.0 %"),
         ({"backbone": "deconfounded", "reason": "configured", "gains": {}}, "as registration.backbone says"),
         ({"backbone": "deconfounded", "reason": "not_measured", "gains": {}}, "too few to compare it"),
     ],

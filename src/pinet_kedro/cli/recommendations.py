@@ -24,7 +24,7 @@ _version_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Show the best items for a user or a history.")
 @click.argument("user", required=False)
 @click.option("--history", help="Ids of items instead of a USER, the oldest first: 50,181,172.")
 @_k_option
@@ -58,7 +58,7 @@ def recommend(user: str | None, history: str | None, k: int, version: str, expla
             echo(f"Skipped: {len(unknown):,} of {len(items):,} events, whose items version {number} does not know.")
 
 
-@click.command()
+@click.command(short_help="Show the items nearest to an item.")
 @click.argument("item")
 @_k_option
 @_version_option

@@ -15,10 +15,11 @@ from pinet_kedro.project import parameters_of
 from pinet_kedro.promotion.console import show_versions
 from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.registry.versions import fetch_version, find_version, list_versions, trust_version
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.server import sentence
 
-env_option = click.option("--env", "-e", help="Kedro environment.")
+env_option = click.option("--env", "-e", show_default="local", help="Kedro environment, a folder of conf/.")
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def registry_of(env: str | None, consequence: str) -> Iterator[Tracking]:
             yield registry
 
 
-@click.command()
+@click.command(short_help="Make a version the champion if it passes the gates.")
 @click.argument("version", type=int, required=False)
 @env_option
 @click.option("--force", is_flag=True, help="Promote regardless of the gates.")
@@ -52,9 +53,11 @@ def promote(context: click.Context, version: int | None, env: str | None, force:
         run.invoke(running)
 
 
-@click.command()
+@click.command(short_help="Make the previous champion the champion again.")
 @env_option
-@click.option("--reason", default="not given", help="Why; stored with the version that is rolled back.")
+@click.option(
+    "--reason", default="not given", show_default=True, help="Why; stored with the version that is rolled back."
+)
 def rollback(env: str | None, reason: str) -> None:
     """Make the version with the alias 'previous' the champion again."""
     again = "Repeat the command when the server answers; it also completes or undoes an interrupted move."
@@ -63,7 +66,7 @@ def rollback(env: str | None, reason: str) -> None:
         echo(f"Rolled back: {registry.model} version {good} is the champion again, in place of version {bad}.")
 
 
-@click.command()
+@click.command(short_help="List the registered versions.")
 @env_option
 def models(env: str | None) -> None:
     """List the registered versions with their data, metrics, gain over the champion, aliases and decisions."""
@@ -71,7 +74,7 @@ def models(env: str | None) -> None:
         show_versions(registry.model, list_versions(registry))
 
 
-@click.command()
+@click.command(short_help="Store the digest of a version that has none.")
 @click.argument("version", type=int)
 @env_option
 def trust(version: int, env: str | None) -> None:
@@ -85,10 +88,10 @@ def trust(version: int, env: str | None) -> None:
             echo(f"Version {version} already has a digest, and its files match it.")
         else:
             digest, files = stored
-            echo(f"Trusted: {registry.model} version {version}, {files} files, sha256 {digest}.")
+            echo(f"Trusted: {registry.model} version {version}, {plural(files, 'file')}, sha256 {digest}.")
 
 
-@click.command()
+@click.command(short_help="Copy the checked files of a version to a folder.")
 @click.argument("version")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @env_option

@@ -101,4 +101,5 @@ class _Run(click.Command):
             ) from error
 
 
+kedro_run.hidden = True  # the command below takes its place; `kedro --help` would list both
 run = _Run("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")

@@ -13,13 +13,17 @@ from pinet_kedro.serving import supervisor
 from pinet_kedro.serving.config import Serving
 
 
-@click.command()
+@click.command(short_help="Replay the log through retraining, in a sandbox.")
 @env_option
 @click.option(
-    "--every", type=click.Choice(["day", "week", "month", "quarter", "year"]), default="month", show_default=True
+    "--every",
+    type=click.Choice(["day", "week", "month", "quarter", "year"]),
+    default="month",
+    show_default=True,
+    help="Length of a period.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Most periods to replay.")
-@click.option("--params", help="Parameters of every run, as for `kedro run`.")
+@click.option("--limit", type=click.IntRange(1), show_default="all", help="Most periods to replay.")
+@click.option("--params", show_default="none", help="Parameters of every run, as for `kedro run`.")
 def replay(env: str | None, every: str, limit: int | None, params: str | None) -> None:
     """Replay the environment's log through retraining, period by period, in a sandbox (data/replay)."""
     from pinet_kedro.runs.start_page import list_pages
@@ -31,7 +35,7 @@ def replay(env: str | None, every: str, limit: int | None, params: str | None) -
         echo(replaying.summary(rows))
 
 
-@click.command()
+@click.command(short_help="Run a pipeline at its times, until SIGTERM.")
 @env_option
 @click.option("--once", is_flag=True, help="Run once, now, and end with the run's exit code.")
 @click.option("--dry-run", is_flag=True, help="Show the command and its next times, and end.")
@@ -48,12 +52,14 @@ def schedule(env: str | None, once: bool, dry_run: bool) -> None:
         scheduling.run_forever(runs)
 
 
-@click.command()
+@click.command(short_help="Serve recommendations over HTTP, until SIGTERM.")
 @env_option
-@click.option("--host", help="Address to listen on (default: this machine only).")
-@click.option("--port", type=int, help="Port to listen on; 0 takes any free port.")
-@click.option("--version", help="Alias or number of the version (default: champion); serving.split is ignored.")
-@click.option("--workers", type=int, help="Number of worker processes.")
+@click.option("--host", show_default="serving.host", help="Address to listen on.")
+@click.option("--port", type=int, show_default="serving.port", help="Port to listen on; 0 takes any free port.")
+@click.option(
+    "--version", show_default="serving.version", help="Alias or number of the version; serving.split is ignored."
+)
+@click.option("--workers", type=int, show_default="serving.workers", help="Number of worker processes.")
 def serve(env: str | None, **given: Any) -> None:
     """Serve recommendations of the champion over HTTP, until SIGTERM or Ctrl-C.
 

@@ -112,7 +112,7 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
     for group in groups:
         values = gain(evaluation, pair, group)
         parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
-    return f"The aggregation under the same plugins: {'; '.join(parts)}."
+    return f"The aggregation under the same plugins, NDCG@10: {'; '.join(parts)}."
 
 
 def contributions(evaluation: dict[str, Any]) -> list[str]:
@@ -141,7 +141,8 @@ def chosen(evaluation: dict[str, Any]) -> str | None:
         lost = {group: values for group, values in gains.items() if effect(values) == "loss"}
         worse = [f"{GROUP_LABELS[group].lower()} {with_interval(values)}" for group, values in lost.items()]
         return f"PIN stands on {name}: on validation targets the aggregation is worse for {' and '.join(worse)}."
-    return f"PIN stands on {name}: on validation targets it is not shown to be worse ({with_interval(gains['all'])})."
+    of_all = f"NDCG@10 {with_interval(gains['all'])}"
+    return f"PIN stands on {name}: on validation targets it is not shown to be worse ({of_all})."
 
 
 def as_shipped(evaluation: dict[str, Any]) -> str | None:
@@ -153,7 +154,7 @@ def as_shipped(evaluation: dict[str, Any]) -> str | None:
         f"{number(metric(reading, 'pin', group))}, {with_interval(gain(reading, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
-    return f"As shipped, base and PIN having learnt all events before the test part: {'; '.join(parts)}."
+    return f"As shipped, base and PIN having learnt all events before the test part, NDCG@10: {'; '.join(parts)}."
 
 
 def refit_effect(evaluation: dict[str, Any]) -> str | None:

@@ -92,6 +92,11 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def plural(number: int, noun: str) -> str:
+    """The number of things, such as '1 user' and '1,234 users'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def rank(value: float) -> str:
     """A rank; items with equal scores share the middle of their ranks, such as 2.5."""
     return f"{value:,.1f}".removesuffix(".0")

@@ -14,6 +14,7 @@ from kedro.pipeline.node import Node
 from pinet_kedro.datasets.files import StreamedParquetDataset
 from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import NothingToDo
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
 
@@ -95,10 +96,14 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
         known = "new_users" in recommendations  # not of a version without a record of its users
         changes = " ({new_users:,} new; {missing_users:,} of the version's users are missing)" if known else ""
         lines.append(
-            f"Recommendations of version {{model_version}} for {{users:,}} users{changes}, "
-            "{users_without_history:,} of them without a history that it knows; {skipped_events:,} events with "
-            "{unknown_items:,} items unknown to it were skipped: {path}".format(
-                **recommendations, path=stored_path(catalog, "recommendations")
+            f"Recommendations of version {{model_version}} for {{of_users}}{changes}, "
+            "{users_without_history:,} of them without a history that it knows; skipped were {of_events} with "
+            "{of_items} unknown to it: {path}".format(
+                **recommendations,
+                of_users=plural(recommendations["users"], "user"),
+                of_events=plural(recommendations["skipped_events"], "event"),
+                of_items=plural(recommendations["unknown_items"], "item"),
+                path=stored_path(catalog, "recommendations"),
             )
         )
     if "feedback" in results:

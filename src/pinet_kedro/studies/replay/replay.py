@@ -19,6 +19,7 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.tracking.store import PLACES
 
 log = logging.getLogger("pinet_kedro")
@@ -67,7 +68,7 @@ def _replay(config: Replay) -> pd.DataFrame:
     events, columns = _load(config.env)
     periods = list(cut(events, config.every))[: config.limit]
     sandbox = _sandbox()
-    log.info("Replay of %d periods in %s", len(periods), sandbox)
+    log.info("Replay of %s in %s", plural(len(periods), "period"), sandbox)
     rows: list[dict[str, Any]] = []
     for number, (name, part) in enumerate(periods, 1):
         place = sandbox / "data/01_raw/interactions" / f"{name}.parquet"
@@ -95,7 +96,7 @@ def _moments(events: pd.DataFrame) -> pd.Series:
 
 def line(row: dict[str, Any]) -> str:
     """A period in one line."""
-    parts = [f"{row['period']}: {row['events']:,} events", row["decision"]]
+    parts = [f"{row['period']}: {plural(row['events'], 'event')}", row["decision"]]
     if pd.notna(row.get("challenger_tail")):
         parts.append(
             f"head {row['reference_head']:.4f} → {row['challenger_head']:.4f}, "

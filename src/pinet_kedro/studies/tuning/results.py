@@ -42,7 +42,7 @@ def summary_lines(record: Record, finalists: pd.DataFrame, choice: Choice) -> li
     lines = [f"Study {record.study}: {record.progress}; best trials: {', '.join(map(str, record.front)) or 'none'}"]
     for row in finalists[finalists["group"].isin(GROUPS)].to_dict("records"):
         values = [f"{title.lower()} {number(row[kind])}" for kind, title in _MEASURES.items()]
-        lines.append(f"{row['candidate'].capitalize()}, {row['group']}: {', '.join(values)}")
+        lines.append(f"{row['candidate'].capitalize()}, {row['group']} users, NDCG@10: {', '.join(values)}")
     return [*lines, f"Chosen: {choice.label}, {choice.why}"]
 
 
