@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from .messages import RequestError
 
+_HISTORY = "; a history is a list of item ids, texts or whole numbers, the oldest first"
+
 
 def request_type(limits: SimpleNamespace) -> type[BaseModel]:
     """The pydantic type of a body within these limits; `served_model.Request` documents the fields."""
@@ -61,6 +63,7 @@ def parse_body(body: bytes, body_type: type[BaseModel]) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise RequestError(400, "the body must be a JSON object")
     request = _as_inputs(request)
+    _spell_whole_numbers(request.get("inputs"))
     try:
         body_type.model_validate(request)
     except ValidationError as error:
@@ -100,9 +103,23 @@ def _as_inputs(body: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "inputs": given[0]} if len(given) == 1 else body
 
 
+def _spell_whole_numbers(rows: Any) -> None:
+    """Writes whole numbers in lists of ids and in `user_id` as text; all else stays, for the type to judge."""
+    for row in rows if isinstance(rows, list) else ():
+        if not isinstance(row, dict):
+            continue
+        for name in ("history", "exclude", "only"):
+            ids = row.get(name)
+            if isinstance(ids, list) and int in set(map(type, ids)):
+                row[name] = [str(item) if type(item) is int else item for item in ids]
+        if type(row.get("user_id")) is int:
+            row["user_id"] = str(row["user_id"])
+
+
 def _sentence(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)
     places = (".".join(map(str, e["loc"])) or "the body" for e in found)
     faults = [f"{place[:100]}: {e['msg']}" for place, e in zip(places, found, strict=True)]
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-    return "; ".join(faults[:3]) + more
+    about = any(e["loc"][2:3] == ("history",) for e in found)
+    return "; ".join(faults[:3]) + more + (_HISTORY if about else "")

@@ -4,18 +4,19 @@ MLflow takes the signature from the type hints of `predict` and checks requests 
 columns would cost 2.5 ms more per request, spent in pandas.
 """
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
 
 import mlflow
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Request(BaseModel):
     """One user: `history`, the raw ids of the items seen, oldest first; `k`, the number of items wanted (default:
     `params.k`); items to `exclude`; `only`, the items that may be recommended (default: all); and a `user_id`, which is
-    returned with the recommendation. Ids that the model does not know are skipped."""
+    returned with the recommendation. Ids are texts or whole numbers; those that the model does not know are skipped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,6 +25,16 @@ class Request(BaseModel):
     exclude: list[str] | None = None
     only: list[str] | None = None
     user_id: str | None = None
+
+    @field_validator("history", "exclude", "only", mode="before")
+    @classmethod
+    def _spell(cls, ids: Any) -> Any:
+        return [_text(item) for item in ids] if isinstance(ids, list) else ids
+
+    @field_validator("user_id", mode="before")
+    @classmethod
+    def _spell_user(cls, user: Any) -> Any:
+        return _text(user)
 
 
 class Explained(BaseModel):
@@ -112,6 +123,11 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         items, scores = [item.item for item in found.items], [item.score for item in found.items]
         more = {"explained": why, "average": found.average} | ({} if found.note is None else {"note": found.note})
         return cast(Recommendation, {**cast(dict[str, Any], self._answer(request, items, scores, found)), **more})
+
+
+def _text(value: Any) -> Any:
+    """A whole number as text; any other value as it is."""
+    return str(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _version(folder: Path) -> str:
