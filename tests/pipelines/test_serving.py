@@ -1,7 +1,9 @@
 """`kedro serve` as a process of its own, asked over HTTP."""
 
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -146,6 +148,7 @@ def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project,
     files = shutil.copytree(mlflow.artifacts.download_artifacts("models:/pinet/1"), tmp_path / "files")
     for name in ("served_model.py", "code/pinet_kedro/serving/served_model.py"):
         edit(files / name, ("    only: list[str] | None = None\n", ""), ("only=[request.only for", "only=[None for"))
+        edit(files / name, ('"exclude", "only", mode', '"exclude", mode'))
         edit(files / name, ('"unknown_items": found.unknown_items,', ""), ('"fallback": found.fallback,', ""))
     description = yaml.safe_load((files / "MLmodel").read_text())
     signature = description["signature"]
@@ -174,6 +177,15 @@ def edit(path, *changes):
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
+
+
+def test_whole_numbers_are_ids(server, project, own_address):
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
+    numbers = [{"history": [7, 8], "exclude": [9], "only": [10], "user_id": 5}]
+    texts = [{"history": ["7", "8"], "exclude": ["9"], "only": ["10"], "user_id": "5"}]
+    assert server.rows({"inputs": numbers}) == server.rows({"inputs": texts}) == loaded.predict(texts)
+    assert loaded.predict(numbers) == loaded.predict(pd.DataFrame(numbers)) == loaded.predict(texts)
 
 
 def test_unknown_items_count_as_no_history(server, items):
@@ -212,7 +224,8 @@ BAD = {
     "no inputs": ({"params": {"k": 1}}, 400, "inputs: Field required"),
     "no history": ({"inputs": [{"user_id": "u"}]}, 400, "inputs.0.history: Field required"),
     "null history": ({"inputs": [{"history": None}]}, 400, "inputs.0.history"),
-    "numbers for ids": ({"inputs": [ROW, {"history": [1, 2]}]}, 400, "inputs.1.history.0"),
+    "fractions for ids": ({"inputs": [ROW, {"history": [1, 2.5]}]}, 400, "inputs.1.history.1"),
+    "a truth for an id": ({"inputs": [ROW, {"history": [True]}]}, 400, "texts or whole numbers, the oldest first"),
     "a string for a history": ({"inputs": [{"history": "1"}]}, 400, "inputs.0.history"),
     "misspelt field": ({"inputs": [ROW | {"exlude": ["2"]}]}, 400, "exlude"),
     "misspelt parameter": ({"inputs": [ROW], "params": {"top": 3}}, 400, "params.top"),
@@ -249,6 +262,32 @@ def test_other_content_types_are_refused(server, headers):
 def test_health_and_unknown_addresses(server):
     assert server.ask("", path="/ping", method="GET")[0] == 200
     assert server.ask("", path="/nowhere", method="GET")[0] == 404
+
+
+def series(server):
+    status, text = server.ask("", path="/metrics", method="GET")
+    assert status == 200
+    return {name: float(value) for name, value in re.findall(r"^(\w+(?:{.*})?) (\S+)$", text, re.MULTILINE)}
+
+
+def test_requests_answers_and_errors_are_counted(server, items):
+    before = series(server)
+    server.rows({"inputs": [{"history": items[:2]}, {"history": ["nobody", "knows"]}, {"history": [items[0], "?"]}]})
+    server.rows({"inputs": [{"history": items[:2]}], "params": {"explain": True}})
+    assert server.ask("{")[0] == 400
+    after = series(server)
+    expected = {
+        'pinet_requests_total{status="200"}': 2, 'pinet_requests_total{status="400"}': 1,
+        'pinet_answers_total{version="1"}': 4, 'pinet_fallbacks_total{version="1"}': 1,
+        'pinet_unknown_items_total{version="1"}': 3, "pinet_request_seconds_count": 3,
+    }  # fmt: skip
+    assert {name: after[name] - before[name] for name in expected} == expected
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/metrics")
+    assert connection.getresponse().headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    connection.close()
+    assert server.ask("", {"Host": "evil.example"}, "/metrics", "GET")[0] == 421
+    assert server.ask("{}", path="/metrics")[0] == 405
 
 
 def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_is_not(server, project, tmp_path):
@@ -290,11 +329,15 @@ def test_a_version_is_fetched_checked_for_mlflow_to_load(project, tmp_path):
 
 
 def test_a_worker_that_dies_is_replaced(server):
+    before = series(server)
     [worker] = server.workers()
     os.kill(worker, signal.SIGKILL)
     server.wait_for(r"A worker has died \(exit status -9\)")
     assert server.version()  # the request waits until the new worker answers
     assert server.workers() != [worker]
+    after = series(server)
+    assert all(after[name] >= value for name, value in before.items())
+    assert after['pinet_requests_total{status="200"}'] == before['pinet_requests_total{status="200"}'] + 1
 
 
 def test_sigterm_ends_the_server_and_its_workers(server):

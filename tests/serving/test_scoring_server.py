@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,11 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 from pinet_kedro.scoring_server import __main__
 from pinet_kedro.scoring_server.batching import Batcher
 from pinet_kedro.scoring_server.guard import Guard
+from pinet_kedro.scoring_server.metrics import Metrics
 from pinet_kedro.scoring_server.protocol import bounded
 from pinet_kedro.serving.config import Limits, Serving
+
+COUNTS = tempfile.TemporaryDirectory()
 
 
 def test_the_program_imports_nothing_of_the_project():
@@ -45,7 +49,7 @@ class Model1:
 
 def guarded(app, hosts, **limits):
     found = SimpleNamespace(**Limits(**limits).model_dump())
-    return Guard(app, found, hosts, Batcher(app, found.rows).ask)
+    return Guard(app, found, hosts, Batcher(app, found.rows).ask, Metrics(Path(COUNTS.name, "1-0.counts"), ["1"]))
 
 
 def ask(error, body=b'{"inputs": [{"history": ["1"]}]}', chunks=1):

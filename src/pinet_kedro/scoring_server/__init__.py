@@ -10,5 +10,6 @@ loads its own copy of the package, whatever code the project has by now. Hence t
 - `arms`: the version of each user, where two are served side by side.
 - `own_code`: two versions in one process, each with its own copy of the package.
 - `answer_log`: what was recommended to whom, in files of bounded size.
+- `metrics`: counters of all workers, for Prometheus.
 - `server`: loads the versions and runs the server.
 """

@@ -2,30 +2,33 @@
 
 import asyncio
 import re
+import time
 from email.message import Message as MimeHeaders
 from types import SimpleNamespace
 from typing import Any
 
 from .body import parse_body, request_type
 from .messages import Ask, Headers, Receive, RequestError, Scope, Send, failure
+from .metrics import CONTENT_TYPE, Metrics
 
 # MLflow's application has more, such as /docs, whose page loads scripts from the network.
-_METHODS = {"/invocations": "POST", "/ping": "GET", "/health": "GET", "/version": "GET"}
+_METHODS = {"/invocations": "POST", "/ping": "GET", "/health": "GET", "/version": "GET", "/metrics": "GET"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]*)?")  # a name or an address, and a port
 
 
 class Guard:
     """Passes on only well-formed requests within `limits` whose `Host` is one of `hosts` ('*': any).
 
-    `ask` answers those for recommendations, `app` all others.
+    `ask` answers those for recommendations, `metrics` those for its counters, `app` all others.
     """
 
-    def __init__(self, app: Any, limits: SimpleNamespace, hosts: list[str], ask: Ask) -> None:
+    def __init__(self, app: Any, limits: SimpleNamespace, hosts: list[str], ask: Ask, metrics: Metrics) -> None:
         self.app = app
         self.limits = limits
         self.hosts = frozenset(hosts)
         self.body_type = request_type(limits)
         self.ask = ask
+        self.metrics = metrics
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,17 +36,23 @@ class Guard:
             await self.app(scope, receive, send)
             return
         more: Headers = []
+        kind = b"application/json"
         try:
             self._check_address(scope)
-            if scope["path"] != "/invocations":
+            if scope["path"] == "/metrics":
+                kind, status, body = CONTENT_TYPE, 200, self.metrics.text()
+            elif scope["path"] == "/invocations":
+                status, body = await self._answer(scope, receive)
+            else:
                 await self.app(scope, receive, send)
                 return
-            status, body = await self._answer(scope, receive)
         except RequestError as error:
             status, body, more = error.status, failure("BAD_REQUEST", str(error)), error.headers
         except TimeoutError:
             status, body = 504, failure("DEADLINE_EXCEEDED", f"no answer within {self.limits.seconds} s")
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
+        if scope["path"] == "/invocations":
+            self.metrics.request(status)
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -70,11 +79,13 @@ class Guard:
         if self._active >= self.limits.connections:
             raise RequestError(503, f"{self._active} requests are active already; try again later")
         self._active += 1
+        started = time.perf_counter()
         try:
             request = parse_body(body, self.body_type)
             return await asyncio.wait_for(self.ask(scope, request), self.limits.seconds)
         finally:
             self._active -= 1
+            self.metrics.took(time.perf_counter() - started)
 
     def _check_headers(self, headers: Headers) -> None:
         kind, _, parameters = _only(headers, b"content-type").decode("latin-1").partition(";")

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from .answer_log import AnswerLog
 from .arms import Arm, Arms
 from .batching import Batcher
 from .guard import Guard
+from .metrics import Metrics
 from .own_code import OwnCode
 from .protocol import bounded
 
@@ -75,16 +77,33 @@ def _raise_open_files() -> None:
 def _application(plan: dict[str, Any], log: AnswerLog | None, limits: SimpleNamespace, hosts: list[str]) -> Guard:
     """The application of the versions in `plan`, which `supervisor.py` makes."""
     folders = {arm["folder"] for arm in plan["arms"]}
+    metrics = Metrics(Path(plan["metrics"]), [arm["version"] for arm in plan["arms"]])
+    version_of = {arm["folder"]: arm["version"] for arm in plan["arms"]}
     batchers = {}
     for folder in folders:
         model: Any = load_model(folder) if len(folders) == 1 else OwnCode(folder)
         # A broken version fails here, and the first request is as fast as the others.
         model.predict(model.input_example)
-        batchers[folder] = Batcher(scoring_server.init(model), limits.rows, _known(model))
+        counted: Any = _Counted(model, version_of[folder], metrics)
+        batchers[folder] = Batcher(scoring_server.init(counted), limits.rows, _known(model))
     arms = [Arm(arm["name"], arm["share"], arm["version"], batchers[arm["folder"]]) for arm in plan["arms"]]
     first = arms[0].batcher
     alone = len(arms) == 1 and log is None
-    return Guard(first.app, limits, hosts, first.ask if alone else Arms(arms, plan["salt"], log).ask)
+    return Guard(first.app, limits, hosts, first.ask if alone else Arms(arms, plan["salt"], log).ask, metrics)
+
+
+class _Counted:
+    """A version as MLflow's application takes a model; counts its answers."""
+
+    def __init__(self, model: Any, version: str, metrics: Metrics) -> None:
+        self._model, self._version, self._metrics = model, version, metrics
+        self.metadata = model.metadata
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        """The model's answer."""
+        answers = self._model.predict(data, params=params)
+        self._metrics.answers(self._version, answers)
+        return answers
 
 
 def _known(model: Any) -> dict[str, frozenset[str]] | None:

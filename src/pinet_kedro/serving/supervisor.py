@@ -43,10 +43,10 @@ def serve(config: Serving, tracking: Tracking) -> None:
 
 def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
     started = time.monotonic()
-    with _listen(config) as listening:
+    with _listen(config) as listening, TemporaryDirectory(prefix="pinet_counts_") as counts:
         host, port = listening.getsockname()[:2]
         versions = _find_versions(config, tracking)
-        current = _Workers(versions, config, tracking, listening)
+        current = _Workers(versions, config, tracking, listening, counts)
         try:
             if not current.ready(stop):
                 if stop.is_set():
@@ -130,7 +130,7 @@ def _replace(
     """The workers that answer from now on, and the versions that failed to start, if any."""
     old, named = _named(current.versions), _named(wanted)
     try:
-        new = _Workers(wanted, config, tracking, listening)
+        new = _Workers(wanted, config, tracking, listening, current.counts)
     except Exception as error:
         log.error("Version %s cannot be fetched (%s); version %s goes on.", named, error, old)
         return current, wanted
@@ -146,10 +146,16 @@ def _replace(
 
 
 class _Workers:
-    """The processes that serve one version, or the two of a split; `versions` has the version of each name."""
+    """The processes that serve one version, or the two of a split; `versions` has the version of each name.
 
-    def __init__(self, versions: dict[str, str], config: Serving, tracking: Tracking, listening: socket.socket) -> None:
+    Their counters are files in the folder `counts`.
+    """
+
+    def __init__(
+        self, versions: dict[str, str], config: Serving, tracking: Tracking, listening: socket.socket, counts: str
+    ) -> None:
         self.versions = versions
+        self.counts = counts
         self._config = config
         self._socket = listening
         self._folder = TemporaryDirectory(prefix="pinet_serving_")
@@ -159,14 +165,14 @@ class _Workers:
         except BaseException:
             self._folder.cleanup()
             raise
-        self._workers = [self._start() for _ in range(config.workers)]
+        self._workers = [self._start(place) for place in range(config.workers)]
 
     def _fetch(self, version: str, tracking: Tracking) -> Path:
         folder = Path(self._folder.name, version)
         folder.mkdir()
         return fetch_version(version, tracking, folder)
 
-    def _plan(self) -> dict[str, Any]:
+    def _plan(self, place: int) -> dict[str, Any]:
         """What a worker serves and logs."""
         config = self._config
         arms = [
@@ -175,9 +181,11 @@ class _Workers:
         ]
         kept = config.log
         log = {"folder": str(project_folder() / kept.folder), "max_bytes": kept.bytes, "files": kept.files}
-        return {"arms": arms, "salt": config.salt, "log": log if kept.enabled else None}
+        # Only a successor of a dead worker has the same name, and goes on in the file.
+        counts = str(Path(self.counts, f"{'-'.join(self.versions.values())}-{place}.counts"))
+        return {"arms": arms, "salt": config.salt, "log": log if kept.enabled else None, "metrics": counts}
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], int]:
+    def _start(self, place: int) -> tuple[subprocess.Popen[bytes], int]:
         config = self._config
         ready, writing = os.pipe()
         environment = os.environ | {
@@ -188,7 +196,7 @@ class _Workers:
         listening = self._socket.fileno()
         limits = json.dumps(config.limits.model_dump())
         hosts = json.dumps(config.allowed_hosts())
-        plan = json.dumps(self._plan())
+        plan = json.dumps(self._plan(place))
         arguments = [plan, str(listening), str(writing), limits, hosts, str(config.stop_seconds)]
         process = subprocess.Popen(
             # -P: modules in the program's folder must not shadow others of the same name. In a new session, Ctrl-C
@@ -221,7 +229,7 @@ class _Workers:
                 raise InputError(f"{len(self._deaths)} workers have died within {_CALM_SECONDS:.0f} s; giving up.")
             log.error("A worker has died (exit status %d); a new one replaces it.", process.returncode)
             _close(process, ready)
-            self._workers[place] = self._start()
+            self._workers[place] = self._start(place)
 
     def stop(self) -> None:
         """Lets active requests finish, then ends the processes and removes the files."""
