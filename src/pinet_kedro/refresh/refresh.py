@@ -150,7 +150,7 @@ def register(models: VersionModels, champion: Champion, growth: Growth, intake: 
             log.info("Version %s is this refresh already; it is judged again.", found.version)
             return challenge(registry, str(found.version), found.run_id)
         tags: dict[str, str] = {name: champion.tags[name] for name in ("data.name", "seed") if name in champion.tags}
-        start = f"refresh of version {champion.version}, {len(added)} partitions"
+        start = f"refresh of version {champion.version}, new partitions: {len(added)}"
         tags |= {KEY: key, START: start, REFRESH_OF: champion.version}
         files: dict[str, Any] = {
             PARTITIONS_FILE: (champion.partitions or {}) | added,
@@ -182,5 +182,5 @@ a second model, which has counted the events until {day(models.judged_until)}.
 
 def accepted_by_gate(intake: Intake) -> Gate:
     """The gate `validation` of a refresh: only partitions that meet the suite come so far."""
-    report = f"{len(intake.new)} new partitions, each meets the rules for raw events"
+    report = f"new partitions that meet the rules for raw events: {len(intake.new)}"
     return Gate(name="validation", passed=True, measured=report, asked="all rules hold")
