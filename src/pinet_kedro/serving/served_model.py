@@ -29,7 +29,9 @@ class Request(BaseModel):
     @field_validator("history", "exclude", "only", mode="before")
     @classmethod
     def _spell(cls, ids: Any) -> Any:
-        return [_text(item) for item in ids] if isinstance(ids, list) else ids
+        if not isinstance(ids, list) or set(map(type, ids)) <= {str}:  # MLflow validates each request several times
+            return ids
+        return [_text(item) for item in ids]
 
     @field_validator("user_id", mode="before")
     @classmethod
@@ -127,6 +129,8 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
 
 def _text(value: Any) -> Any:
     """A whole number as text; any other value as it is."""
+    if isinstance(value, str):
+        return value
     return str(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
