@@ -82,7 +82,15 @@ def test_an_evaluation_without_a_group_measures_the_others_and_names_it(planted_
     models = {"base": PopularityScorer(w.popularity), "pin": BackboneScorer(joint_backbone)}
     ranks = rank_models(models | {f"refit_{name}": model for name, model in models.items()}, dataset)
     newest = {"training": 1, "before_test": 2, "all": 3}
-    data = {"sha256": "0", "users": 1, "items": 1, "events": 1, "newest_event": newest, "dropped_rows": {}}
+    data = {
+        "name": "log",
+        "sha256": "0",
+        "users": 1,
+        "items": 1,
+        "events": 1,
+        "newest_event": newest,
+        "dropped_rows": {},
+    }
     evaluation = compare(ranks, dataset) | {
         "as_shipped": compare_as_shipped(ranks, dataset), "protocol": {}, "data": data, "versions": {},
     }  # fmt: skip
