@@ -1,5 +1,7 @@
 """Every gate holds and fails where it should, and says what it has measured."""
 
+from dataclasses import replace
+
 import pytest
 
 from pinet_kedro.activeness import ReportingStrata, Strata
@@ -133,6 +135,25 @@ def test_a_version_that_does_not_answer_fails_whatever_needs_an_answer():
     fault = FreshProcessResult("no answer within 1 s")
     measured = {"tail gain", "head gain", *(f"quintile {q}" for q in range(1, 6)), "coverage", "catalogue"}
     assert failed("it does not answer", fault) == {*measured, "fresh process", "latency"}
+
+
+def test_a_gain_of_a_few_hits_is_not_measured():
+    """One hit among many users has an interval without width, whichever users are drawn."""
+    one = {
+        "users": 400,
+        "hits": 1,
+        "challenger": 0.002,
+        "reference": 0.001,
+        "gain": {"relative": 1.0, "low": 1.0, "high": 1.0},
+    }
+    held = trial()
+    few = replace(held, groups=held.groups | {"tail": one})
+    gate = next(g for g in judge(GateInputs(Gates(), few, ANSWER, VALID, {}, STRATA)) if g.name == "tail gain")
+    assert gate.unmeasured
+    assert gate.measured == "1 of 400 users have a hit with one of the two, 10 are needed"
+    enough = replace(held, groups=held.groups | {"tail": one | {"hits": 10}})
+    gate = next(g for g in judge(GateInputs(Gates(), enough, ANSWER, VALID, {}, STRATA)) if g.name == "tail gain")
+    assert gate.passed
 
 
 def test_slow_unvalidated_and_rolled_back_versions_fail():

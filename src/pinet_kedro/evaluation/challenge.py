@@ -18,7 +18,8 @@ from pinet_kedro.recommender import Recommender
 
 @dataclass(frozen=True)
 class Challenge:
-    """`groups`: group of users -> `users, challenger, reference` (NDCG@10) and `gain` (`relative, low, high`).
+    """`groups`: group of users -> `users`, `hits` (those whose target one of the two has in its first ten),
+    `challenger, reference` (NDCG@10) and `gain` (`relative, low, high`).
 
     `coverage`: share of the catalogue that is in the challenger's top ten for at least one user.
     `shared_items`: share of the reference's catalogue that the challenger knows.
@@ -63,6 +64,7 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
     groups = {
         name: {
             "users": int(mask.sum()),
+            "hits": int((ndcg[0][mask] + ndcg[1][mask] > 0).sum()),
             "challenger": float(ndcg[0][mask].mean()),
             "reference": float(ndcg[1][mask].mean()),
             "gain": relative_gain(ndcg[0][mask], ndcg[1][mask]),

@@ -13,6 +13,9 @@ from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate, not_measured
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.reporting.text import percent, share, with_interval
 
+# With fewer users who have a hit, resamples of users are nearly alike, and the interval of a gain is too narrow: with a
+# single one it has no width at all.
+_LEAST_HITS = 10
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 
 
@@ -78,6 +81,10 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     found = challenge.groups.get(group, {"users": 0})
     if found["users"] < bound.users:
         return not_measured(name, f"{found['users']:,} users, {bound.users:,} are needed", asked, bound.above)
+    least = min(bound.users, _LEAST_HITS)
+    if 0 < (hits := found.get("hits", found["users"])) < least:
+        few = f"{hits:,} of {found['users']:,} users have a hit with one of the two, {least:,} are needed"
+        return not_measured(name, few, asked, bound.above)
     gain = found["gain"]
     if gain["relative"] is None:  # the reference is 0, so there is no relative gain, and nothing to lose
         text = f"NDCG@10 0 → {found['challenger']:.4f}"
