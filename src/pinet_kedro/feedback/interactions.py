@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions, spelled
-from pinet_kedro.reading.nanoseconds import in_nanoseconds
+from pinet_kedro.interactions.events import Interactions, as_read_now
 
 # By name; stored ones are tables, those that are read from a file know their origin.
 Partitions = Mapping[str, Callable[[], Interactions | pd.DataFrame]]
@@ -25,8 +24,6 @@ def gather_since(partitions: Partitions, names: list[str], since: int) -> pd.Dat
                 f"partition {name} has events without user, item or time. Retraining sets such a partition aside; "
                 "correct it, or move it away."
             )
-        # Earlier versions stored seconds, and '7.0' for the id 7.
-        ids = {column: spelled(events[column], f"partition {name}: {column}") for column in _COLUMNS[:2]}
-        events = events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
+        events = as_read_now(events, f"partition {name}:")
         parts.append(events[events["timestamp"] >= since])
     return pd.concat(parts, ignore_index=True)

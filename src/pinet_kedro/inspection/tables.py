@@ -1,12 +1,12 @@
 """Console tables of recommendations and of similar items."""
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pinet_kedro.explanation import ExplainedItem, Explanation
 from pinet_kedro.inspection.titles import Titles
 from pinet_kedro.printable import one_line
+from pinet_kedro.processes.terminal import open_console
 
 _LOG_WIDTH = 160  # columns, where there is no terminal
 _NEWEST = 5  # items of the history that are shown
@@ -16,7 +16,7 @@ def show_recommendations(
     explanation: Explanation, titles: Titles, title: str, history: list[str], explain: bool
 ) -> None:
     """Prints one row per item; with `explain`, also what its score is made of."""
-    console = _console()
+    console = open_console(_LOG_WIDTH)
     newest = ", ".join(titles.shown(item) for item in reversed(history[-_NEWEST:]))
     console.print(_text(f"{title}: {len(history):,} events, the newest first: {newest or 'none'}"))
     scorers = list(explanation.average) if explain else []
@@ -49,7 +49,7 @@ def show_similar(
     number: str,
 ) -> None:
     """Prints the items nearest to an item by vectors and by the memory, one table each."""
-    console, (by_vectors, by_memory) = _console(), nearest
+    console, (by_vectors, by_memory) = open_console(_LOG_WIDTH), nearest
     console.print(_text(f"Nearest to {titles.shown(item)}, version {number}"))
     for name, unit, found in (
         ("By the item vectors of the backbone", "Cosine", by_vectors),
@@ -90,11 +90,6 @@ def _because(found: ExplainedItem, titles: Titles) -> Text:
         return Text("–")
     item, share = found.because
     return _text(f"{titles.shown(item)}, {share:.0%}")
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def _text(value: str) -> Text:

@@ -19,6 +19,7 @@ from pinet_kedro.configuration import LARGEST, Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.codes import encode, repeated
 from pinet_kedro.reading.ids import spell
+from pinet_kedro.reading.nanoseconds import in_nanoseconds
 from pinet_kedro.reading.tables import read_table
 from pinet_kedro.reading.time_values import Times
 from pinet_kedro.reading.times import check_unit, read_times
@@ -133,6 +134,12 @@ def spelled(ids: pa.ChunkedArray | pd.Series, where: str) -> Any:
         ids = pa.chunked_array(pa.array(ids))
     dtype: Any = pd.StringDtype()  # missing in pandas' type stubs
     return dtype.__from_arrow__(spell(ids, where))
+
+
+def as_read_now(events: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Stored events as they are read now; earlier versions stored seconds, and '7.0' for the id 7."""
+    ids = {name: spelled(events[name], f"{where} {name}") for name in ("user_id", "item_id")}
+    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
 
 
 def _as_number(values: pa.ChunkedArray) -> np.ndarray:

@@ -4,9 +4,12 @@ import logging
 import sys
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class PrintableRecord(logging.LogRecord):
@@ -19,6 +22,14 @@ class PrintableRecord(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802
         return printable(super().getMessage())
+
+
+def open_console(log_width: int) -> "Console":
+    """A console for tables: as wide as the terminal, or `log_width` columns where there is none, as in a log."""
+    from rich.console import Console  # not needed at start-up
+
+    console = Console()
+    return console if console.is_terminal else Console(width=log_width)
 
 
 def guard_terminal() -> None:

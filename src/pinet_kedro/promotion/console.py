@@ -3,11 +3,11 @@
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pinet_kedro.printable import printable
+from pinet_kedro.processes.terminal import open_console
 from pinet_kedro.promotion.decision import DECISION_TAG, GAIN_TAG, Decision
 from pinet_kedro.reporting.text import NONE, count
 
@@ -20,7 +20,7 @@ _LOG_WIDTH = 140  # columns, where there is no terminal, such as in the log of a
 
 def show_decision(decision: Decision) -> None:
     """Prints all gates, the notes, and the decision with its reasons."""
-    console = _console()
+    console = open_console(_LOG_WIDTH)
     if decision.gates:
         table = Table(title=_text(f"{decision.model} version {decision.version} against {decision.against}"))
         for column in ("Gate", "Measured", "Required", ""):
@@ -58,7 +58,7 @@ def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
             _decision(row),
         )
         table.add_row(*map(_text, cells))
-    _console().print(table)
+    open_console(_LOG_WIDTH).print(table)
 
 
 def _decision(row: dict[str, Any]) -> str:
@@ -67,11 +67,6 @@ def _decision(row: dict[str, Any]) -> str:
     forced = " (forced)" if row.get("decision.forced", "no") != "no" and decision == "promoted" else ""
     against = f" against {row['decision.against']}" if "decision.against" in row else ""
     return f"{decision}{forced}{against}"
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def _text(value: str) -> Text:

@@ -99,46 +99,41 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
 
 def coverage(inputs: GateInputs) -> tuple[Gate, ...]:
     """The share of the catalogue that is in any user's first ten."""
-    least = inputs.config.coverage
-    return (
-        _at_least("coverage", inputs.challenge, least, f"{share(least, 1)} of the catalogue", lambda found: (
-            found.coverage, f"{share(found.coverage, 1)}, the reference {share(found.reference_coverage, 1)}"
-        )),
+    least, found = inputs.config.coverage, inputs.challenge
+    measured = found if isinstance(found, str) else (
+        found.coverage, f"{share(found.coverage, 1)}, the reference {share(found.reference_coverage, 1)}"
     )  # fmt: skip
+    return (_at_least("coverage", measured, least, f"{share(least, 1)} of the catalogue"),)
 
 
 def catalogue(inputs: GateInputs) -> tuple[Gate, ...]:
     """The share of the champion's catalogue that the challenger knows: low for a model of another shop."""
-    if inputs.champion is None:
-        return ()
-    least = inputs.config.shared_items
-    return (
-        _at_least("catalogue", inputs.challenge, least, f"{share(least)} of the champion's items", lambda found: (
-            found.shared_items, f"knows {share(found.shared_items, 1)} of the champion's items"
-        )),
-    )  # fmt: skip
+    found = inputs.challenge
+    return _shared(inputs, "catalogue", "items", found if isinstance(found, str) else found.shared_items)
 
 
 def users(inputs: GateInputs) -> tuple[Gate, ...]:
     """The share of the champion's users that the challenger knows: low for a model of a part of the log."""
+    value = inputs.shared_users
+    return _shared(inputs, "users", "users", "a version without a record of its users" if value is None else value)
+
+
+def _shared(inputs: GateInputs, name: str, what: str, found: float | str) -> tuple[Gate, ...]:
+    """A gate on the share of the champion's items or users that is known; none if there is no champion."""
     if inputs.champion is None:
         return ()
-    least, value = inputs.config.shared_users, inputs.shared_users
-    asked = f"at least {share(least)} of the champion's users"
-    if value is None:
-        return (not_measured("users", "a version without a record of its users", asked, least),)
-    measured = f"knows {share(value, 1)} of the champion's users"
-    return (Gate(name="users", passed=value >= least, measured=measured, asked=asked, value=value, bound=least),)
+    least: float = getattr(inputs.config, f"shared_{what}")
+    of = f"of the champion's {what}"
+    measured = found if isinstance(found, str) else (found, f"knows {share(found, 1)} {of}")
+    return (_at_least(name, measured, least, f"{share(least)} {of}"),)
 
 
-def _at_least(
-    name: str, challenge: Challenge | str, least: float, what: str, measure: Callable[[Challenge], tuple[float, str]]
-) -> Gate:
-    """A gate on a share that a comparison finds; `measure` gives its value, and what was measured in words."""
+def _at_least(name: str, found: tuple[float, str] | str, least: float, what: str) -> Gate:
+    """A gate on a share: `found` is its value and what was measured in words, or why nothing was."""
     asked = f"at least {what}"
-    if isinstance(challenge, str):
-        return not_measured(name, challenge, asked, least)
-    value, measured = measure(challenge)
+    if isinstance(found, str):
+        return not_measured(name, found, asked, least)
+    value, measured = found
     return Gate(name=name, passed=value >= least, measured=measured, asked=asked, value=value, bound=least)
 
 

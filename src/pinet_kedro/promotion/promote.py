@@ -94,8 +94,8 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRu
             "notes": (*notes, f"version {version} is the champion already"),
         }
         raise ChampionAlready(Decision(promoted=True, **facts))
-    gates, challenge, compared = _evaluate(newest, config, registry, version, champion)
     mine = client.get_model_version(registry.model, version).tags
+    gates, challenge, compared = _evaluate(newest, config, registry, version, mine, champion)
     lenient = config.gates.unmeasured == "pass"
     missed = [gate for gate in gates if not gate.passed and not (gate.unmeasured and lenient)]
     reasons = tuple(f"{gate.name}: {_measured(gate)} (required: {gate.asked})" for gate in missed)
@@ -137,12 +137,11 @@ def _measured(gate: Gate) -> str:
 
 
 def _evaluate(
-    newest: Newest, config: Promotion, registry: Tracking, version: str, champion: str | None
+    newest: Newest, config: Promotion, registry: Tracking, version: str, tags: Mapping[str, str], champion: str | None
 ) -> tuple[tuple[Gate, ...], Challenge | None, list[str]]:
     """The gates, the comparison if there was one, and notes on the models that were compared."""
     settings = config.fresh_process
     client = tracking.connect(registry)
-    tags = client.get_model_version(registry.model, version).tags
     theirs = None if champion is None else client.get_model_version(registry.model, champion).tags
     silent = "it does not answer"
     challenge: Challenge | str = silent

@@ -7,8 +7,7 @@ import pandas as pd
 
 from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions, spelled
-from pinet_kedro.reading.nanoseconds import in_nanoseconds
+from pinet_kedro.interactions.events import Interactions, as_read_now
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
 from pinet_kedro.retraining.partitions import RAW_LOG
@@ -37,7 +36,7 @@ def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, con
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
             f"cannot be placed among them. {WAY_OUT}."
         )
-    _check_ids(log_events, {name: _as_read_now(accepted[name]()) for name in intake.new})
+    _check_ids(log_events, {name: as_read_now(accepted[name](), "stored") for name in intake.new})
     found = gather(accepted, intake.files, log_events)
     log.info("Training data: %s, %s raw events", found.origin.file, f"{len(found.events):,}")
     return found
@@ -48,7 +47,7 @@ def gather(accepted: Partitions, names: list[str], raw_log: Interactions | None 
 
     A column that some of them lack, such as ratings, is left out.
     """
-    parts = {name: _as_read_now(accepted[name]()) for name in sorted(names)}
+    parts = {name: as_read_now(accepted[name](), "stored") for name in sorted(names)}
     source = f"{len(names)} partitions"
     if raw_log is not None:
         parts = {RAW_LOG: raw_log.events, **parts}
@@ -79,9 +78,3 @@ def _check_ids(raw: Interactions, partitions: dict[str, pd.DataFrame]) -> None:
                     "if the partitions are the whole log, set retraining.raw_log: false."
                 )
             log.warning("No %s of partition %s is in the raw log %s.", what, name, raw.origin.file)
-
-
-def _as_read_now(events: pd.DataFrame) -> pd.DataFrame:
-    """A stored partition; earlier versions stored seconds, and '7.0' for the id 7."""
-    ids = {name: spelled(events[name], f"stored {name}") for name in ("user_id", "item_id")}
-    return events.assign(timestamp=in_nanoseconds(events["timestamp"]), **ids)
