@@ -4,7 +4,6 @@ import logging
 import time
 from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -22,7 +21,7 @@ from pinet_kedro.processes.lock import hold
 from pinet_kedro.processes.terminal import guard_terminal
 from pinet_kedro.processes.workers import run_workers
 from pinet_kedro.studies.tuning.plan import StudyPlan, counted, try_again
-from pinet_kedro.studies.tuning.trial import GROUPS, run_trial, validation_ndcg
+from pinet_kedro.studies.tuning.trial import GROUPS, TrackedTrial, validation_ndcg
 from pinet_kedro.tracking.nested import close_nested
 from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.tracking.runs import end_the_dead
@@ -139,7 +138,8 @@ def _work(plan: StudyPlan, run: MlflowRun | None, since: datetime) -> None:
                 claim.enter_context(hold(f"tuning_{plan.name}", wait_s=60))
                 if not _has_room(plan, study):
                     return
-                study.optimize(partial(run_trial, plan, run, claim.close), 1, catch=expected)
+                trial = TrackedTrial(plan, run, claim.close)
+                study.optimize(trial, 1, catch=expected, callbacks=[trial.close])
     finally:
         close_nested()
 

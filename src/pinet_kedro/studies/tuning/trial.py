@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from mlflow.entities import Metric
-from optuna import TrialPruned
-from optuna.trial import Trial, TrialState
+from optuna import Study, TrialPruned
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.fitting.cross_fit import cross_fitted_ranks
@@ -28,31 +28,47 @@ GROUPS = ("head", "tail")
 Ndcg = dict[str, float]  # NDCG@10 of head and tail on validation targets
 
 
-def run_trial(plan: StudyPlan, parent: MlflowRun | None, started: Callable[[], None], trial: Trial) -> list[float]:
-    """The objectives of a trial; where `parent` is tracked, it is also recorded as a nested run."""
-    started()
-    run = NestedRun(parent, f"trial {trial.number}") if parent else None
-    status, state, reason = "FINISHED", "COMPLETE", ""
-    try:
-        ndcg = _train(plan, run, trial)
-        reason = ", ".join(f"{group} {value:.4f}" for group, value in ndcg.items())
-        return [ndcg[name] for name in plan.objectives]
-    except TrialPruned:
-        state = "PRUNED"
-        raise
-    except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt | SystemExit)
-        status, state = ("KILLED", "interrupted") if killed else ("FAILED", "FAIL")
-        reason = f"{type(error).__name__}: {error}"[:1000]
-        if not killed:
-            trial.set_user_attr("reason", reason)
-        if isinstance(error, KeyboardInterrupt):  # Optuna fails the trial; after an exit the next run does
-            try_again(trial.study, trial.study.get_trials()[trial.number])
-        raise
-    finally:
-        log.info("Trial %d: %s %s", trial.number, state.lower(), reason)
-        if run:
-            run.end(status, {"trial.state": state} | ({} if status == "FINISHED" else {"failure": reason}))
+class TrackedTrial:
+    """The objectives of a trial; where `parent` is tracked, it is also recorded as a nested run.
+
+    `close` is the study's callback: the run ends as FINISHED when the study has the result, so that a trial which is
+    repeated after a kill is nowhere recorded as finished.
+    """
+
+    def __init__(self, plan: StudyPlan, parent: MlflowRun | None, started: Callable[[], None]) -> None:
+        self._plan, self._parent, self._started = plan, parent, started
+        self._run: NestedRun | None = None
+
+    def __call__(self, trial: Trial) -> list[float]:
+        self._started()
+        self._run = NestedRun(self._parent, f"trial {trial.number}") if self._parent else None
+        try:
+            ndcg = _train(self._plan, self._run, trial)
+        except TrialPruned:
+            log.info("Trial %d: pruned", trial.number)
+            raise
+        except BaseException as error:
+            killed = isinstance(error, KeyboardInterrupt | SystemExit)
+            status, state = ("KILLED", "interrupted") if killed else ("FAILED", "FAIL")
+            reason = f"{type(error).__name__}: {error}"[:1000]
+            log.info("Trial %d: %s %s", trial.number, state.lower(), reason)
+            if not killed:
+                trial.set_user_attr("reason", reason)
+            if isinstance(error, KeyboardInterrupt):  # Optuna fails the trial; after an exit the next run does
+                try_again(trial.study, trial.study.get_trials()[trial.number])
+            self._end(status, {"trial.state": state, "failure": reason})
+            raise
+        log.info("Trial %d: complete %s", trial.number, ", ".join(f"{group} {ndcg[group]:.4f}" for group in ndcg))
+        return [ndcg[name] for name in self._plan.objectives]
+
+    def close(self, study: Study, trial: FrozenTrial) -> None:
+        """Ends the run of a trial that is complete or pruned; that of a failed one has ended with its error."""
+        if trial.state != TrialState.FAIL:
+            self._end("FINISHED", {"trial.state": trial.state.name})
+
+    def _end(self, status: str, tags: dict[str, str]) -> None:
+        if self._run:
+            self._run.end(status, tags)
 
 
 def _train(plan: StudyPlan, run: NestedRun | None, trial: Trial) -> Ndcg:
