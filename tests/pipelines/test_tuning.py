@@ -138,7 +138,8 @@ def test_a_study_that_is_killed_goes_on_and_repeats_nothing(project):
     assert set(finished["state"]) <= {"complete", "pruned"}
     found = runs(project)
     assert "RUNNING" not in [status for _, status in found]
-    recorded = {int(name.removeprefix("trial ")) for name, status in found if (name[:5], status) == ("trial", "FINISHED")}
+    ended = [name for name, status in found if status == "FINISHED" and name.startswith("trial")]
+    recorded = {int(name.removeprefix("trial ")) for name in ended}
     assert recorded <= set(finished["number"])
     # The run of a trial whose process was killed after the study had its result has been closed for it, as FAILED.
     assert len(recorded) >= len(finished) - 2

@@ -61,7 +61,7 @@ class TrackedTrial:
         log.info("Trial %d: complete %s", trial.number, ", ".join(f"{group} {ndcg[group]:.4f}" for group in ndcg))
         return [ndcg[name] for name in self._plan.objectives]
 
-    def close(self, study: Study, trial: FrozenTrial) -> None:
+    def close(self, _: Study, trial: FrozenTrial) -> None:
         """Ends the run of a trial that is complete or pruned; that of a failed one has ended with its error."""
         if trial.state != TrialState.FAIL:
             self._end("FINISHED", {"trial.state": trial.state.name})
