@@ -13,6 +13,9 @@ from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.evaluation.comparison import compare, compare_as_shipped
 from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
+from pinet_kedro.figures.training import learning_curves_figure
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.sequences import Sequences
@@ -25,9 +28,6 @@ from pinet_kedro.promotion.gates import GateInputs, judge
 from pinet_kedro.recommender import BackboneScorer, Recommender
 from pinet_kedro.registry.model_card import model_card
 from pinet_kedro.registry.registration import _tags
-from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
-from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
-from pinet_kedro.reporting.figures.training import learning_curves_figure
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.reporting.statements import base_gap, summary_lines
 from pinet_kedro.studies.benchmark.table import benchmark_table

@@ -117,16 +117,20 @@ def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
     assert "git" in first.data.tags
     assert [m.step for m in client.get_metric_history(first.info.run_id, "training/base/loss")] == [1, 2, 3]
     names = {artifact.path for artifact in client.list_artifacts(first.info.run_id)}
-    assert {"report.html", "evaluation.json", "figures", "model_card.md"} <= names
+    assert {"report.html", "evaluation.json", "model_card.md"} <= names
+    assert "figures" not in names  # they are in the report
     curves = {key for key in first.data.metrics if len(client.get_metric_history(first.info.run_id, key)) > 1}
     assert curves
     assert all(key.startswith("training/") for key in curves)
     assert {each.dataset.digest for each in first.inputs.dataset_inputs} == {evaluation["data"]["sha256"][:12]}
     assert {each.tags[0].value for each in first.inputs.dataset_inputs} == {"training", "test"}
-    assert [artifact.path for artifact in client.list_artifacts(first.info.run_id, "figures")] == ["figures/index.html"]
-    figures = mlflow.artifacts.load_text(f"{first.info.artifact_uri}/figures/index.html")
-    assert "figure-long_tail" in figures
-    assert "<script src" not in figures
+    report = mlflow.artifacts.load_text(f"{first.info.artifact_uri}/report.html")
+    assert "figure-long_tail" in report
+    assert "<script src" not in report
+    assert "All pages" not in report  # there are none beside it but the Data Docs, which it links to
+    docs = mlflow.artifacts.load_text(f"{first.info.artifact_uri}/data_docs/clean_events/index.html")
+    assert "All pages" not in docs
+    assert (finished.folder / "data/08_reporting/report.html").stat().st_size < 2_000_000
 
 
 def test_the_logged_model_has_the_parameters_and_metrics_of_its_run(finished):

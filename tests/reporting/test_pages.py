@@ -13,14 +13,14 @@ from plotly.graph_objects import Figure
 from browser import NAMES, Browser, find_browser
 from pinet_kedro.feedback.page import render_feedback
 from pinet_kedro.feedback.report import FeedbackReport
+from pinet_kedro.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
+from pinet_kedro.figures.style import finish
+from pinet_kedro.figures.training import plugin_weights_figure
+from pinet_kedro.figures.tuning import tuning_figures
 from pinet_kedro.interactions.events import Columns, read_interactions
 from pinet_kedro.printable import printable
 from pinet_kedro.promotion.decision import Decision, Gate
 from pinet_kedro.promotion.page import render_promotion
-from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
-from pinet_kedro.reporting.figures.style import finish
-from pinet_kedro.reporting.figures.training import plugin_weights_figure
-from pinet_kedro.reporting.figures.tuning import tuning_figures
 from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
@@ -140,7 +140,7 @@ def made_figures():
     plain.add_annotation(text=MARKUP, x=0, y=1).update_xaxes(title=MARKUP)
     return {
         "plugin_weights_figure": plugin_weights_figure(plugins), "forest": benchmark_forest_figure(bench),
-        "pareto": benchmark_pareto_figure(bench), MARKUP: finish(plain, MARKUP, 400),
+        "pareto": benchmark_pareto_figure(bench), MARKUP: finish(plain, MARKUP, MARKUP, height=400),
     }  # fmt: skip
 
 

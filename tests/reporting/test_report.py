@@ -1,16 +1,26 @@
 """The report claims what the intervals allow, shows every number, and loads nothing from the network."""
 
 import copy
+from html import unescape
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs_version
 
-from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
-from pinet_kedro.reporting.figures.training import plugin_weights_figure
+from pinet_kedro.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.figures.training import plugin_weights_figure
+from pinet_kedro.reporting.page import PLOTLY, without_home
 from pinet_kedro.reporting.report import render_report
-from pinet_kedro.reporting.statements import aggregation_effect, base_gap, improved, summary_lines, verdict
+from pinet_kedro.reporting.statements import (
+    aggregation_effect,
+    base_gap,
+    disagreement,
+    improved,
+    summary_lines,
+    verdict,
+)
 from pinet_kedro.reporting.text import MODEL_LABELS
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
@@ -136,6 +146,10 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
+
+
+def page_source(evaluation, figures):
+    return render_report(evaluation, figures, CLEANING, CONFIGURATION, {})
 
 
 def page(evaluation, figures=None, run=None, cleaning=CLEANING, configuration=CONFIGURATION):
@@ -336,8 +350,10 @@ def test_the_head_of_the_page_says_which_run_on_which_data(evaluation):
     facts = RunInfo("full", "local", f"{'0123abcd' * 5}+changes", Tracking()).facts | {"MLflow run": "8f14"}
     text = page(evaluation, run=facts).text
     assert f"date: {facts['date']} · data: MovieLens-100k (4edb74e2), 943 users, 1,349 items, 98,270 events" in text
-    assert "period: 1997-09-20 to 1998-04-22 · backbone: sasrec · seed: 1 · MLflow run: 8f14" in text
-    assert "git: 0123abcd+changes" in text
+    assert "period: 1997-09-20 to 1998-04-22 · backbone: sasrec · seed: 1 · version: " in text
+    assert "git: 0123abcd+changes · MLflow run: 8f14" in text
+    assert "oldest event 1997-09-20" in text.replace("_", " ")
+    assert "874724710" not in text
 
 
 @pytest.mark.parametrize(
@@ -367,10 +383,55 @@ def test_the_page_is_well_formed_and_loads_nothing(evaluation):
     assert parsed.tags.count("figure") == 2
 
 
-def test_plotly_is_inlined_once(evaluation):
+def test_the_script_is_inlined_once_and_the_page_is_small(evaluation):
     figures = {"gains": gains_figure(evaluation), "quintiles": quintiles_figure(evaluation)}
     html = render_report(evaluation, figures, CLEANING, {}, {})
-    assert html.count("plotly.js v") == 1
+    assert html.count("plotly.js (basic - minified) v") == 1
+    assert len(html.encode()) < 1_500_000  # figures, examples and tables of MovieLens-100k have 0.15 MB
+
+
+def test_the_script_is_that_of_the_library_that_makes_the_figures():
+    head = PLOTLY.read_text(encoding="utf-8")[:100]
+    assert f"plotly.js (basic - minified) v{get_plotlyjs_version()}" in head, "update it as CONTRIBUTING.md says"
+    assert "Permission is hereby granted" in PLOTLY.with_name("plotly-basic.LICENSE").read_text(encoding="utf-8")
+
+
+def test_a_figure_has_a_text_for_who_cannot_see_it(evaluation):
+    figure = gains_figure(evaluation)
+    html = page_source(evaluation, {"gains": figure})
+    words = f"{figure.layout.meta['statement']}. {figure.layout.meta['reading']}"
+    assert f'role="img" aria-label="{words}"' in unescape(html)
+    assert figure.layout.meta["reading"].replace(" %", "\N{NO-BREAK SPACE}%") in unescape(html)
+
+
+def test_every_table_and_figure_can_be_scrolled_with_the_keyboard(evaluation):
+    html = page_source(evaluation, {"gains": gains_figure(evaluation)})
+    assert html.count('<div class="scroll"') == html.count('<div class="scroll" tabindex="0"') > 4
+
+
+def test_a_page_for_a_place_without_a_start_page_does_not_link_to_it(evaluation):
+    parsed = Page(without_home(page_source(evaluation, {})))
+    assert parsed.links == ["data_docs/index.html"]
+    assert parsed.open == []
+    assert parsed.text == Page(page_source(evaluation, {})).text.replace("All pages ", "", 1)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.05, -0.05), (-0.05, 0.05)])
+def test_the_top_says_when_the_reading_as_shipped_disagrees(evaluation, before, after):
+    evaluation["as_shipped"] = copy.deepcopy(evaluation)
+    evaluation["as_shipped"]["comparisons"] |= dict.fromkeys(
+        ("refit_pin_vs_pin", "refit_base_vs_base"), evaluation["comparisons"]["pin_vs_base"]
+    )
+    assert disagreement(evaluation) is None
+    assert "disagree" not in page(evaluation).text
+    set_gain(evaluation, "pin_vs_base", "head", before, 0.3)
+    set_gain(evaluation["as_shipped"], "pin_vs_base", "head", after, 0.3)
+    told = disagreement(evaluation)
+    other = "Ship PIN" if after > 0 else "Do not ship PIN"
+    assert told.startswith(f"As shipped, the same rule says “{other}”: tail users gain")
+    text = page(evaluation).text
+    assert text.index("The two readings disagree.") < text.index("PIN is the Personalizing")
+    assert told in summary_lines(evaluation)
 
 
 def test_what_the_data_say_is_escaped(evaluation):

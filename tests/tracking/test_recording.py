@@ -5,11 +5,12 @@ import sys
 
 import mlflow
 import pytest
+from plotly.graph_objects import Figure
 
 from pinet_kedro.tracking import runs
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.nested import NestedRun, close_nested
-from pinet_kedro.tracking.recording import end_run, log_epoch, log_page
+from pinet_kedro.tracking.recording import end_run, log_epoch, log_figure, log_page
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.tracking.runs import name_of, start_run
 from pinet_kedro.training.backbone import EpochReport
@@ -40,6 +41,16 @@ def test_a_run_records_its_facts_and_ends_once(run):
     }.items() <= found.data.tags.items()
     client = mlflow.MlflowClient(run.mlflow.uri)
     assert [file.path for file in client.list_artifacts(run.mlflow_id)] == ["report.html"]
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_figures_have_a_page_where_no_other_page_shows_them(run, page):
+    log_figure(run.mlflow, "gains", Figure().add_scatter(x=[1], y=[2]))
+    if page:
+        log_page(run.mlflow, "report", "<html></html>")
+    end_run(run, "FINISHED")
+    files = [file.path for file in mlflow.MlflowClient(run.mlflow.uri).list_artifacts(run.mlflow_id)]
+    assert files == (["report.html"] if page else ["figures"])
 
 
 def test_another_process_records_in_the_run_that_it_is_given(run):

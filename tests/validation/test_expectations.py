@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from logging.handlers import BufferingHandler
 from pathlib import Path
 
@@ -252,6 +253,16 @@ def test_data_docs_are_written_for_passes_and_failures_and_need_no_network(folde
             assert "<script" not in html
         assert "every event has a user" in page.read_text()
         assert "checked on all" in page.read_text()
+        for threshold in (
+            "at least 50<",
+            "at least 1990-01-01, all rows",
+            "at least 0 and at most 100, all rows",
+            "at least 50 % of the rows",
+            f"at most {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}, all rows",
+            ">int64<",
+            ">there<",
+        ):
+            assert threshold in page.read_text(), threshold
         assert json.loads((page.parent / "result.json").read_text())["success"] == (outcome == "passed")
     files = {str(path.relative_to(index.parent)) for path in index.parent.rglob("*") if path.is_file()}
     assert files == {"index.html", "raw_events/index.html", "raw_events/result.json"}

@@ -70,9 +70,10 @@ def keep_rollback(client: "MlflowClient", decision: Decision, registry: Tracking
 def _keep(client: "MlflowClient", decision: Decision) -> None:
     """May be repeated: what is there already stays as it is."""
     from pinet_kedro.promotion.page import render_promotion  # plotly takes half a second
+    from pinet_kedro.reporting.page import without_home
 
     version = client.get_model_version(decision.model, decision.version)
-    files = {".json": decision.model_dump_json(indent=2), ".html": render_promotion(decision)}
+    files = {".json": decision.model_dump_json(indent=2), ".html": without_home(render_promotion(decision))}
     for run_id in filter(None, dict.fromkeys((decision.run_id, version.run_id))):
         for suffix, text in files.items():
             client.log_text(run_id, text, decision.place + suffix)

@@ -13,6 +13,7 @@ from pinet_kedro.reporting.statements import (
     base_gap,
     chosen,
     contributions,
+    disagreement,
     improved,
     metric,
     popularity_effect,
@@ -25,6 +26,7 @@ from pinet_kedro.reporting.text import (
     NONE,
     count,
     effect,
+    event_day,
     gain,
     in_units,
     model_label,
@@ -67,7 +69,7 @@ def render_report(
     run: dict[str, Any],
     examples: list[dict[str, Any]] | None = None,
 ) -> str:
-    """A self-contained HTML page: plotly.js is inlined, nothing is loaded from the network.
+    """A self-contained HTML page of at most 2 MB: the script is inlined, nothing is loaded from the network.
 
     `figures` are named as in the catalog (`long_tail_figure` or `long_tail`, …). Missing ones are left out; those that
     the page does not know come at its end. `examples` are those of `inspection.examples`.
@@ -82,6 +84,7 @@ def render_report(
         gap=base_gap(evaluation),
         verdict=verdict(evaluation).partition(":"),
         improved=improved(evaluation),
+        disagreement=disagreement(evaluation),
         cards=[_card(evaluation, group) for group in ("tail", "head", "all")],
         additions=[
             (t, _additions(evaluation, pair)) for pair, t in _PAIRS.items() if pair in evaluation["comparisons"]
@@ -99,7 +102,7 @@ def render_report(
         dropped=dropped,
         dropped_share=share(dropped / (events + dropped), 1) if events else None,
         protocol=evaluation["protocol"],
-        data=evaluation["data"],
+        data=_in_words(evaluation["data"]),
         versions=evaluation["versions"],
         configuration=configuration,
         facts={name: value for name, value in _facts(evaluation, configuration, run).items() if value},
@@ -118,6 +121,21 @@ def _facts(evaluation: dict[str, Any], configuration: dict[str, Any], run: dict[
         "seed": evaluation["protocol"].get("seed"),
         **run,
     }
+
+
+def _in_words(data: dict[str, Any]) -> dict[str, Any]:
+    """The facts on the data with their times as days and shares as percentages."""
+    words = dict(data)
+    if "oldest_event" in data:
+        words["oldest_event"] = event_day(data["oldest_event"])
+    if "newest_event" in data:
+        words["newest_event"] = {part: event_day(time) for part, time in data["newest_event"].items()}
+    if long_tail := data.get("long_tail_items"):
+        words["long_tail_items"] = {
+            **long_tail,
+            "share_of_training_events": share(long_tail["share_of_training_events"]),
+        }
+    return words
 
 
 def _as_shipped(evaluation: dict[str, Any]) -> dict[str, Any] | None:

@@ -49,8 +49,8 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         for group in ("tail", "head")
     ]
     effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
-    reason = chosen(evaluation)
-    lines = [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, reason, as_shipped(evaluation)]
+    lines = [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, chosen(evaluation)]
+    lines += [as_shipped(evaluation), disagreement(evaluation)]
     return [line for line in lines if line]
 
 
@@ -95,6 +95,15 @@ def verdict(evaluation: dict[str, Any]) -> str:
         of_head = f"a loss of head users of 1 % or more is not ruled out, {with_interval(head)}"
     joint = "but" if tail[1] > 0 or head[1] > 0 else "and"
     return f"{DO_NOT_SHIP}: {of_tail}, {joint} {of_head}."
+
+
+def disagreement(evaluation: dict[str, Any]) -> str | None:
+    """What the reading as shipped says where the same rule leads to the other verdict there; None if it does not."""
+    reading = evaluation.get("as_shipped")
+    if reading is None or improved(reading) == improved(evaluation):
+        return None
+    other, _, reason = verdict(reading).partition(": ")
+    return f"As shipped, the same rule says “{other}”: {reason}"
 
 
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:

@@ -92,9 +92,9 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def plural(number: int, noun: str) -> str:
-    """The number of things, such as '1 user' and '1,234 users'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int | None, noun: str) -> str:
+    """The number of things, such as '1 user' and '1,234 users'; a dash instead of an unknown number."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def rank(value: float) -> str:

@@ -91,7 +91,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
     if version := results.get("registered_version"):
         lines.append(_registered(version))
     if (noise := results.get("gradient_noise_figure")) is not None:
-        lines.append(f"{noise.layout.title.text}.")
+        lines.append(f"{noise.layout.meta['statement']}.")
     if (recommendations := results.get("recommendations")) is not None:
         known = "new_users" in recommendations  # not of a version without a record of its users
         changes = " ({new_users:,} new; {missing_users:,} of the version's users are missing)" if known else ""

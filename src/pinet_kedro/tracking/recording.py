@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.tracking.outbox import Outbox
@@ -35,6 +36,7 @@ class _Waiting:
 
     outbox: Outbox
     figures: dict[str, "Figure"] = field(default_factory=dict)
+    pages: bool = False  # whether a page was recorded
 
 
 _open: dict[str, _Waiting] = {}  # by run id; a run that has ended is not in it
@@ -145,14 +147,28 @@ def log_decision(info: RunInfo, decision: dict[str, Any]) -> None:
 
 
 def log_page(run: MlflowRun, name: str, page: str) -> None:
-    """Records an HTML page, such as the report."""
-    send(run, name, lambda client: client.log_text(run.run_id, page, f"{name}.html"))
+    """Records an HTML page, such as the report, with the figures that are in it."""
+    _log_html(run, f"{name}.html", page)
+    _waiting(run).pages = True
+
+
+def log_data_docs(run: MlflowRun, folder: Path) -> None:
+    """Records the pages of the data gates, beside the run's other pages, which link to them."""
+    for path in sorted(folder.rglob("*.html")):
+        _log_html(run, path.relative_to(folder.parent).as_posix(), path.read_text(encoding="utf-8"))
+
+
+def _log_html(run: MlflowRun, place: str, page: str) -> None:
+    from pinet_kedro.reporting.page import without_home
+
+    alone = without_home(page)
+    send(run, place, lambda client: client.log_text(run.run_id, alone, place))
 
 
 def log_figure(run: MlflowRun, name: str, figure: "Figure") -> None:
-    """Keeps a plotly figure for the page of figures that the end of the run sends.
+    """Keeps a plotly figure for the page of figures that the end of a run without another page sends.
 
-    One page for all of them: each would carry the 4.5 MB of plotly's script.
+    One page for all of them: each would carry the 1.1 MB of plotly's script.
     """
     _waiting(run).figures[name] = figure
 
@@ -171,7 +187,7 @@ def end_run(info: RunInfo, status: str, reason: str | None = None) -> None:
     run = info.mlflow
     if run is None or (waiting := _open.get(run.run_id)) is None:
         return
-    if waiting.figures:
+    if waiting.figures and not waiting.pages:
         from pinet_kedro.reporting.page import render_figures
 
         page = render_figures(f"Figures of run {run.run_id}", waiting.figures)

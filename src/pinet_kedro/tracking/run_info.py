@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 from pinet_kedro.tracking.config import Tracking
 
@@ -41,9 +42,10 @@ class RunInfo:
 
     @property
     def facts(self) -> dict[str, str | None]:
-        """What a page says of the run: the date, the id of the MLflow run, the first digits of the commit."""
+        """What a page says of the run: date, version of this project, start of the commit, id of the MLflow run."""
         commit = re.sub(r"(?<=^[0-9a-f]{8})[0-9a-f]{32}", "", self.git)
-        return {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "MLflow run": self.mlflow_id, "git": commit}
+        date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        return {"date": date, "version": version("pinet-kedro"), "git": commit, "MLflow run": self.mlflow_id}
 
     @property
     def registration(self) -> str:

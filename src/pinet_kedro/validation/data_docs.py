@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.project import project_folder
 from pinet_kedro.validation.checks import Checked, error_of, in_order
-from pinet_kedro.validation.messages import Wording, short
+from pinet_kedro.validation.messages import Wording, short, threshold
 from pinet_kedro.validation.suites import columns_of
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def _rule(rule: Any, checked: Checked, wording: Wording) -> dict[str, Any]:
         "passed": rule.success,
         "text": config.description or config.type.replace("_", " "),
         "columns": ", ".join(map(wording.name, columns_of(config.kwargs))),
+        "threshold": threshold(rule, table, wording.clock),
         "observed": observed,
         "count": count,
         "rows": [wording.row(checked.frame, row, table) for row in found.get("unexpected_index_list", ())],

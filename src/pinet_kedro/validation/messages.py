@@ -88,9 +88,7 @@ def problem_of(rule: Any, checked: Checked, wording: Wording, suite: str) -> str
         lines.append(f"{count:,} of {total:,} ({100 * count / total:.3g} %) {unit}:")
         lines += [f"  {wording.row(checked.frame, row, table)}" for row in found["unexpected_index_list"][:_ROWS]]
     else:
-        bounds = {"min_value": "at least ", "max_value": "at most ", "type_": ""}
-        asked = [f"{word}{config.kwargs[key]}" for key, word in bounds.items() if config.kwargs.get(key) is not None]
-        lines.append(f"found {found.get('observed_value')}, expected {' and '.join(asked)}")
+        lines.append(f"found {found.get('observed_value')}, expected {_bounds(config.kwargs)}")
     notes = config.notes or f"correct the data, or change the rule in {suite}."
     values = {"file": wording.file}
     if columns:
@@ -98,6 +96,32 @@ def problem_of(rule: Any, checked: Checked, wording: Wording, suite: str) -> str
     way_out = notes if isinstance(notes, str) else " ".join(notes)
     lines.append("Way out: " + re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), way_out))
     return "\n  ".join(lines)
+
+
+def threshold(rule: Any, table: str, clock: bool) -> str:
+    """What a rule asks for, such as 'at least 50' and 'at least 3, all users'; `clock`: times are those of a clock."""
+    kwargs, asked = rule.expectation_config.kwargs, []
+    times = clock and kwargs.get("column") == "timestamp"
+    if bounds := _bounds({key: _day(value) if times else value for key, value in kwargs.items()}):
+        asked.append(bounds)
+    if "unexpected_count" in rule.result:  # a rule on single rows
+        rows, mostly = "rows" if table == "events" else table, kwargs.get("mostly", 1)
+        asked.append(f"all {rows}" if mostly == 1 else f"at least {100 * mostly:g} % of the {rows}")
+    return ", ".join(asked) or ("there" if rule.expectation_config.type == COLUMN_EXISTS else "–")
+
+
+def _bounds(kwargs: dict[str, Any]) -> str:
+    words = {"min_value": "at least ", "max_value": "at most ", "type_": ""}
+    given = {word: kwargs[key] for key, word in words.items() if kwargs.get(key) is not None}
+    # Great Expectations makes floats of whole numbers.
+    return " and ".join(
+        f"{word}{f'{value:.15g}' if isinstance(value, float) else value}" for word, value in given.items()
+    )
+
+
+def _day(bound: Any) -> Any:
+    """A bound in nanoseconds as a day."""
+    return iso(int(bound))[:10] if isinstance(bound, int | float) else bound
 
 
 def _when(time: int, unit: str | None) -> str:

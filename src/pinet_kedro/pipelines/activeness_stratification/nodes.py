@@ -21,7 +21,7 @@ def build_dataset(
 
 def describe_users(data: Dataset, user_ids: pd.Index) -> tuple[pd.DataFrame, Figure]:
     """The table of users with their activeness and strata, and the figure of the long tail."""
-    from pinet_kedro.reporting.figures.activeness import long_tail_figure
+    from pinet_kedro.figures.activeness import long_tail_figure
 
     activeness, strata = data.activeness, data.strata
     users = pd.DataFrame(

@@ -33,7 +33,7 @@ def train_backbones(
 
 def draw_curves(base: pd.DataFrame, deconfounded: pd.DataFrame) -> tuple[Figure, Figure]:
     """Learning curves of both models, and the weights of the strata in the aggregation."""
-    from pinet_kedro.reporting.figures.training import learning_curves_figure, stratum_weights_figure
+    from pinet_kedro.figures.training import learning_curves_figure, stratum_weights_figure
 
     curves = pd.concat([base, deconfounded], ignore_index=True)
     return learning_curves_figure(curves), stratum_weights_figure(curves)

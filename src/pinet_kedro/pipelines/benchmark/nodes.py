@@ -23,7 +23,7 @@ def run_cells(dataset: Dataset, config: Benchmark, training: BackboneTraining, p
 
 def tabulate(ranks: pd.DataFrame, dataset: Dataset, config: Benchmark) -> tuple[pd.DataFrame, Figure, Figure]:
     """The table, the forest plot of head against tail, and the Pareto plot."""
-    from pinet_kedro.reporting.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
+    from pinet_kedro.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
     from pinet_kedro.studies.benchmark.table import benchmark_table
 
     table = benchmark_table(ranks, dataset, config.reference, config.metrics)

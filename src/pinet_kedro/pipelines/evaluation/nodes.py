@@ -53,7 +53,7 @@ def evaluate(
 
 def draw_results(evaluation: dict[str, Any]) -> tuple[Figure, Figure]:
     """Figures of the gains over the base with intervals, and of NDCG@10 by quintile of activeness."""
-    from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
+    from pinet_kedro.figures.results import gains_figure, quintiles_figure
 
     return gains_figure(evaluation), quintiles_figure(evaluation)
 

@@ -21,6 +21,6 @@ def measure(
 
 def draw(table: pd.DataFrame) -> Figure:
     """Figure of the noise scales and the numbers of users."""
-    from pinet_kedro.reporting.figures.studies import gradient_noise_figure
+    from pinet_kedro.figures.studies import gradient_noise_figure
 
     return gradient_noise_figure(table)

@@ -69,7 +69,7 @@ def _plug(
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:
     """The plugin of every stratum, as a table and a figure."""
-    from pinet_kedro.reporting.figures.training import plugin_weights_figure
+    from pinet_kedro.figures.training import plugin_weights_figure
 
     assert model.plugins is not None
     labels = model.strata.training.labels()

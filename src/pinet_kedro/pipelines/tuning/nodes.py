@@ -44,7 +44,7 @@ def write_environment(choice: Choice, record: Record, parameters: dict[str, Any]
 
 def draw_study(plan: StudyPlan, record: Record) -> tuple[Figure, Figure, Figure, Figure]:
     """History, importances, slices and front."""
-    from pinet_kedro.reporting.figures.tuning import tuning_figures
+    from pinet_kedro.figures.tuning import tuning_figures
 
     return tuning_figures(plan.study(), record.base)
 

@@ -6,6 +6,7 @@ number, not counting copies. Sampler and training are seeded by it: a study is r
 
 import hashlib
 import json
+import logging
 import math
 import warnings
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
 from pinet_kedro.tracking.server import cause, public
 from pinet_kedro.training.config import BackboneTraining
+
+log = logging.getLogger("pinet_kedro")
 
 # These may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
@@ -94,9 +97,12 @@ class StudyPlan:
                 storage=storage, study_name=self.name, directions=["maximize" for _ in self.objectives],
                 sampler=_SeededSampler(self.config.seed, self.config.startup), load_if_exists=True,
             )  # fmt: skip
-            if not study.get_trials(deepcopy=False) and (shipped := self.space.shipped()):
+            if not study.get_trials(deepcopy=False):
                 study.set_metric_names(self.objectives)
-                study.enqueue_trial(shipped)
+                if shipped := self.space.shipped():
+                    study.enqueue_trial(shipped)
+                else:
+                    log.warning("tuning.space does not contain the shipped configuration: the first trial is drawn.")
             return study
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError) as error:
             raise InputError(f"tuning.storage, {self.address}, cannot be used: {cause(error)}.") from error

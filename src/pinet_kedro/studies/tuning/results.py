@@ -32,9 +32,23 @@ def render_tuning(
     for kind, title in _MEASURES.items():
         measured[title] = [_with_gain(row, kind) for row in finalists.to_dict("records")]
     columns = ["number", "state", "front", *GROUPS, "epochs", *(name for name in record.space if name in trials)]
-    tried = trials[[*columns, "reason"]].map(_cell).rename(columns=lambda name: ".".join(name.split(".")[-2:]))
-    template = Path(__file__).with_name("tuning.html.j2")
-    return render(template, figures, record=record, choice=choice, finalists=measured, trials=tried)
+    columns += ["reason"] if trials["reason"].notna().any() else []
+    tried = trials[columns].assign(front=trials["front"].map({True: "yes", False: "no"}))
+    tried = tried.map(_cell).rename(columns=lambda name: ".\n".join(name.split(".")[-2:]))
+    template, gains = Path(__file__).with_name("tuning.html.j2"), gains_of_trials(finalists)
+    return render(template, figures, record=record, choice=choice, gains=gains, finalists=measured, trials=tried)
+
+
+def gains_of_trials(finalists: pd.DataFrame) -> list[str]:
+    """One sentence a trial among the finalists: the gains of tail and head users over the shipped configuration."""
+    rows = finalists[finalists["valid_gain"].notna()].set_index(["candidate", "group"])
+    gains = rows[["valid_gain", "valid_low", "valid_high"]].apply(tuple, axis=1).to_dict()
+    return [
+        f"{label.capitalize()} in full, on validation targets, NDCG@10: "
+        + ", ".join(f"{group} users {with_interval(gains.get((label, group)))}" for group in ("tail", "head"))
+        for label in dict.fromkeys(finalists["candidate"])
+        if label.startswith("trial")
+    ]
 
 
 def summary_lines(record: Record, finalists: pd.DataFrame, choice: Choice) -> list[str]:
@@ -43,16 +57,17 @@ def summary_lines(record: Record, finalists: pd.DataFrame, choice: Choice) -> li
     for row in finalists[finalists["group"].isin(GROUPS)].to_dict("records"):
         values = [f"{title.lower()} {number(row[kind])}" for kind, title in _MEASURES.items()]
         lines.append(f"{row['candidate'].capitalize()}, {row['group']} users, NDCG@10: {', '.join(values)}")
-    return [*lines, f"Chosen: {choice.label}, {choice.why}"]
+    return [*lines, *gains_of_trials(finalists), f"Chosen: {choice.label}, {choice.why}"]
 
 
 def _with_gain(row: dict[Any, Any], kind: str) -> str:
-    """A finalist's value, its deviation over seeds, and its gain with the interval."""
+    """A finalist's value and its deviation over seeds; in a second line its gain with the interval."""
     text = number(row[kind])
     if pd.notna(deviation := row.get(f"{kind}_deviation")):
         text += f" ± {number(deviation)}"
     gain, low, high = (row.get(f"{kind}_{end}", math.nan) for end in ("gain", "low", "high"))
-    return f"{text}, {with_interval((gain, low, high))}" if pd.notna(gain) else text
+    lines = [text, with_interval((gain, low, high))] if pd.notna(gain) else [text]
+    return "\n".join(lines).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _cell(value: Any) -> str:

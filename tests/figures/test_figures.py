@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from pinet_kedro.activeness import Stratification, fit_strata
-from pinet_kedro.reporting.figures.activeness import long_tail_figure
-from pinet_kedro.reporting.figures.results import gains_figure, quintiles_figure
-from pinet_kedro.reporting.figures.studies import gradient_noise_figure
-from pinet_kedro.reporting.figures.training import learning_curves_figure, plugin_weights_figure, stratum_weights_figure
+from pinet_kedro.figures.activeness import long_tail_figure
+from pinet_kedro.figures.results import gains_figure, quintiles_figure
+from pinet_kedro.figures.studies import gradient_noise_figure
+from pinet_kedro.figures.style import shade
+from pinet_kedro.figures.training import learning_curves_figure, plugin_weights_figure, stratum_weights_figure
 from pinet_kedro.reporting.text import MODEL_LABELS
 
 ACTIVENESS = np.random.default_rng(0).pareto(1.2, 500).astype(int) + 3
@@ -88,8 +89,8 @@ def test_the_marked_head_share_is_that_of_the_reporting_strata():
     marked = figure.data[2]
     assert marked.x[0] == pytest.approx(1 - head.mean())
     assert marked.y[0] == pytest.approx(1 - ACTIVENESS[head].sum() / ACTIVENESS.sum())
-    assert f"{head.mean() * 100:.0f} %" in figure.layout.title.text
-    assert f"{ACTIVENESS[head].sum() / ACTIVENESS.sum() * 100:.0f} %" in figure.layout.title.text
+    assert f"{head.mean() * 100:.0f} %" in figure.layout.meta["statement"]
+    assert f"{ACTIVENESS[head].sum() / ACTIVENESS.sum() * 100:.0f} %" in figure.layout.meta["statement"]
 
 
 @pytest.mark.parametrize(
@@ -125,18 +126,18 @@ def test_weights_of_strata_are_those_of_the_backbone_beside_the_uniform_one(curv
     assert list(drawn["stratum 1, least active"].y) == pytest.approx([0.1] * 4)
     assert list(drawn["stratum 3, most active"].y) == pytest.approx([0.7] * 4)
     assert list(drawn["uniform, 33 %"].y) == pytest.approx([1 / 3, 1 / 3])
-    assert "least active stratum 10 %, most active 70 %" in figure.layout.title.text
+    assert "least active stratum 10 %, most active 70 %" in figure.layout.meta["statement"]
 
 
 def test_the_title_says_that_curves_have_no_weights(curves):
     figure = stratum_weights_figure(curves[curves["model"] == "base"].dropna(axis=1, how="all"))
     assert len(figure.data) == 0
-    assert figure.layout.title.text == "No weights of strata were recorded"
+    assert figure.layout.meta["statement"] == "No weights of strata were recorded"
 
 
 def test_rule_without_weights_leaves_both_figures_of_the_curves_whole(curves):
     bare = curves.drop(columns=[c for c in curves if c.startswith("weight_stratum_")])
-    assert stratum_weights_figure(bare).layout.title.text == "No weights of strata were recorded"
+    assert stratum_weights_figure(bare).layout.meta["statement"] == "No weights of strata were recorded"
     assert len(learning_curves_figure(bare).data) == len(learning_curves_figure(curves).data)
 
 
@@ -152,7 +153,7 @@ def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
     evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"] = {"relative": None, "low": None, "high": None}
     figure = gains_figure(evaluation)
     assert len(traces(figure)["Head users"].x) == len(MODEL_LABELS) - 2
-    assert "head users undefined" in figure.layout.title.text
+    assert "head users undefined" in figure.layout.meta["statement"]
     assert [a.text for a in figure.layout.annotations] == ["Head users: undefined"]
 
 
@@ -161,14 +162,14 @@ def test_only_the_quintiles_that_exist_are_drawn(evaluation):
     assert {tuple(trace.x) for trace in figure.data} == {("Q1", "Q2", "Q3")}
     pin = evaluation["models"]["pin"]
     assert list(traces(figure)[MODEL_LABELS["pin"]].y) == [pin[q]["ndcg_at_10"] for q in ("q1", "q2", "q3")]
-    assert "3 of 3" in figure.layout.title.text
+    assert "3 of 3" in figure.layout.meta["statement"]
 
 
 def test_every_weight_of_every_plugin_is_drawn(plugins):
     figure = plugin_weights_figure(plugins)
     drawn = sorted(x for bar in figure.data for x in bar.x)
     assert drawn == sorted(plugins[["backbone", "memory", "factors", "popularity", "recency"]].to_numpy().ravel())
-    assert figure.layout.title.text == "Plugins chosen by the 3 strata: 1 none, 1 shared, 1 own"
+    assert figure.layout.meta["statement"] == "Plugins chosen by the 3 strata: 1 none, 1 shared, 1 own"
 
 
 def test_plugins_without_named_weights_show_what_every_stratum_took(plugins):
@@ -177,12 +178,63 @@ def test_plugins_without_named_weights_show_what_every_stratum_took(plugins):
     assert list(choices.y) == ["1 · 0–4 events", "2 · 5–9 events", "3 · 10+ events"]
 
 
-def test_all_figures_share_one_template(curves, evaluation, plugins):
-    figures = [
+@pytest.fixture
+def figures(curves, evaluation, plugins):
+    return [
         long_tail_figure(ACTIVENESS, STRATA), learning_curves_figure(curves), stratum_weights_figure(curves),
         gains_figure(evaluation), quintiles_figure(evaluation), plugin_weights_figure(plugins),
+        plugin_weights_figure(plugins[["stratum", "label", "choice"]]),
     ]  # fmt: skip
+
+
+def test_all_figures_share_one_template(figures):
     assert len({str(figure.layout.template) for figure in figures}) == 1
+
+
+def test_every_figure_says_what_it_shows_and_how_to_read_it_and_names_its_axes(figures):
+    for figure in figures:
+        assert figure.layout.meta["statement"] == figure.layout.title.text.replace("<br>", " ")
+        assert max(map(len, figure.layout.title.text.split("<br>"))) <= 84
+        assert figure.layout.meta["reading"].endswith(".")
+        assert all(axis.title.text for axis in figure.select_xaxes()) or figure.data[0].mode == "markers"
+        first = next(iter(figure.select_yaxes()))
+        assert first.title.text or first.ticktext  # ticks that are names of models need no title
+
+
+def luminance(colour):
+    """Relative luminance of '#rrggbb' (WCAG 2.2)."""
+    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def contrast(colour, background):
+    low, high = sorted(map(luminance, (colour, background)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours(value, key=""):
+    """Every colour of a figure as JSON, but those of its template."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from () if name == "template" else colours(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from colours(item, key)
+    elif isinstance(value, str) and value.startswith("#"):
+        yield value
+
+
+def test_every_colour_can_be_seen_on_light_and_on_dark(figures):
+    """Kedro-viz replaces the colours of backgrounds, axes and texts by those of its theme, and no others."""
+    shades = [shade(i, 5) for i in range(5)]
+    drawn = {colour for figure in figures for colour in colours(figure.to_plotly_json())} | set(shades)
+    assert len(drawn) > 10
+    for colour in drawn:
+        assert contrast(colour, "#ffffff") >= 4.5, colour
+        assert contrast(colour, "#000000") >= 4.5, colour
+        assert min(contrast(colour, "#eeeeee"), contrast(colour, "#111111")) >= 3.9, colour
+    assert len(set(shades)) == 5
 
 
 def test_noise_figure_leaves_out_an_infinite_scale_and_says_what_a_step_sees():
@@ -194,7 +246,9 @@ def test_noise_figure_leaves_out_an_infinite_scale_and_says_what_a_step_sees():
         for part in ("all", "body") for epoch in (1, 3) for label, scale in (("0–9", 50.0), ("10+", np.inf))
     ]  # fmt: skip
     figure = gradient_noise_figure(pd.DataFrame(rows))
-    assert figure.layout.title.text.startswith("After epoch 3 a step's gradient of a stratum has the cosine 0.30")
+    assert figure.layout.meta["statement"].startswith(
+        "After epoch 3 a step's gradient of a stratum has the cosine 0.30"
+    )
     assert len(figure.data) == 2 * (2 + 2)
     scales = np.asarray(figure.data[0].y)
     assert scales[0] == 50

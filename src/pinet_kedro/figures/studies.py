@@ -5,7 +5,7 @@ import pandas as pd
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from pinet_kedro.reporting.figures.style import GREY, GROUP_STYLE, INK, finish, shade
+from pinet_kedro.figures.style import GREY, GROUP_STYLE, MODEL_STYLE, finish, shade
 from pinet_kedro.reporting.text import GROUP_LABELS, METRIC_LABELS
 
 
@@ -27,10 +27,15 @@ def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
             hovertemplate="%{customdata[1]} on %{customdata[0]}: %{x:+.1%} "
             f"[%{{customdata[2]:+.1%}}, %{{customdata[3]:+.1%}}]<extra>{GROUP_LABELS[group]}</extra>",
         )  # fmt: skip
-    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_yaxes(tickvals=[-i for i in range(len(labels))], ticktext=labels)
     figure.update_xaxes(title=f"gain over the reference in {_metric(table)}", tickformat="+.0%")
-    return finish(figure, "Gain of head and tail users, with 95 % intervals", height=160 + 46 * len(labels))
+    statement = f"Gain of head and tail users over the reference in {_metric(table)}"
+    reading = (
+        "Each mark is a method's gain, each bar its 95 % interval: right of 0 is a gain, left of it a loss, and a bar "
+        "that crosses 0 shows no difference."
+    )
+    return finish(figure, statement, reading, height=160 + 46 * len(labels))
 
 
 def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
@@ -38,15 +43,17 @@ def benchmark_pareto_figure(table: pd.DataFrame) -> Figure:
     wide = table.pivot_table(index=["backbone", "model"], columns="group", values="value", sort=False).reset_index()
     figure = Figure()
     both = {"tail", "head"} <= set(wide.columns)  # a group without test users is not in the table
-    for backbone, rows in wide.groupby("backbone", sort=False) if both else ():
+    for i, (backbone, rows) in enumerate(wide.groupby("backbone", sort=False) if both else ()):
+        color, symbol = list(MODEL_STYLE.values())[-1 - i % len(MODEL_STYLE)]
         figure.add_scatter(
             x=rows["tail"], y=rows["head"], mode="markers+text", name=str(backbone), text=rows["model"],
-            textposition="top center", marker={"size": 10},
+            textposition="top center", marker={"size": 10, "color": color, "symbol": symbol},
             hovertemplate="%{text}: tail %{x:.4f}, head %{y:.4f}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=f"{_metric(table)} of tail users")
     figure.update_yaxes(title=f"{_metric(table)} of head users")
-    return finish(figure, "Up and to the right is better for both", height=560)
+    statement = f"{_metric(table)} of head users against that of tail users"
+    return finish(figure, statement, "Each mark is a method: up and to the right is better for both.", height=560)
 
 
 def _metric(table: pd.DataFrame) -> str:
@@ -100,4 +107,8 @@ def gradient_noise_figure(table: pd.DataFrame) -> Figure:
         f"After epoch {epochs[-1]} a step's gradient of a stratum has the cosine {step} with the true one; "
         f"as many users as the stratum has, {whole}"
     )
-    return finish(figure, statement, height=480)
+    reading = (
+        "Where a stratum's noise scale (solid) is above the number of its users in a step (dotted), the gradient of a "
+        "step is more noise than signal."
+    )
+    return finish(figure, statement, reading, height=480)

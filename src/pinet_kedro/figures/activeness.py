@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.reporting.figures.style import GREY, GROUP_STYLE, INK, finish
+from pinet_kedro.figures.style import GREY, GROUP_STYLE, finish
 from pinet_kedro.reporting.text import GROUP_LABELS, share
 
 _LORENZ_POINTS = 500
@@ -29,7 +29,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.12)
     points = np.unique(np.append(np.linspace(0, n, min(n, _LORENZ_POINTS) + 1).round().astype(int), n_tail))
     figure.add_scatter(
-        x=users[points], y=events[points], name="events held", line={"color": INK, "width": 2.5}, showlegend=False,
+        x=users[points], y=events[points], name="events held", line={"color": GREY, "width": 2.5}, showlegend=False,
         hovertemplate="the least active %{x:.1%} of users<br>have %{y:.1%} of the events<extra></extra>",
         row=1, col=1,
     )  # fmt: skip
@@ -70,7 +70,7 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     figure.add_scatter(
         x=[x for x, _ in lines], y=[y for _, y in lines], mode="lines", hoverinfo="skip",
         name=f"training strata begin at {', '.join(map(str, cuts))} events",
-        line={"color": INK, "dash": "dot", "width": 1.5}, row=1, col=2,
+        line={"color": GREY, "dash": "dot", "width": 1.5}, row=1, col=2,
     )  # fmt: skip
     ticks = [m * 10**e for e in range(len(str(ordered[-1]))) for m in (1, 2, 5) if ordered[0] <= m * 10**e < edges[-1]]
     ticks = ([0] if ordered[0] == 0 else []) + (ticks or [int(ordered[0])])
@@ -80,7 +80,11 @@ def long_tail_figure(activeness: Int[np.ndarray, " U"], strata: ReportingStrata)
     )  # fmt: skip
     figure.update_yaxes(title="users", rangemode="tozero", row=1, col=2)
     figure.update_layout(barmode="stack", bargap=0, legend_traceorder="normal")
-    return finish(figure, statement, height=460)
+    reading = (
+        "Left: the share of events that the least active users have together; the further the curve is below the "
+        "dotted line of equal shares, the longer the tail. Right: how many users have so many events."
+    )
+    return finish(figure, statement, reading, height=460)
 
 
 def _edges(least: int, most: int) -> Int[np.ndarray, " E"]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from plotly.graph_objects import Figure
 
-from pinet_kedro.reporting.figures.style import GROUP_STYLE, INK, finish, style
+from pinet_kedro.figures.style import GREY, GROUP_STYLE, finish, style
 from pinet_kedro.reporting.text import GROUP_LABELS, gain, model_label, with_interval
 
 
@@ -30,14 +30,19 @@ def gains_figure(evaluation: dict[str, Any]) -> Figure:
             customdata=[[model_label(model), with_interval(values)] for values, model, _ in known],
             hovertemplate=f"%{{customdata[0]}}<br>{GROUP_LABELS[group]}: %{{customdata[1]}}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=0, line={"color": INK, "width": 1.5})
-    figure.update_xaxes(title="gain in NDCG@10", tickformat="+.0%")
+    figure.add_vline(x=0, line={"color": GREY, "width": 1.5})
+    figure.update_xaxes(title="gain in NDCG@10 over the base", tickformat="+.0%")
     figure.update_yaxes(
         tickvals=[-i for i in range(len(models))], ticktext=["<br>".join(wrap(model_label(m), 15)) for m in models],
         range=[0.5 - len(models), 0.5], showgrid=False, zeroline=False,
     )  # fmt: skip
     tail, head = (with_interval(gain(evaluation, "pin_vs_base", group)) for group in ("tail", "head"))
-    return finish(figure, f"PIN against the base: tail users {tail}, head users {head}", height=160 + 80 * len(models))
+    statement = f"PIN against the base: tail users {tail}, head users {head}"
+    reading = (
+        "Each mark is a model's gain over the base, each bar its 95 % interval: right of 0 is a gain, left of it a "
+        "loss, and a bar that crosses 0 shows no difference."
+    )
+    return finish(figure, statement, reading, height=160 + 80 * len(models))
 
 
 def quintiles_figure(evaluation: dict[str, Any]) -> Figure:
@@ -59,4 +64,9 @@ def quintiles_figure(evaluation: dict[str, Any]) -> Figure:
     above = sum(pin["ndcg_at_10"] > base["ndcg_at_10"] for pin, base in both)
     figure.update_xaxes(title="fifths of the users, Q1 = least active", type="category")
     figure.update_yaxes(title="NDCG@10", rangemode="tozero")
-    return finish(figure, f"PIN is above the base in {above} of {len(both)} fifths of the users by activeness", 440)
+    statement = f"PIN is above the base in {above} of {len(both)} fifths of the users by activeness"
+    reading = (
+        "From the least active fifth on the left to the most active one on the right: the higher a line, the better "
+        "the model ranks what these users took next."
+    )
+    return finish(figure, statement, reading, height=440)

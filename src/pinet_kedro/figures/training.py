@@ -7,13 +7,13 @@ import pandas as pd
 from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
-from pinet_kedro.reporting.figures.style import GREY, INK, finish, shade, style
+from pinet_kedro.figures.style import GREY, finish, shade, style
 from pinet_kedro.reporting.text import model_label, share
 
 _CHOICES = {
-    "none": ("no plugin", "#b5bac1"),
-    "shared": ("shared plugin", "#2b8fc4"),
-    "own": ("own plugin", "#00457c"),
+    "none": ("no plugin", "#6e7681"),
+    "shared": ("shared plugin", "#008291"),
+    "own": ("own plugin", "#2371e7"),
 }
 
 
@@ -43,9 +43,14 @@ def learning_curves_figure(curves: pd.DataFrame) -> Figure:
             last[group].append(f"{short} {known[column].iloc[-1]:.4f}")
     figure.update_xaxes(title="epoch", rangemode="tozero")
     figure.update_yaxes(title="mean loss of a target", row=1, col=1)
-    figure.update_yaxes(rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(title="NDCG@10", rangemode="tozero", row=1, col=2)
     ends = [f"{group} users {', '.join(values)}" for group, values in last.items() if values]
-    return finish(figure, "NDCG@10 at the last validation: " + ("; ".join(ends) or "not measured"), height=460)
+    statement = "NDCG@10 at the last validation: " + ("; ".join(ends) or "not measured")
+    reading = (
+        "Left: the loss falls while a model learns. Right: the quality on validation targets, solid for tail and "
+        "dashed for head users; where a line falls at its end, the model was trained too long."
+    )
+    return finish(figure, statement, reading, height=460)
 
 
 def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
@@ -74,7 +79,11 @@ def stratum_weights_figure(curves: pd.DataFrame) -> Figure:
         )
     figure.update_xaxes(title="epoch", rangemode="tozero")
     figure.update_yaxes(title="weight in the update", tickformat=".0%", rangemode="tozero")
-    return finish(figure, statement, height=400)
+    reading = (
+        "A stratum above the dotted line has more than an equal share in what the backbone learns in an epoch, one "
+        "below it less."
+    )
+    return finish(figure, statement, reading, height=400)
 
 
 def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
@@ -84,6 +93,12 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
     statement = f"Plugins chosen by the {len(plugins)} strata: " + ", ".join(taken)
     rows = [f"{s} · {label}" for s, label in zip(plugins["stratum"], plugins["label"], strict=True)]
     names = [str(name) for name in plugins if name not in ("stratum", "label", "choice")]
+    reading = (
+        "Each row is a stratum, the least active users first; a bar is the weight of a scorer in an item's score: "
+        "right of 0 it speaks for the item, left of 0 against it."
+        if names
+        else "Each row is a stratum, the least active users first, with the plugin that validation has chosen for it."
+    )
     if not names:
         figure = Figure()
         figure.add_scatter(
@@ -94,8 +109,8 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
         figure.update_xaxes(
             categoryorder="array", categoryarray=[text for text, _ in _CHOICES.values()], range=[-0.5, 2.5]
         )
-        figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], title="stratum")
-        return finish(figure, statement, height=180 + 34 * len(rows))
+        figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], title="stratum · events of a user")
+        return finish(figure, statement, reading, height=180 + 34 * len(rows))
     # Each weight has its own scale, so it gets its own axis.
     columns = 2
     cells: list[list[dict[str, Any] | None]] = [
@@ -104,7 +119,7 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
     ]
     figure = make_subplots(
         len(cells), columns, specs=cells, shared_yaxes=True, subplot_titles=[name.capitalize() for name in names],
-        horizontal_spacing=0.06, vertical_spacing=0.12,
+        horizontal_spacing=0.06, vertical_spacing=0.15,
     )  # fmt: skip
     for i, name in enumerate(names):
         for choice, (text, color) in _CHOICES.items():
@@ -116,7 +131,8 @@ def plugin_weights_figure(plugins: pd.DataFrame) -> Figure:
                     hovertemplate=f"stratum %{{y}}: {name.capitalize()} = %{{x:.3f}}<extra>{text}</extra>",
                     row=i // columns + 1, col=i % columns + 1,
                 )  # fmt: skip
-    figure.update_xaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1)
+    figure.update_xaxes(title="weight", zeroline=True, zerolinecolor=GREY, zerolinewidth=1)
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1], showgrid=False)
+    figure.update_yaxes(title="stratum · events of a user", col=1)
     figure.update_layout(barmode="overlay", bargap=0.35)
-    return finish(figure, statement, height=220 + 28 * len(rows) * len(cells))
+    return finish(figure, statement, reading, height=220 + (50 + 28 * len(rows)) * len(cells))
