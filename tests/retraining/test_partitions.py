@@ -317,6 +317,10 @@ def test_a_partition_of_new_users_alone_passes_with_a_warning(raw, caplog):
     assert "No user of partition a is in the raw log" in caplog.text
 
 
+def test_a_partition_without_events_changes_nothing(raw):
+    assert len(joined(raw[0], GOOD[:0]).events) == 60
+
+
 def test_a_raw_log_without_a_clock_or_changed_in_the_meantime_is_an_error(folder, raw):
     raw_log, _ = raw
     place = str(folder.parent / "log.csv")
