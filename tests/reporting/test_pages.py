@@ -25,7 +25,7 @@ from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.steps import RetrainingSummary
-from pinet_kedro.studies.replay.replay import NO_REFRESH, Replay, render_replay
+from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, render_replay
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.results import render_tuning
 from pinet_kedro.studies.tuning.study import Record
@@ -188,19 +188,9 @@ def made_feedback():
 
 
 def made_periods():
-    texts = dict.fromkeys(
-        ("period", "champion", "start", "against", "version", "outcome", "decision", "reasons"), MARKUP
-    )
-    numbers = (
-        "unknown_users", "unknown_items_events", "popularity_shift", "shift_by_chance", "rank_correlation", "targets",
-        "tail_gain_relative", "tail_gain_low", "tail_gain_high", "seconds",
-        *(f"{who}_{group}{end}" for group in ("head", "tail")
-          for who, end in (("champion", "_on_new"), ("popularity", "_on_new"), ("reference", ""), ("challenger", ""))),
-    )  # fmt: skip
-    refresh = dict.fromkeys(NO_REFRESH, 0.1) | dict.fromkeys(
-        (f"refresh_{name}" for name in ("outcome", "version", "against", "reasons")), MARKUP
-    )
-    row = {**dict.fromkeys(texts, MARKUP), "events": 3, **dict.fromkeys(numbers, 0.1), **refresh}
+    texts = {"champion", "start", "against", "version", "outcome", "decision", "reasons"}
+    row = {name: MARKUP if name.removeprefix("refresh_") in texts else 0.1 for name in {**NO_REFRESH, **NO_TRAINING}}
+    row |= {"period": MARKUP, "events": 3, "seconds": 0.1}
     return pd.DataFrame([row])
 
 

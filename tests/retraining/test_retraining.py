@@ -22,7 +22,7 @@ from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import RAW_LOG, work_key
 from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, hold_out, measure
-from pinet_kedro.studies.replay.replay import NO_REFRESH, Replay, cut, line, render_replay, summary
+from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, cut, line, render_replay, summary
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -243,15 +243,5 @@ def test_a_period_that_failed_is_told_with_the_others():
     rows = pd.DataFrame([done])
     assert line(done) == "2020-01: 3 events; failed: too few (2 s)"
     assert summary(rows).startswith("Replay: 1 periods, 0 promoted, 0 refused, 1 failed.")
-    told = render_replay(pd.DataFrame([{**NO_REFRESH, **EMPTY, **done}]), Replay())
+    told = render_replay(pd.DataFrame([{**NO_REFRESH, **NO_TRAINING, **done}]), Replay())
     assert "failed: too few" in told
-
-
-EMPTY = dict.fromkeys(
-    [
-        "unknown_users", "unknown_items_events", "popularity_shift", "shift_by_chance", "rank_correlation", "champion",
-        "start", "against", "version", "reasons", "targets", "tail_gain_relative", "tail_gain_low", "tail_gain_high",
-        *(f"{who}_{group}{end}" for group in ("head", "tail")
-          for who, end in (("champion", "_on_new"), ("popularity", "_on_new"), ("reference", ""), ("challenger", ""))),
-    ]
-)  # fmt: skip

@@ -29,7 +29,7 @@ REPORTING = "data/08_reporting"
 FREQUENCIES = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
 
 _CATALOG_ENTRY = "new_interactions"
-_REFRESH_GROUPS = ("all", "head", "tail")
+_REFRESH_GROUPS, _GROUPS = ("all", "head", "tail"), ("head", "tail")
 # Columns of a refresh, of a period in which there is none.
 NO_REFRESH: dict[str, Any] = dict.fromkeys(
     f"refresh_{name}"
@@ -39,6 +39,14 @@ NO_REFRESH: dict[str, Any] = dict.fromkeys(
         *(f"{group}_gain_{end}" for group in _REFRESH_GROUPS for end in ("relative", "low", "high")),
     )
 )  # fmt: skip
+# Columns of a training, of a period in which it fails.
+NO_TRAINING: dict[str, Any] = dict.fromkeys((
+    "unknown_users", "unknown_items_events", "popularity_shift", "shift_by_chance", "rank_correlation", "champion",
+    "start", "against", "version", "outcome", "decision", "reasons", "targets",
+    *(f"{model}_{group}_on_new" for group in _GROUPS for model in ("champion", "popularity")),
+    *(f"{model}_{group}" for group in _GROUPS for model in ("reference", "challenger")),
+    *(f"{group}_gain_{end}" for group in _GROUPS for end in ("relative", "low", "high")),
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
 def _retrain(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
     seconds, why = _run("retraining", config, sandbox, name)
     if why is not None:
-        return {"seconds": seconds, "outcome": "failed", "decision": f"failed: {why}"}
+        return NO_TRAINING | {"seconds": seconds, "outcome": "failed", "decision": f"failed: {why}"}
     return {"seconds": seconds} | _row(_stored(sandbox, "retraining"))
 
 
@@ -223,7 +231,7 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "reasons": "; ".join(decision["reasons"]),
         "targets": decision["data"].get("test_targets"),
     }
-    for group in ("head", "tail"):
+    for group in _GROUPS:
         on_new = drift["groups"].get(group, {})
         row |= {
             f"champion_{group}_on_new": on_new.get("challenger"),
