@@ -2,9 +2,7 @@
 
 import ast
 import re
-import shlex
 from functools import cache
-from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +10,7 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.context import KedroContext
 from kedro.framework.startup import bootstrap_project
 
+from documented import PAGES, ROOT, mentioned, spans, to_run
 from pinet_kedro.cli import cli as ours
 from pinet_kedro.cli.run import _check_selection
 from pinet_kedro.runs.input_checks import ParameterChecks
@@ -19,53 +18,15 @@ from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.runs.sections import SECTIONS, typed_sections
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 # Environments of a reader: of their own (CONTRIBUTING.md), and the one that tuning writes.
 OWN = {"mine", "tuned"}
 # Named like parameters: a tag of MLflow, and an entry of the catalog that a pattern makes.
 OTHERS = {"refresh.of", "retraining.base_model"}
-_FENCED = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_SPAN = re.compile(r"`([^`]+)`")
-_COMMAND = re.compile(r"(?:^|[\s/\[=])((?:pinet-)?kedro,? |make )(.*)")
-# What a reader fills in: [VERSION], --pipeline=NAME, --params=…, <dataset>, a backbone of one's own.
-_PLACEHOLDER = re.compile(r"^\[|=[A-Z]+$|^--.*…|<|=mine$")
-_END = ("&&", "|", ";", ">", ">>", "#")
-
-
-def words(line):
-    """The words of a command as a shell reads them, without placeholders such as [VERSION]; lists of YAML as well."""
-    if "]" in line and ", " in line:
-        line = line.partition("]")[0].replace(", ", " ")
-    found = []
-    for word in shlex.split(line, comments=True):
-        if word.startswith(_END):
-            break
-        found.append(word)
-    if len(found) > 1 and found[-1] == "…" and not found[-2].startswith("--reason"):
-        found.pop()
-    return [word for word in found if not _PLACEHOLDER.search(word)]
-
-
-def commands(page):
-    """`(program, words)` of every command on a page; those with an ellipsis are only mentioned."""
-    text = page.read_text(encoding="utf-8")
-    blocks = _FENCED.findall(text)
-    lines = [line for block in blocks for line in block.splitlines()]
-    spans = [" ".join(span.split()) for span in _SPAN.findall(_FENCED.sub("", text))]
-    spans = [f"kedro run {span}" if span.startswith(("--params=", "--env=", "--pipeline=")) else span for span in spans]
-    starts = [span for span in spans if re.match("(pinet-)?kedro |make ", span)]
-    for line in (*lines, *starts):
-        if (found := _COMMAND.search(line)) and "---" not in line:
-            program, given = found[1].strip(" ,").removeprefix("pinet-"), words(found[2])
-            if given and given[0] != "…":
-                yield program, given
-
 
 FOUND = [
     pytest.param(program, given, id=f"{page.name}: {program} {' '.join(given)}")
     for page in PAGES
-    for program, given in dict.fromkeys((program, tuple(given)) for program, given in commands(page))
+    for program, given in dict.fromkeys((program, tuple(given)) for program, given in (*to_run(page), *mentioned(page)))
 ]
 
 
@@ -144,7 +105,7 @@ def has(value, name):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_parameter_that_the_docs_name_exists(page):
     known, others = defaults()
-    for span in _SPAN.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+    for span in spans(page):
         if span in others:
             continue
         section, *parts = re.match(r"[\w.]*", span)[0].split(".")
