@@ -10,7 +10,8 @@ ONE_STRATUM = ReportingStrata.model_validate(
 )
 
 
-def as_dataset(sequences, split, items, strata=ONE_STRATUM):
-    """The dataset of these parts; `items` are raw ids, or their number."""
+def as_dataset(sequences, split, items, strata=ONE_STRATUM, categories=None):
+    """The dataset of these parts; `items` are raw ids, or their number, and `categories` lists, one for each item."""
     ids = range(1, items + 1) if isinstance(items, int) else items
-    return Dataset(sequences, split, strata, pd.DataFrame({"item_id": pd.Series(list(map(str, ids)), dtype="string")}))
+    table = pd.DataFrame({"item_id": pd.Series(list(map(str, ids)), dtype="string")})
+    return Dataset(sequences, split, strata, table if categories is None else table.assign(categories=categories))

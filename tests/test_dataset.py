@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import build_dataset
@@ -31,6 +32,25 @@ def test_the_hash_covers_histories_times_and_item_ids(planted_world):
     assert d.sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
     parts += [d.split.train_end, d.split.valid_at, d.split.test_at, np.array(d.split.exclude_seen)]
     assert d.split_sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
+
+
+def test_categories_are_those_of_the_metadata(planted_world):
+    ids = planted_world.dataset.item_ids
+    lists = [["b", "a"], [], ["a", "a"]]
+    metadata = pd.DataFrame({"item_id": [ids[2], ids[0], ids[5], "unknown"], "categories": [*lists, ["z"]]})
+    settings = Splitting(), ExcludeSeen(False), Stratification()
+    d, _ = build_dataset(planted_world.events, *settings, metadata)
+    assert d.categories.shape == (len(ids), 2)
+    expected = np.zeros(d.categories.shape)
+    expected[2], expected[5] = (1, 1), (1, 0)
+    np.testing.assert_array_equal(d.categories.toarray(), expected)
+    assert d.sha256 == planted_world.dataset.sha256
+    assert d.split_sha256 != planted_world.dataset.split_sha256
+    for none in (None, metadata[:0], metadata[1:2], metadata[3:]):  # of no item of the log
+        bare, _ = build_dataset(planted_world.events, *settings, none)
+        assert bare.categories is None
+        assert bare.items.equals(planted_world.dataset.items)
+        assert bare.split_sha256 == planted_world.dataset.split_sha256
 
 
 def test_the_log_has_one_hash_under_every_split(planted_world):

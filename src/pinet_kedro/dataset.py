@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+from scipy import sparse
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.interactions.items import categories_of
 from pinet_kedro.interactions.sequences import Sequences, build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 
@@ -22,9 +24,10 @@ log = logging.getLogger(__name__)
 class Dataset:
     """The data of U users and I items that training, evaluation and promotion use.
 
-    `items` has one row for each item 1..I, in this order, with its raw id in the column `item_id`. The arrays of
-    `sequences` and `split` may be memory-mapped; a pickled dataset then refers to their files, so that processes share
-    them. Use `dataclasses.replace` for the same data with another split or other strata.
+    `items` has one row for each item 1..I, in this order, with its raw id in the column `item_id`, and with the list of
+    its categories in `categories` if any item has one. The arrays of `sequences` and `split` may be memory-mapped; a
+    pickled dataset then refers to their files, so that processes share them. Use `dataclasses.replace` for the same
+    data with another split or other strata.
     """
 
     sequences: Sequences
@@ -46,6 +49,19 @@ class Dataset:
     def item_ids(self) -> np.ndarray:
         """Raw ids of items 1..I."""
         return self.items["item_id"].to_numpy(object)
+
+    @cached_property
+    def categories(self) -> sparse.csr_array | None:
+        """1 where item j has category g, sparse `[I, G]` (float32); None if no item has a category."""
+        if "categories" not in self.items:
+            return None
+        listed = self.items["categories"]
+        codes, names = pd.factorize(listed.explode().astype("string"), sort=True)
+        item, named = np.repeat(np.arange(self.n_items), np.maximum(listed.map(len), 1)), codes >= 0
+        ones = np.ones(int(named.sum()), np.float32)
+        found = sparse.csr_array((ones, (item[named], codes[named])), shape=(self.n_items, len(names)))
+        found.data[:] = 1  # the matrix has summed categories that an item lists twice
+        return found
 
     @property
     def activeness(self) -> Int[np.ndarray, " U"]:
@@ -76,9 +92,10 @@ class Dataset:
 
     @cached_property
     def split_sha256(self) -> str:
-        """Hash of the indexed log and of how it is split."""
-        split = self.split
-        return self._hash(split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen))
+        """Hash of the indexed log, of how it is split, and of the categories of its items if there are any."""
+        split, known = self.split, self.categories
+        more = () if known is None else (known.indices, known.indptr)
+        return self._hash(split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen), *more)
 
     def _hash(self, *more: np.ndarray) -> str:
         digest = hashlib.sha256()
@@ -100,9 +117,13 @@ class Dataset:
 
 
 def build_dataset(
-    events: pd.DataFrame, splitting: Splitting, exclude_seen: ExcludeSeen, stratification: Stratification
+    events: pd.DataFrame,
+    splitting: Splitting,
+    exclude_seen: ExcludeSeen,
+    stratification: Stratification,
+    metadata: pd.DataFrame | None = None,
 ) -> tuple[Dataset, pd.Index]:
-    """The dataset of clean events, and the raw ids of users 0..U-1.
+    """The dataset of clean events, and the raw ids of users 0..U-1. `metadata` has categories of items, if any.
 
     The strata are fitted on the training part. Logged are the events that are no targets because their users know the
     item, and groups without a validation or a test target.
@@ -120,6 +141,8 @@ def build_dataset(
             log.warning("No user of %s has a %s target: these groups have no metrics.", ", ".join(absent), kind)
     counts = split.item_counts(sequences, len(item_ids))
     items = pd.DataFrame({"item_id": item_ids.astype("string"), "training_events": counts})
+    if metadata is not None and (listed := categories_of(items["item_id"], metadata)) is not None:
+        items["categories"] = listed
     return Dataset(sequences, split, strata, items), user_ids
 
 

@@ -1,6 +1,8 @@
 """Measures beyond accuracy: by hand, against loops, and on lists whose answer is known."""
 
 import math
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,23 +11,24 @@ import pytest
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.beyond_accuracy import (
     CATALOGUE_MEASURES,
-    ItemPopularity,
+    ItemFacts,
     beyond_accuracy,
     catalogue_measures,
-    item_popularity,
+    item_facts,
     list_measures,
     targets,
     user_measures,
 )
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.comparison import compare, compare_as_shipped, metrics_table
+from pinet_kedro.evaluation.intervals import mean_differences
 from pinet_kedro.evaluation.ranks import Ranks, rank_models
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.recommender import BackboneScorer
 from prepared import as_dataset
 
-POPULARITY = ItemPopularity(np.array([8, 4, 2, 2, 0]), bound=2)  # 16 events: p = 1/2, 1/4, 1/8, 1/8, 0
+POPULARITY = ItemFacts(np.array([8, 4, 2, 2, 0]), bound=2)  # 16 events: p = 1/2, 1/4, 1/8, 1/8, 0
 LISTS = np.array([[1, 2, 3], [1, 5, 0]])
 
 
@@ -74,11 +77,11 @@ def log_of(counts):
     ],
 )
 def test_the_long_tail_is_the_last_fifth_of_the_training_events(counts, bound):
-    found = item_popularity(log_of(counts))
+    found = item_facts(log_of(counts))
     np.testing.assert_array_equal(found.events, counts)
     assert found.bound == bound
     np.testing.assert_array_equal(found.long_tail, np.array(counts) <= bound)
-    told = found.described()
+    told = found.described()["long_tail_items"]
     assert told["items"] == found.long_tail.sum()
     assert told["share_of_training_events"] == pytest.approx(sum(c for c in counts if c <= bound) / sum(counts))
 
@@ -89,6 +92,44 @@ def test_accuracy_on_items_is_that_of_the_users_with_such_a_target():
     np.testing.assert_allclose(found["ndcg_at_10_popular_items"], [1, math.nan, math.nan])
     np.testing.assert_allclose(found["ndcg_at_10_long_tail_items"], [math.nan, 0.5, 0])
     np.testing.assert_allclose(found["hr_at_10_long_tail_items"], [math.nan, 1, 0])
+
+
+def test_cold_items_have_fewer_than_five_training_events():
+    items = ItemFacts(np.array([5, 4, 0, 9, 9]), bound=5)
+    ranks = Ranks(np.array([1.0, 2.0, 20.0, 1.0]), np.full(4, 30), LISTS[[0, 0, 1, 1]])
+    found = user_measures(ranks, np.arange(4), items)
+    np.testing.assert_allclose(found["hr_at_10_cold_items"], [math.nan, 1, 0, math.nan])
+    np.testing.assert_allclose(found["ndcg_at_10_cold_items"], [math.nan, 1 / math.log2(3), 0, math.nan])
+    assert items.described()["cold_items"] == {
+        "items": 2, "most_training_events": 4, "share_of_training_events": pytest.approx(4 / 27),
+    }  # fmt: skip
+
+
+def test_an_interval_needs_ten_users():
+    """Of one cold target a resample is always the same: its interval would have no width."""
+    for users, measured in ((9, False), (10, True)):
+        values = np.full((1, 30), np.nan)
+        values[0, :users] = np.arange(users)
+        [[found]] = mean_differences([(values, np.zeros((1, 30)))])
+        assert found["difference"] == np.arange(users).mean()
+        assert (found["low"] is not None) == (found["high"] is not None) == measured
+
+
+def test_diversity_is_there_where_items_have_categories(ranked):
+    w, ranks = ranked
+    name, users = "category_diversity_at_10", w.dataset.test_users
+    assert all(name not in groups["all"] for groups in compare(ranks, w.dataset)["models"].values())
+    categories = [[f"{j % 5}"] for j in range(w.n_items)]
+    named = replace(w.dataset, items=w.dataset.items.assign(categories=categories))
+    found = compare(ranks, named)
+    pin = ranks[ranks["model"] == "pin"].set_index("user").loc[users, [f"top_{k}" for k in range(1, 11)]].to_numpy()
+    differ = [np.mean([a % 5 != b % 5 for a, b in combinations(items, 2)]) for items in pin.tolist()]
+    assert found["models"]["pin"]["all"][name] == pytest.approx(np.mean(differ))
+    for group in ("all", "head", "tail"):
+        ours, base = (found["models"][model][group][name] for model in ("pin", "base"))
+        of_pin = found["comparisons"]["pin_vs_base"][group][name]
+        assert of_pin["difference"] == pytest.approx(ours - base)
+        assert of_pin["low"] <= of_pin["difference"] <= of_pin["high"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +143,7 @@ def ranked(planted_world, joint_backbone):
 def test_an_evaluation_has_them_by_group_as_a_loop_finds_them(ranked):
     w, ranks = ranked
     evaluation = compare(ranks, w.dataset)
-    events = item_popularity(w.dataset).events
+    events = item_facts(w.dataset).events
     pin = ranks[ranks["model"] == "pin"]
     for group, mask in w.strata.groups(w.dataset.activeness[pin["user"]]).items():
         found = evaluation["models"]["pin"][group]
@@ -141,12 +182,14 @@ def test_a_group_without_such_targets_has_none(planted_world):
     w = planted_world
     users = w.dataset.test_users
     target = targets(w.dataset, users)
-    popular = np.flatnonzero(~item_popularity(w.dataset).long_tail[target])
+    popular = np.flatnonzero(~item_facts(w.dataset).long_tail[target])
     ranks = Ranks(np.ones(len(popular)), np.full(len(popular), 9), np.ones((len(popular), 10), np.int32))
     models, differences = beyond_accuracy({"base": ranks, "pin": ranks}, users[popular], w.dataset)
     assert models["pin"]["all"]["ndcg_at_10_popular_items"] == 1
     assert models["pin"]["all"]["ndcg_at_10_long_tail_items"] is None
     assert differences["pin"]["all"]["ndcg_at_10_long_tail_items"] == {"difference": None, "low": None, "high": None}
+    assert models["pin"]["all"]["targets_long_tail_items"] == models["pin"]["all"]["targets_cold_items"] == 0
+    assert models["pin"]["all"]["targets_popular_items"] == len(popular)
     assert metrics_table({"models": models})["ndcg_at_10_long_tail_items"].isna().all()
 
 

@@ -94,6 +94,10 @@ BEYOND = {
     "hr_at_10_popular_items": (0.2217, 0.2834, 0.02),
     "ndcg_at_10_long_tail_items": (0.0583, 0.0855, 0.02),
     "hr_at_10_long_tail_items": (0.1221, 0.1374, 0.02),
+    "category_diversity_at_10": (0.78, 0.75, 0.01),
+    "ndcg_at_10_cold_items": (0.01, 0.02, None),
+    "hr_at_10_cold_items": (0.02, 0.03, None),
+    "targets_cold_items": (7, 7, 0),
 }
 
 
@@ -112,7 +116,8 @@ def with_beyond(evaluation):
             entry = dict(zip(("difference", "low", "high"), (pin - base, *ends), strict=True))
             evaluation["comparisons"]["pin_vs_base"][group][name] = entry
     told = {"items": 1234, "most_training_events": 56, "share_of_training_events": 0.1987}
-    evaluation["data"] |= {"items": 1888, "long_tail_items": told}
+    cold = {"items": 432, "most_training_events": 4, "share_of_training_events": 0.001}
+    evaluation["data"] |= {"items": 1888, "long_tail_items": told, "cold_items": cold}
     return evaluation
 
 
@@ -304,6 +309,10 @@ def test_the_page_shows_cut_offs_and_measures_beyond_accuracy(with_beyond):
     assert "−3.0 [−4.0, −2.0]" in text  # percentage points
     assert "−5.0" in text  # of the catalogue; no interval
     assert "1,234 of 1,888, each with at most 56" in text
+    assert "Difference of categories within a list, 0 to 1 0.780 0.780 0.750 −0.030 [−0.040, −0.020]" in text
+    assert "NDCG@10, next item cold (7 users) 0.0100 0.0100 0.0200 +0.0100 HR@10" in text  # too few for an interval
+    assert "a cold one" not in text
+    assert "432 of 1,888" in text
     assert text.count("Gini index of recommendations over items") == 3
 
 
@@ -328,6 +337,26 @@ def test_a_measure_that_nobody_has_is_a_dash(with_beyond):
     text = page(with_beyond).text
     assert "For users whose next item is a long-tail one" not in text
     assert "NDCG@10, next item in the long tail – – – –" in text
+
+
+def test_without_categories_and_cold_targets_neither_is_claimed(with_beyond):
+    for group in ("all", "head", "tail"):
+        for groups in with_beyond["models"].values():
+            del groups[group]["category_diversity_at_10"]
+            groups[group] |= {"targets_cold_items": 0, "ndcg_at_10_cold_items": None, "hr_at_10_cold_items": None}
+        entry = {"difference": None, "low": None, "high": None}
+        found = with_beyond["comparisons"]["pin_vs_base"][group]
+        del found["category_diversity_at_10"]
+        found |= dict.fromkeys(("ndcg_at_10_cold_items", "hr_at_10_cold_items"), entry)
+    text = page(with_beyond).text
+    assert "Difference of categories" not in text
+    assert "NDCG@10, next item cold (0 users) – – – –" in text
+
+
+def test_cold_targets_that_are_enough_have_a_sentence(with_beyond):
+    entry = {"difference": 0.01, "low": -0.02, "high": 0.03}
+    with_beyond["comparisons"]["pin_vs_base"]["all"]["ndcg_at_10_cold_items"] = entry
+    assert "a cold one, with fewer than five training events, PIN is not shown to differ" in page(with_beyond).text
 
 
 def test_an_evaluation_of_an_earlier_version_has_no_such_part(evaluation):

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.evaluation.beyond_accuracy import LONG_TAIL, beyond_accuracy, item_popularity
+from pinet_kedro.evaluation.beyond_accuracy import COLD, LONG_TAIL, beyond_accuracy, item_facts
 from pinet_kedro.evaluation.intervals import RESAMPLES, relative_gains
 from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
 from pinet_kedro.evaluation.ranks import CUT_OFF, Ranks, ranks_of
@@ -136,7 +136,7 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
             "before_test": _newest(dataset, split.test_from),
             "all": _newest(dataset, dataset.sequences.lengths),
         },
-        "long_tail_items": item_popularity(dataset).described(),
+        **item_facts(dataset).described(),
         "dropped_rows": {str(rule): int(rows) for rule, rows in zip(cleaning["rule"], cleaning["rows"], strict=True)},
     }
 
@@ -159,6 +159,7 @@ def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> di
         "training_strata": "; ".join(strata.training.labels()),
         "cut_off": CUT_OFF,
         "long_tail_items": f"the least popular items that together have {LONG_TAIL:.0%} of the training events",
+        "cold_items": f"items with fewer than {COLD} training events",
         "interval": f"95 %, paired percentile bootstrap over users, {RESAMPLES} resamples",
         "seed": parameters["backbone_training"]["seed"],
         "selection": "fixed number of epochs; plugins fitted on validation targets; nothing chosen on test",

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 RESAMPLES = 2000
+_LEAST_USERS = 10  # resamples of fewer users are too much alike: their interval would look too narrow
 
 Scores = Float[np.ndarray, "*S U"]
 _NOTHING: dict[str, float | None] = {"relative": None, "low": None, "high": None}
@@ -47,7 +48,7 @@ def mean_differences(
 
     Paired percentile bootstrap over users, as in `relative_gain`, with the same resamples for all. A row may be
     undefined (NaN) for some users; its means are over those for whom both models define it. All three are None if
-    there is no such user.
+    there is no such user, and low and high if there are fewer than ten.
     """
     if not pairs:
         return []
@@ -65,8 +66,11 @@ def _difference(
 ) -> dict[str, float | None]:
     if not defined.any():
         return {"difference": None, "low": None, "high": None}
+    mean = float(values.sum() / defined.sum())
+    if defined.sum() < _LEAST_USERS:
+        return {"difference": mean, "low": None, "high": None}
     low, high = np.percentile(totals[users > 0] / users[users > 0], [2.5, 97.5])
-    return {"difference": float(values.sum() / defined.sum()), "low": float(low), "high": float(high)}
+    return {"difference": mean, "low": float(low), "high": float(high)}
 
 
 def _resamples(n: int, seeds: int, seed: int) -> Iterator[tuple[Float[np.ndarray, "R U"], np.ndarray]]:

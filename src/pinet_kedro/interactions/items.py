@@ -1,4 +1,4 @@
-"""Titles and categories of items, for people; no model reads them."""
+"""Titles and categories of items. Titles are for people; categories are data, too."""
 
 import logging
 from pathlib import Path
@@ -86,6 +86,13 @@ def describe_items(item_ids: pd.Series, metadata: pd.DataFrame) -> pd.DataFrame:
     items = pd.DataFrame({"item_id": item_ids}).merge(metadata, "left", "item_id", validate="one_to_one")
     items["categories"] = [value if isinstance(value, list) else [] for value in items["categories"]]
     return items
+
+
+def categories_of(item_ids: pd.Series, metadata: pd.DataFrame) -> pd.Series | None:
+    """The list of categories of each of these items, empty where the metadata have none; None if no item has any."""
+    known = dict(zip(metadata["item_id"], metadata["categories"], strict=True))
+    listed = pd.Series([known.get(item, []) for item in item_ids], item_ids.index, object)
+    return listed if listed.map(len).any() else None
 
 
 def _table(found: dict[str, Any]) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from pinet_kedro.reporting.text import (
     model_label,
     percent,
     period,
+    plural,
     share,
     with_interval,
 )
@@ -52,10 +53,13 @@ _MEASURES = {
     "popularity_at_10": (1, 1),
     "novelty_at_10": (2, 1),
     "long_tail_share_at_10": (1, 100),
+    "category_diversity_at_10": (3, 1),
     "coverage_at_10": (1, 100),
     "gini_at_10": (3, 1),
     "ndcg_at_10_popular_items": (4, 1),
     "ndcg_at_10_long_tail_items": (4, 1),
+    "ndcg_at_10_cold_items": (4, 1),
+    "hr_at_10_cold_items": (4, 1),
 }
 # Figures that the template places.
 _PLACED = ("gains", "quintiles", "plugin_weights", "long_tail", "learning_curves", "stratum_weights")
@@ -163,12 +167,12 @@ def _beyond(evaluation: dict[str, Any]) -> dict[str, Any] | None:
         return None
     models = [name for name in ("base", "backbone", "pin") if name in evaluation["models"]]
     groups = [
-        {"label": label, "rows": [_beyond_row(evaluation, models, group, measure) for measure in _MEASURES]}
+        {"label": label, "rows": [_beyond_row(evaluation, models, group, name) for name in _MEASURES if name in found]}
         for group, label in GROUP_LABELS.items()
-        if group in evaluation["models"]["base"]
+        if (found := evaluation["models"]["base"].get(group))
     ]
-    long_tail = evaluation["data"].get("long_tail_items")
-    return {"sentences": sentences, "models": models, "groups": groups, "long_tail": long_tail}
+    items = {name: evaluation["data"].get(f"{name}_items") for name in ("long_tail", "cold")}
+    return {"sentences": sentences, "models": models, "groups": groups, **items}
 
 
 def _beyond_row(evaluation: dict[str, Any], models: list[str], group: str, measure: str) -> dict[str, Any]:
@@ -176,8 +180,11 @@ def _beyond_row(evaluation: dict[str, Any], models: list[str], group: str, measu
     values = [metric(evaluation, model, group, measure) for model in models]
     found = evaluation["comparisons"]["pin_vs_base"][group][measure]
     ends = [found[name] for name in ("difference", "low", "high") if found[name] is not None]
+    unit = ", %" if scale == 100 else ""
+    if measure.endswith("_cold_items"):  # often so few that their number must stand beside the value
+        unit = f" ({plural(evaluation['models']['base'][group]['targets_cold_items'], 'user')})"
     return {
-        "measure": METRIC_LABELS[measure] + (", %" if scale == 100 else ""),
+        "measure": METRIC_LABELS[measure] + unit,
         "values": [NONE if value is None else f"{value * scale:.{digits}f}" for value in values],
         "difference": in_units(tuple(ends), digits, scale) if ends else NONE,
     }

@@ -191,12 +191,14 @@ def popularity_effect(evaluation: dict[str, Any]) -> list[str]:
         f"{share(base['long_tail_share_at_10'], 1)}. It shows {share(pin['coverage_at_10'])} of the catalogue to at "
         f"least one user, the base {share(base['coverage_at_10'])}."
     ]
-    if rare := difference(evaluation, "pin_vs_base", "all", measure := "ndcg_at_10_long_tail_items"):
-        words = {"gain": "is better", "loss": "is worse", "none": "is not shown to differ"}
-        sentences.append(
-            f"For users whose next item is a long-tail one, PIN {words[effect(rare)]}: NDCG@10 {number(pin[measure])}, "
-            f"against {number(base[measure])} ({in_units(rare, 4)})."
-        )
+    kinds = {"long_tail": "a long-tail one,", "cold": "a cold one, with fewer than five training events,"}
+    words = {"gain": "is better", "loss": "is worse", "none": "is not shown to differ"}
+    for kind, named in kinds.items():
+        if found := difference(evaluation, "pin_vs_base", "all", measure := f"ndcg_at_10_{kind}_items"):
+            sentences.append(
+                f"For users whose next item is {named} PIN {words[effect(found)]}: NDCG@10 {number(pin[measure])}, "
+                f"against {number(base[measure])} ({in_units(found, 4)})."
+            )
     return sentences
 
 

@@ -24,12 +24,15 @@ METRIC_LABELS = {
     "popularity_at_10": "Training events of a recommended item",
     "novelty_at_10": "Novelty of a recommended item, bits",
     "long_tail_share_at_10": "Long-tail items among the recommended",
+    "category_diversity_at_10": "Difference of categories within a list, 0 to 1",
     "coverage_at_10": "Part of the catalogue that is recommended",
     "gini_at_10": "Gini index of recommendations over items",
     "ndcg_at_10_popular_items": "NDCG@10, next item popular",
     "hr_at_10_popular_items": "HR@10, next item popular",
     "ndcg_at_10_long_tail_items": "NDCG@10, next item in the long tail",
     "hr_at_10_long_tail_items": "HR@10, next item in the long tail",
+    "ndcg_at_10_cold_items": "NDCG@10, next item cold",
+    "hr_at_10_cold_items": "HR@10, next item cold",
 }
 NONE = "–"
 

@@ -13,10 +13,14 @@ from pinet_kedro.pipelines.types import Figure
 
 
 def build_dataset(
-    clean: Interactions, splitting: Splitting, exclude_seen: ExcludeSeen, stratification: Stratification
+    clean: Interactions,
+    metadata: pd.DataFrame,
+    splitting: Splitting,
+    exclude_seen: ExcludeSeen,
+    stratification: Stratification,
 ) -> tuple[Dataset, pd.Index]:
-    """The dataset of the clean events, and the raw ids of its users."""
-    return dataset.build_dataset(clean.events, splitting, exclude_seen, stratification)
+    """The dataset of the clean events and of the categories of its items, and the raw ids of its users."""
+    return dataset.build_dataset(clean.events, splitting, exclude_seen, stratification, metadata)
 
 
 def describe_users(data: Dataset, user_ids: pd.Index) -> tuple[pd.DataFrame, Figure]:

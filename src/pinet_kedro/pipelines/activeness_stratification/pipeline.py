@@ -13,7 +13,12 @@ def create_pipeline(splitting: str = "params:splitting") -> Pipeline:
     parameters = [splitting, "params:exclude_seen", "params:stratification"]
     return Pipeline(
         [
-            node(build_dataset, ["clean_events", *parameters], ["dataset", "user_ids"], name="build_dataset"),
+            node(
+                build_dataset,
+                ["clean_events", "item_metadata", *parameters],
+                ["dataset", "user_ids"],
+                name="build_dataset",
+            ),
             node(describe_users, ["dataset", "user_ids"], ["users", "long_tail_figure"], name="describe_users"),
             node(describe_items, ["dataset", "item_metadata"], "items", name="describe_items"),
         ]

@@ -10,7 +10,8 @@ from pinet_kedro.configuration import Configuration, Name, Processes, Seed, Text
 Metric = Literal[
     "ndcg_at_5", "ndcg_at_10", "ndcg_at_20", "hr_at_5", "hr_at_10", "hr_at_20", "mrr_at_5", "mrr_at_10", "mrr_at_20",
     "mrr", "auc", "coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10",
-    "ndcg_at_10_popular_items", "hr_at_10_popular_items", "ndcg_at_10_long_tail_items", "hr_at_10_long_tail_items",
+    "category_diversity_at_10", "ndcg_at_10_popular_items", "hr_at_10_popular_items", "ndcg_at_10_long_tail_items",
+    "hr_at_10_long_tail_items", "ndcg_at_10_cold_items", "hr_at_10_cold_items",
 ]  # fmt: skip
 
 
@@ -45,10 +46,11 @@ class Benchmark(Configuration):
             raise ValueError(
                 f"the method '{joined[0]}' must not contain '+': <method>+<variant> is a model with plugins"
             )
-        if self.metrics[0] in ("coverage_at_10", "gini_at_10"):
+        if self.metrics[0] in ("coverage_at_10", "gini_at_10", "category_diversity_at_10"):
             raise ValueError(
-                f"metrics must not begin with {self.metrics[0]}: the figures show the first metric with its intervals, "
-                "and a measure of the whole catalogue has none. Put another one before it, such as ndcg_at_10"
+                f"metrics must not begin with {self.metrics[0]}: the figures show the first metric with its intervals. "
+                "A measure of the whole catalogue has none, and diversity is not there where items have no categories. "
+                "Put another one before it, such as ndcg_at_10"
             )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ, got {list(self.seeds)}: one seed twice is one result counted twice")

@@ -11,7 +11,7 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.beyond_accuracy import (
     CATALOGUE_MEASURES,
     catalogue_measures,
-    item_popularity,
+    item_facts,
     targets,
     user_measures,
 )
@@ -30,7 +30,8 @@ def benchmark_table(
 
     `value` is the mean over seeds and users, `seed_deviation` its standard deviation over seeds; `gain, low, high`
     compare with `reference` on the same backbone, `same_plugins_gain, …_low, …_high` with the reference under the same
-    kind of plugins, all relative. Catalogue measures have no interval. `users` are those who have the metric.
+    kind of plugins, all relative. Catalogue measures have no interval. `users` are those who have the metric; a metric
+    that nobody has is left out.
 
     `ranks` holds `backbone, model, seed` and the columns of `rank_models`; the lists are needed for measures beyond
     accuracy. A comparison uses the seeds that both sides have.
@@ -38,6 +39,8 @@ def benchmark_table(
     values = pd.concat([ranks[_KEYS].reset_index(drop=True), _measured(ranks, dataset, metrics)], axis=1)
     rows = []
     for metric in metrics:
+        if metric not in (*values, *CATALOGUE_MEASURES):
+            continue  # category diversity of items without categories
         if metric in CATALOGUE_MEASURES:
             groups = _groups(dataset, ranks["user"])
             of_groups = {group: _catalogue_scores(ranks, mask, metric, dataset) for group, mask in groups.items()}
@@ -79,7 +82,7 @@ def _measured(ranks: pd.DataFrame, dataset: Dataset, metrics: Sequence[str]) -> 
     accuracy = user_metrics(of)
     beyond = {}
     if not set(metrics) <= {*accuracy, *CATALOGUE_MEASURES}:
-        beyond = user_measures(of, targets(dataset, ranks["user"].to_numpy()), item_popularity(dataset))
+        beyond = user_measures(of, targets(dataset, ranks["user"].to_numpy()), item_facts(dataset))
     return pd.DataFrame({name: values for name, values in (accuracy | beyond).items() if name in metrics})
 
 
