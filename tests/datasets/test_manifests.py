@@ -86,6 +86,15 @@ def test_of_two_from_different_ancestors_the_older_is_made_again():
     assert caught.value.older is pin
 
 
+def test_of_a_source_that_is_contained_the_newer_one_counts():
+    """Of titles that have changed since a model was trained, nothing is in the dataset, which is the same."""
+    old, new = (entry(content).model_copy(update={"contained": True}) for content in ("old titles", "new titles"))
+    model, dataset = entry("model", "2026-01-01"), entry("dataset", "2026-01-02")
+    lineages = [{"model": model, "dataset": dataset, "titles": old}, {"dataset": dataset, "titles": new}]
+    for given in (lineages, lineages[::-1]):
+        assert merged(given)["titles"] == new
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [(None, "no manifest"), ("{", "cannot be read"), ("[]", "cannot be read"), ('{"format": 99}', "format 99"),

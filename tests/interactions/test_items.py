@@ -108,7 +108,9 @@ def test_titles_that_cannot_be_fetched_stop_nothing_and_a_changed_file_does(tmp_
     assert len(source.load()) == 0
     assert "no titles in this run" in caplog.text
     assert "no route to host" in caplog.text
-    assert source.entries("item_metadata")["item_metadata"].stamp is None
+    entry = source.entries("item_metadata")["item_metadata"]
+    assert entry.stamp is None
+    assert entry.contained
     write_csv(tmp_path / "ml-100k.item")
     with pytest.raises(Exception, match="not the complete the items table"):
         source.load()

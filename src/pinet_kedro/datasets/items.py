@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from pinet_kedro.checking import checked
 from pinet_kedro.datasets.download import MOVIELENS_100K_ITEMS
-from pinet_kedro.datasets.manifests import Source
+from pinet_kedro.datasets.manifests import Entry, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.items import ItemColumns, no_items, read_items
 
@@ -42,8 +42,12 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         """Whether the catalog names a file."""
         return self._filepath is not None
 
+    def entries(self, name: str) -> dict[str, Entry]:
+        """The dataset contains the categories and nothing else of it: with other titles, models stay what they were."""
+        return {key: entry.model_copy(update={"contained": True}) for key, entry in super().entries(name).items()}
+
     def load(self) -> pd.DataFrame:
-        """The table of `read_items`, empty without a file, and where it cannot be fetched: only people need titles."""
+        """The table of `read_items`, empty without a file, and where it cannot be fetched: a run can do without."""
         if self._filepath is None:
             return no_items()
         if self._fetch:

@@ -30,7 +30,8 @@ class Entry(Configuration):
     """The record of a dataset or of one of its ancestors.
 
     `content` is the sha256 of its bytes. A raw source has no `node`; its `configuration` is its description in the
-    catalog, and `stamp` shows without reading the file that it has not changed.
+    catalog, and `stamp` shows without reading the file that it has not changed. `contained`: what counts of a raw
+    source is in the content of what was made from it, so datasets made from two versions of it may belong together.
     """
 
     content: str
@@ -42,6 +43,7 @@ class Entry(Configuration):
     code: dict[str, str] = Field(default_factory=dict)
     made: str | None = None
     stamp: dict[str, int] | None = None
+    contained: bool = False
 
 
 class Manifest(Entry):
@@ -177,14 +179,18 @@ class Recipe:
 def merged(lineages: Iterable[dict[str, Entry]]) -> dict[str, Entry]:
     """The entries of several datasets by name; the first entry of each lineage is the dataset itself.
 
-    Raises `MixedError` if a name has two different contents.
+    Raises `MixedError` if a name has two different contents; of a `contained` source the newer lineage's is taken.
     """
     found: dict[str, tuple[Entry, Entry]] = {}
     for entries in filter(None, lineages):  # a source that is switched off has none
         itself = next(iter(entries.values()))
         for name, entry in entries.items():
             known, by = found.setdefault(name, (entry, itself))
-            if known.content != entry.content:
+            if known.content == entry.content:
+                continue
+            if entry.contained or known.contained:
+                found[name] = max((known, by), (entry, itself), key=lambda pair: pair[1].made or "")
+            else:
                 raise MixedError(name, (known, by), (entry, itself))
     return {name: entry for name, (entry, _) in found.items()}
 
