@@ -10,9 +10,10 @@ import pandas as pd
 GROUPS = ["all", "head", "tail", "q1", "q2", "q3", "q4", "q5"]
 MODELS = ["base", "backbone", "plugins_alone", "base_shared_plugin", "base_plugins", "pin"]
 ACCURACY = [f"{name}_at_{k}" for name in ("ndcg", "hr", "mrr") for k in (5, 10, 20)] + ["mrr", "auc"]
-ON_ITEMS = [f"{name}_at_10_{items}_items" for items in ("popular", "long_tail") for name in ("ndcg", "hr")]
+ON_ITEMS = [f"{name}_at_10_{items}_items" for items in ("popular", "long_tail", "cold") for name in ("ndcg", "hr")]
 LISTS = ["coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10"]
 BEYOND = [*LISTS, *ON_ITEMS]
+TARGETS = [f"targets_{items}_items" for items in ("popular", "long_tail", "cold")]
 
 
 def evaluation_of(project):
@@ -28,7 +29,7 @@ def test_evaluation_has_the_agreed_outline(finished):
     for groups in evaluation["models"].values():
         assert list(groups) == GROUPS
         for group, values in groups.items():
-            assert list(values) == ["users", *ACCURACY, *(BEYOND if group in GROUPS[:3] else [])]
+            assert list(values) == ["users", *ACCURACY, *([*BEYOND, *TARGETS] if group in GROUPS[:3] else [])]
     for model in MODELS[1:]:
         gains = evaluation["comparisons"][f"{model}_vs_base"]
         assert list(gains) == ["all", "head", "tail"]
