@@ -70,6 +70,12 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=features)
 
+    def resize(self, width: int) -> None:
+        """Gives the window this width, in pixels, and time to draw anew."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+        self.evaluate("new Promise(done => setTimeout(done, 500))")
+
     def evaluate(self, script: str) -> Any:
         """Value of a script in the open page."""
         done = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -249,6 +249,24 @@ def test_figures_are_drawn_under_the_policy_with_names_as_text(browser, pages, n
     assert "&lt;b" not in words
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_and_page_fit_a_window_that_becomes_narrow(browser, pages, scheme):
+    browser.prefer(scheme)
+    try:
+        for name in ("figures", "tuning"):
+            browser.resize(1400)
+            browser.open(pages / f"{name}.html")
+            heights = "[...document.querySelectorAll('.plot')].map(plot => plot.clientHeight)"
+            before = browser.evaluate(heights)
+            browser.resize(390)
+            assert browser.evaluate(heights) == before
+            assert min(before) > 150
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.prefer("light")
+        browser.resize(1400)
+
+
 # Texts whose contrast with what is behind them is below 4.5 (WCAG 2, level AA), each with its contrast.
 FAINT = """
 const numbers = colour => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);

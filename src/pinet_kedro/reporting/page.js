@@ -2,6 +2,7 @@
 const plots = document.querySelectorAll("[data-figure]");
 for (const plot of plots) {
   const {data, layout} = JSON.parse(plot.dataset.figure);
+  plot.style.height = `${layout.height}px`;  // when the window changes, plotly asks the element for its size
   Plotly.newPlot(plot, data, layout, {responsive: true, displayModeBar: false});
 }
 // In print, open collapsed sections and fit figures to the paper.
