@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 
 import click
@@ -149,6 +151,25 @@ def test_every_option_of_ours_shows_its_default(command):
         if isinstance(option, click.Option) and not option.is_flag and command.name != "run":
             assert option.show_default or option.name in ("history", "reason"), option.name
             assert option.help
+
+
+def test_a_run_says_that_it_starts_before_anything_slow_is_imported():
+    """Pandas, torch, MLflow and plotly take seconds; with them the first line came after three."""
+    script = (
+        "import sys, logging\n"
+        "from pinet_kedro.cli.run import run\n"
+        "import pinet_kedro.settings\n"
+        "logging.getLogger('pinet_kedro').info = lambda *line: sys.exit(repr((line[0] % line[1:], "
+        "[name for name in ('pandas', 'torch', 'mlflow', 'plotly', 'scipy') if name in sys.modules])))\n"
+        "run.main(['--pipeline=full', '--env=test'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "('Starting full, environment test', [])"
+
+
+def test_the_options_of_a_run_show_what_kedro_does_without_them():
+    defaults = {option.name: option.show_default for option in ours.commands["run"].params}
+    assert (defaults["pipeline"], defaults["runner"]) == ("full", "SequentialRunner")
 
 
 def test_many_commands_are_found():

@@ -558,6 +558,6 @@ def test_the_page_is_the_same_twice(evaluation):
 def test_the_summary_is_a_few_lines_with_base_gains_and_verdict(evaluation):
     lines = summary_lines(evaluation)
     assert 3 <= len(lines) <= 6
-    assert lines[0] == "Base: NDCG@10 head 0.0522, tail 0.0532"
+    assert lines[0] == "Base: test NDCG@10 head 0.0522, tail 0.0532; below, 95 % intervals are in brackets"
     assert lines[1] == "PIN, tail users: NDCG@10 0.0532 → 0.1132, +12.0 % [+7.0, +17.0]"
     assert verdict(evaluation) in lines

@@ -1,6 +1,8 @@
 """`kedro run`, with checked options, errors as sentences, and the exit code of a promotion."""
 
+import copy
 import functools
+import logging
 import warnings
 from typing import Any
 
@@ -20,13 +22,18 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.promotion.console import show_decision
 from pinet_kedro.promotion.decision import Decision
 
+log = logging.getLogger("pinet_kedro")
+
 
 @functools.wraps(kedro_run.callback)  # type: ignore[arg-type]
 def _run(**options: Any) -> Any:
-    # Kedro 1.7 deprecates --pipeline in favour of --pipelines; both are supported here.
-    warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
+    named = options["pipelines"] or [options["pipeline"] or "full"]
+    log.info("Starting %s%s", "+".join(named), f", environment {options['env']}" if options["env"] else "")
     with sentences():
         _check_selection(options)
+        # Kedro 1.7 deprecates --pipeline in favour of --pipelines; both are supported here. (Here, because modules that
+        # the pipelines import set filters of their own.)
+        warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
         outputs = kedro_run.callback(**options)  # type: ignore[misc]
         for name in ("promotion", "refresh"):
             if name in outputs:
@@ -101,5 +108,15 @@ class _Run(click.Command):
             ) from error
 
 
+def _with_default(option: click.Parameter) -> click.Parameter:
+    """The option with its default in `kedro run --help`, where what Kedro does without it is one."""
+    defaults = {"pipeline": "full", "runner": "SequentialRunner", "conf_source": "conf"}
+    if isinstance(option, click.Option) and option.name in defaults:
+        option = copy.copy(option)
+        option.show_default = defaults[option.name]
+    return option
+
+
 kedro_run.hidden = True  # the command below takes its place; `kedro --help` would list both
-run = _Run("run", callback=_run, params=kedro_run.params, help=kedro_run.help, short_help="Run a pipeline.")
+_OPTIONS = list(map(_with_default, kedro_run.params))
+run = _Run("run", callback=_run, params=_OPTIONS, help=kedro_run.help, short_help="Run a pipeline.")

@@ -49,7 +49,13 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         for group in ("tail", "head")
     ]
     effect = [aggregation_effect(evaluation, ["all"])] if "backbone" in evaluation["models"] else []
-    lines = [f"Base: NDCG@10 {', '.join(base)}", *gains, verdict(evaluation), *effect, chosen(evaluation)]
+    lines = [
+        f"Base: test NDCG@10 {', '.join(base)}; below, 95 % intervals are in brackets",
+        *gains,
+        verdict(evaluation),
+        *effect,
+        chosen(evaluation),
+    ]
     lines += [as_shipped(evaluation), disagreement(evaluation)]
     return [line for line in lines if line]
 

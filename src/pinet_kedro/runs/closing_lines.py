@@ -11,8 +11,6 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from pinet_kedro.datasets.files import StreamedParquetDataset
-from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import NothingToDo
 from pinet_kedro.reporting.text import plural
 from pinet_kedro.runs.command_line import run_command
@@ -83,7 +81,7 @@ def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogPro
     lines = []
     if (pin := results.get("pin_model")) is not None:
         plugins = ", ".join(pin["plugins"]["choice"])
-        lines.append(f"Trained: {pin['backbone']['name']}, plugins of the strata ({plugins})")
+        lines.append(f"Trained: {pin['backbone']['name']}; plugins of the strata, least active users first: {plugins}")
     if "evaluation" in results:
         from pinet_kedro.reporting.statements import summary_lines
 
@@ -146,6 +144,9 @@ def _short(name: str) -> str:
 
 def _result_of(catalog: CatalogProtocol, name: str) -> Any:
     """A stored result, or its summary where the whole is large."""
+    from pinet_kedro.datasets.files import StreamedParquetDataset  # it and pandas take a second
+    from pinet_kedro.datasets.folders import RecommenderDataset
+
     dataset = catalog.get(name)
     return dataset.summary() if isinstance(dataset, RecommenderDataset | StreamedParquetDataset) else catalog.load(name)
 

@@ -1,7 +1,7 @@
 """Before a run: what can be seen to be wrong is refused before any work is done."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -10,13 +10,12 @@ from kedro.pipeline import Pipeline
 
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
-from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.runs.loader import DATA_PARAMETERS, ConfigurationLoader
 from pinet_kedro.runs.paths import stored_path
-from pinet_kedro.runs.sections import typed_sections
-from pinet_kedro.training.config import BackboneTraining
-from pinet_kedro.training.memory import backbone_needs, check_memory, plugin_needs, state_space_need
-from pinet_kedro.validation.suites import check_gates
+
+if TYPE_CHECKING:
+    from pinet_kedro.plugins.config import PluginTraining
+    from pinet_kedro.training.config import BackboneTraining
 
 
 class ParameterChecks:
@@ -25,6 +24,8 @@ class ParameterChecks:
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Refuses parameters that nothing reads, which are typing errors, and values that cannot be."""
+        from pinet_kedro.runs.sections import typed_sections  # with pandas, half a second
+
         loader = context.config_loader
         assert isinstance(loader, ConfigurationLoader)
         declared = set(loader.declared("parameters"))
@@ -42,6 +43,8 @@ class ParameterChecks:
 
 def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:  # noqa: ARG001
     """Refuses what cannot work before the work begins, not when the last node fails."""
+    from pinet_kedro.validation.suites import check_gates
+
     _check_parameters(pipeline, catalog)
     for name in pipeline.all_outputs():
         path = stored_path(catalog, name)
@@ -60,6 +63,8 @@ def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogPr
 
 def _check_parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Refuses parameters that are right one by one, but not together or not on this machine."""
+    from pinet_kedro.training.memory import backbone_needs, check_memory, plugin_needs, state_space_need
+
     names = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
     for name in sorted(names):
         if f"params:{name}" not in catalog:

@@ -34,7 +34,6 @@ from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
 from pinet_kedro.runs.command_line import run_command
-from pinet_kedro.runs.sections import typed_sections
 
 log = logging.getLogger("pinet_kedro")
 
@@ -201,6 +200,8 @@ class _Run:
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """Refuses what was made with other parameters than those of this run."""
         # With all defaults, including those of sections that this run's own nodes do not take.
+        from pinet_kedro.runs.sections import typed_sections  # with pandas, half a second
+
         given = plain(typed_sections(plain(self._catalog.load("parameters"))))
         stale = {}
         for name, entry in entries.items():

@@ -10,7 +10,6 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 
-from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.project import project_folder
 from pinet_kedro.runs.paths import stored_path
 
@@ -74,7 +73,8 @@ def pages(catalog: CatalogProtocol) -> dict[str, Path]:
 
 def write_start_page(catalog: CatalogProtocol) -> None:
     """Writes the start page beside the pages of each folder; one that cannot be written is no reason to fail."""
-    from pinet_kedro.reporting.page import render  # plotly's import takes half a second
+    from pinet_kedro.datasets.files import TextDataset  # it and plotly take a second
+    from pinet_kedro.reporting.page import render
 
     found = pages(catalog)
     for name in _START_PAGES:

@@ -117,7 +117,7 @@ class Recommendations:
         # On a terminal the progress bar moves with every block; a log file gets one line every ten seconds.
         interval = 0.1 if sys.stderr.isatty() else 10
         users, block = self._sequences.n_users, self._config.block_users
-        with tqdm(total=users, desc="recommending", unit="user", mininterval=interval) as bar:
+        with tqdm(total=users, desc="Recommending", unit="user", mininterval=interval) as bar:
             for start in range(0, users, block):
                 stop = min(start + block, users)
                 yield self._recommend(start, stop)

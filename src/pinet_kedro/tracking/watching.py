@@ -1,6 +1,8 @@
 """What watches the training of a backbone: the progress bar, the tracking server, the learning curve."""
 
+import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,16 @@ from tqdm import tqdm
 from pinet_kedro.tracking.recording import log_epoch
 from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.training.backbone import EpochReport
+
+log = logging.getLogger("pinet_kedro")
+
+_NAMES = {
+    "base": "the base",
+    "backbone": "the backbone by aggregation",
+    "base_refit": "the base, refit",
+    "pin_refit": "PIN's backbone, refit",
+}
+_LOG_EVERY_S = 10.0  # where no terminal shows a bar
 
 
 def learning_curve(reports: list[EpochReport]) -> pd.DataFrame:
@@ -25,20 +37,25 @@ class Watch:
         self._run = run
         self._reports: list[EpochReport] = []
         self._bar: tqdm | None = None
-        self._latest: dict[str, str] = {}
+        self._title = f"Training {_NAMES.get(name, name)}"
+        self._latest, self._logged = "", time.monotonic()
 
     def __call__(self, report: EpochReport) -> None:
         self._reports.append(report)
         log_epoch(self._run, self.name, report)
-        if self._bar is None:
-            # On a terminal the bar moves with every epoch; in a log file one line in ten seconds is enough.
-            interval = 0.1 if sys.stderr.isatty() else 10
-            self._bar = tqdm(total=report.epochs, desc=f"training {self.name}", unit="epoch", mininterval=interval)
         if report.valid_ndcg:
             known = [group for group in ("head", "tail") if group in report.valid_ndcg]  # one may have no targets
-            self._latest = {f"{group} NDCG": f"{report.valid_ndcg[group]:.4f}" for group in known}
-        self._bar.set_postfix({"loss": f"{report.loss:.3f}", **self._latest}, refresh=False)
-        self._bar.update()
+            values = ", ".join(f"{group} {report.valid_ndcg[group]:.4f}" for group in known)
+            self._latest = f", validation NDCG@10 {values}"
+        reached = f"loss {report.loss:.3f}{self._latest}"
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=report.epochs, desc=self._title, unit="epoch")
+            self._bar.set_postfix_str(reached, refresh=False)
+            self._bar.update()
+        elif report.epoch == report.epochs or time.monotonic() - self._logged >= _LOG_EVERY_S:
+            log.info("%s: epoch %d of %d, %s", self._title, report.epoch, report.epochs, reached)
+            self._logged = time.monotonic()
 
     def curve(self) -> pd.DataFrame:
         """`learning_curve` under the model's name."""

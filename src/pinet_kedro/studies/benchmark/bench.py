@@ -154,7 +154,7 @@ class Bench:
         """Dataset of that model's learning curve, one row per epoch."""
         return ParquetDataset(filepath=str(self.folder / "curves" / f"{cell.model_name(self.dataset)}.parquet"))
 
-    def run(self, todo: list[Cell], workers: int = 1) -> pd.DataFrame:
+    def run(self, todo: list[Cell], workers: int = 1, title: str = "Models of the benchmark") -> pd.DataFrame:
         """Ranks of every cell's models on the test targets: `method, backbone, seed, model, user, rank, candidates`.
 
         `model` is the method itself, or the method with plugins by stratum (`<method>+<variant>`) or with one for all
@@ -163,7 +163,7 @@ class Bench:
         """
         self._name_others(todo)
         missing = [cell for cell in todo if not self.ranks(cell).exists()]
-        with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", desc="benchmark") as bar:
+        with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="model", desc=title) as bar:
             for cell in self._finished(missing, workers):
                 bar.set_postfix_str(f"{cell} done")
                 bar.update()

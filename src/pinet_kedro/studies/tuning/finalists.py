@@ -61,7 +61,7 @@ def train_finalists(plan: StudyPlan, record: Record, trials: pd.DataFrame) -> tu
     shipped = SHIPPED if SHIPPED in candidates else BASE
     cells = [cell for candidate in candidates.values() for cell in candidate.cells(plan)]
     log.info("Training %s in full on seeds %s", ", ".join(candidates), list(plan.config.finalists.seeds))
-    test = bench.run(cells, plan.config.workers)
+    test = bench.run(cells, plan.config.workers, "Finalists in full")
     valid = pd.concat(bench.validation_ranks(cell, "plugins" if plan.space.tunes_plugins else None) for cell in cells)
     short = pd.concat(bench.curve(cell).load().assign(candidate=cell.method) for cell in cells)
     short = short[short["epoch"] == plan.epochs].groupby("candidate")
