@@ -14,6 +14,7 @@ from pinet_kedro.runs.loader import ConfigurationLoader
 from pinet_kedro.runs.raw_log import RawLogHook
 from pinet_kedro.runs.run_lock import RunLock
 from pinet_kedro.runs.start_page import StartPage
+from pinet_kedro.runs.viz_statistics import VizStatistics
 from pinet_kedro.runs.work_start import WorkStart
 from pinet_kedro.scheduling.airflow import AirflowHook
 from pinet_kedro.tracking.hook import TrackingHook
@@ -39,6 +40,7 @@ HOOKS = (
     AirflowHook(),
     ClosingLines(),
     StartPage(),
+    VizStatistics(),
     _tracking,
     WorkStart(check_run, _tracking.open),
 )

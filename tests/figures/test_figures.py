@@ -194,7 +194,7 @@ def test_all_figures_share_one_template(figures):
 def test_every_figure_says_what_it_shows_and_how_to_read_it_and_names_its_axes(figures):
     for figure in figures:
         assert figure.layout.meta["statement"] == figure.layout.title.text.replace("<br>", " ")
-        assert max(map(len, figure.layout.title.text.split("<br>"))) <= 84
+        assert max(map(len, figure.layout.title.text.split("<br>"))) <= 120
         assert figure.layout.meta["reading"].endswith(".")
         assert all(axis.title.text for axis in figure.select_xaxes()) or figure.data[0].mode == "markers"
         first = next(iter(figure.select_yaxes()))

@@ -1,11 +1,13 @@
 """Kedro datasets that are files: raw interactions, and results that are written completely or not at all."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
+from kedro_datasets._typing import TablePreview
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
@@ -92,6 +94,18 @@ class _WholeFile(Signed):
 
 class ParquetDataset(_WholeFile, _ParquetDataset):
     """A table as Parquet."""
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows for kedro-viz, with numbers of four decimals, or three digits if they are small."""
+        table: Any = super().preview(nrows)
+        table["data"] = [[_rounded(value) for value in row] for row in table["data"]]
+        return table
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.3g}")
 
 
 class EventsDataset(ParquetDataset):

@@ -19,7 +19,7 @@ MODEL_STYLE = {
 }
 GROUP_STYLE = {"all": (GREY, "circle"), "tail": ("#c75000", "diamond"), "head": ("#7564da", "square")}
 _INK, _GRID = "#22272e", "rgba(128, 128, 128, 0.25)"
-_TITLE = 84  # characters of a title's line; viewers of single figures cut longer ones
+_TITLE = 120  # characters of a title's line; viewers of single figures, such as kedro-viz, cut longer ones
 
 
 def finish(figure: Figure, statement: str, reading: str, height: int) -> Figure:
