@@ -1,4 +1,4 @@
-"""Rows, columns and sizes of stored datasets for `kedro viz`, which itself keeps those of one run's tables alone."""
+"""Rows, columns and sizes of stored datasets for `kedro viz`, which itself keeps those of one run alone."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ class VizStatistics:
 
 
 def statistics(catalog: CatalogProtocol, name: str) -> dict[str, int]:
-    """`file_size` of a stored dataset in bytes; of tables also `rows, columns`; `rows` of sequences are their events."""
+    """`file_size` of a stored dataset in bytes; of tables also `rows, columns`; of sequences the events as rows."""
     path = stored_path(catalog, name)
     if path is None or not path.exists():
         return {}
