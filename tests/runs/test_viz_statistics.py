@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
+from plotly.graph_objects import Figure
 
-from pinet_kedro.datasets.files import JSONDataset, ParquetDataset
+from pinet_kedro.datasets.files import JSONDataset, ParquetDataset, PlotlyDataset
 from pinet_kedro.runs import viz_statistics
 from pinet_kedro.runs.viz_statistics import VizStatistics
 
@@ -66,3 +67,12 @@ def test_without_kedro_viz_nothing_is_written(catalog):
 def test_a_preview_has_rounded_numbers(catalog):
     rows = catalog.get("table").preview(nrows=2)["data"]
     assert rows == [[1, 0.1235], [2, 3.33e-06]]
+
+
+def test_a_figure_has_its_title_above_it(catalog):
+    figure = PlotlyDataset(filepath="figure.json")
+    figure.save(Figure().add_scatter(x=[1], y=[2]).update_layout(title_text="What it<br>shows"))
+    layout = figure.preview()["layout"]
+    assert "title" not in layout
+    assert [(of["text"], of["y"], of["yanchor"]) for of in layout["annotations"]] == [("What it shows", 1, "bottom")]
+    assert figure.load().layout.title.text == "What it<br>shows"

@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
-from kedro_datasets._typing import TablePreview
+from kedro_datasets._typing import PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.plotly import JSONDataset as _PlotlyDataset
@@ -124,6 +125,16 @@ class JSONDataset(_WholeFile, _JSONDataset):
 
 class PlotlyDataset(_WholeFile, _PlotlyDataset):
     """A plotly figure as JSON."""
+
+    def preview(self) -> PlotlyPreview:
+        """The figure for kedro-viz, with its title above it: the themes of kedro-viz would draw a title across it."""
+        figure: Any = super().preview()
+        layout = figure["layout"]
+        title = (layout.pop("title", None) or {}).get("text", "").replace("<br>", " ")
+        above = {"x": 0, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 20}
+        text = {"text": "<br>".join(wrap(title, 80)), "showarrow": False, "align": "left", **above}
+        layout["annotations"] = [*layout.get("annotations", []), text]
+        return figure
 
 
 class TextDataset(Signed, AbstractDataset[str, str]):
