@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-quick check setup viz mlflow serve bench bench-check bench-serving clean
+.PHONY: run test test-quick check setup viz mlflow notebook serve bench bench-check bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
@@ -39,6 +39,11 @@ viz: setup
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+# Installs JupyterLab, which nothing else needs
+notebook: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebook]'
+	$(BIN)/jupyter lab notebooks/results.ipynb
 
 serve: setup
 	$(BIN)/kedro serve
