@@ -14,7 +14,7 @@ from scipy import sparse
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.interactions.items import categories_of
-from pinet_kedro.interactions.sequences import Sequences, build_sequences
+from pinet_kedro.interactions.sequences import Indexed, Sequences, build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Dataset:
     def _hash(self, *more: np.ndarray) -> str:
         digest = hashlib.sha256()
         for array in (self.sequences.items, self.sequences.timestamps, self.sequences.offsets, *more):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).reshape(-1).data)  # no copy: they may be larger than memory
         digest.update("\n".join(self.items["item_id"]).encode())
         return digest.hexdigest()
 
@@ -123,12 +123,25 @@ def build_dataset(
     stratification: Stratification,
     metadata: pd.DataFrame | None = None,
 ) -> tuple[Dataset, pd.Index]:
-    """The dataset of clean events, and the raw ids of users 0..U-1. `metadata` has categories of items, if any.
+    """The dataset of clean events, and the raw ids of users 0..U-1; as `dataset_of`."""
+    return dataset_of(build_sequences(events), splitting, exclude_seen, stratification, metadata)
+
+
+def dataset_of(
+    indexed: Indexed,
+    splitting: Splitting,
+    exclude_seen: ExcludeSeen,
+    stratification: Stratification,
+    metadata: pd.DataFrame | None = None,
+) -> tuple[Dataset, pd.Index]:
+    """The dataset of sequences with the raw ids of their users and items, and the raw ids of users 0..U-1.
+
+    `metadata` has categories of items, if any.
 
     The strata are fitted on the training part. Logged are the events that are no targets because their users know the
     item, and groups without a validation or a test target.
     """
-    sequences, user_ids, item_ids = build_sequences(events)
+    sequences, user_ids, item_ids = indexed
     split = split_sequences(sequences, splitting, exclude_seen)
     if split.repeated_valid or split.repeated_test:
         log.info(

@@ -18,12 +18,12 @@ from pinet_kedro.asking import Asked, Cells, Recommended
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
-from pinet_kedro.reading.ids import spell_ids
 
 # Scores (floats) and users per block. Larger temporaries are allocated page by page in every step: with 2**24 scores
 # the ranking of Amazon Beauty took twice as long. But every block reads all item vectors, so with a million items
@@ -165,7 +165,8 @@ class Recommender:
 
         A history has raw item ids, oldest first. `exclude_seen` defaults to the model's policy. `exclude` has, for
         every history, items that are not recommended; `only` has those that may be, or None for all. They change
-        neither scores nor order of the others. Unknown ids are skipped. '7.0' and 7 are the id '7' (`reading/ids.py`).
+        neither scores nor order of the others. Unknown ids are skipped. '7.0' and 7 are the id '7'
+        (`interactions/ids.py`).
         """
         if not histories:
             return []

@@ -21,6 +21,7 @@ from measuring import Figure, copy_project, in_fresh_process, peak_memory
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 
 SIZES = {250_000: 3, 2_500_000: 3, 25_000_000: 1}  # events -> repetitions
+ENVIRONMENTS = ("csv", "duckdb")
 PIPELINES = "data_validation,activeness_stratification"
 
 
@@ -75,7 +76,7 @@ class Stopwatch:
         return watched
 
 
-def prepare(folder: Path, log: Path) -> dict[str, list[float]]:
+def prepare(folder: Path, log: Path, env: str) -> dict[str, list[float]]:
     """Parts of one run in this folder, which holds the project's files: seconds, CPU seconds, MiB each."""
     watch = Stopwatch()
     os.chdir(folder)
@@ -106,14 +107,14 @@ def prepare(folder: Path, log: Path) -> dict[str, list[float]]:
     bootstrap_project(folder)
     settings.set("HOOKS", (*settings.HOOKS, Hooks()))
     ExpectationGate.validate = watch.gate(ExpectationGate.validate)
-    arguments = ["run", f"--pipelines={PIPELINES}", "--env=csv", f"--params=filepath={log}"]
+    arguments = ["run", f"--pipelines={PIPELINES}", f"--env={env}", f"--params=filepath={log}"]
     cli(arguments, standalone_mode=False)
     watch.begin("")
     return dict(watch.parts)
 
 
 def figures() -> Iterator[Figure]:
-    """Per size: the whole run, then every part of it."""
+    """Per size and environment."""
     with tempfile.TemporaryDirectory() as name:
         for events, repeats in SIZES.items():
             log = Path(name) / f"events_{events}.parquet"
@@ -121,15 +122,21 @@ def figures() -> Iterator[Figure]:
             at = {"events": generated.value}
             yield Figure("generating the log", "s", [generated.seconds], at)
             yield Figure("peak memory, generating the log", "MiB", [generated.peak / 2**20], at)
-            runs = [one_run(log) for _ in range(repeats)]
-            whole = [[sum(part[0] for part in run.values()) for run in runs]]
-            whole += [[sum(part[1] for part in run.values()) for run in runs]]
-            whole += [[max(part[2] for part in run.values()) for run in runs]]
-            yield from described(whole, at | {"of": "the whole run"})
-            for part in runs[0]:
-                spent = [[run.get(part, [0.0] * 3)[kind] for run in runs] for kind in range(3)]
-                if max(spent[0]) >= 0.01 * max(whole[0]):
-                    yield from described(spent, at | {"of": part})
+            for env in ENVIRONMENTS:
+                yield from measured(log, env, repeats, at | {"environment": env})
+
+
+def measured(log: Path, env: str, repeats: int, at: dict[str, Any]) -> Iterator[Figure]:
+    """The whole run, then every part of it."""
+    runs = [one_run(log, env) for _ in range(repeats)]
+    whole = [[sum(part[0] for part in run.values()) for run in runs]]
+    whole += [[sum(part[1] for part in run.values()) for run in runs]]
+    whole += [[max(part[2] for part in run.values()) for run in runs]]
+    yield from described(whole, at | {"of": "the whole run"})
+    for part in runs[0]:
+        spent = [[run.get(part, [0.0] * 3)[kind] for run in runs] for kind in range(3)]
+        if max(spent[0]) >= 0.01 * max(whole[0]):
+            yield from described(spent, at | {"of": part})
 
 
 def described(spent: list[list[float]], at: dict[str, Any]) -> Iterator[Figure]:
@@ -138,9 +145,9 @@ def described(spent: list[list[float]], at: dict[str, Any]) -> Iterator[Figure]:
         yield Figure(name, unit, values, at)
 
 
-def one_run(log: Path) -> dict[str, list[float]]:
+def one_run(log: Path, env: str) -> dict[str, list[float]]:
     """`prepare` in a process and a copy of the project's tracked files of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_project(folder, "conf", "src", "pyproject.toml", ".telemetry")
-        return in_fresh_process(prepare, folder, log, threads=2).value
+        return in_fresh_process(prepare, folder, log, env, threads=2).value

@@ -306,9 +306,9 @@ def test_every_corrupted_byte_of_a_gzip_is_an_input_error(tmp_path):
             read_interactions(path, COLUMNS)
 
 
-def test_missing_file_and_folder_are_input_errors_that_name_them(tmp_path):
-    for path in (tmp_path / "nowhere.csv", tmp_path):
-        with pytest.raises(InputError, match=f"{path}: no such file"):
+def test_missing_file_and_empty_folder_are_input_errors_that_name_them(tmp_path):
+    for path, why in ((tmp_path / "nowhere.csv", "no such file"), (tmp_path, "the folder has no files")):
+        with pytest.raises(InputError, match=f"{path}: {why}"):
             read_interactions(path, COLUMNS)
 
 

@@ -10,7 +10,7 @@ import click
 from pinet_kedro.cli.errors import echo
 from pinet_kedro.cli.registry import env_option, registry_of
 from pinet_kedro.errors import InputError
-from pinet_kedro.reading.ids import spell_ids
+from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.registry.versions import find_version
 
 if TYPE_CHECKING:

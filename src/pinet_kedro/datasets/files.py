@@ -19,12 +19,14 @@ from pinet_kedro.datasets.download import MOVIELENS_100K
 from pinet_kedro.datasets.manifests import Signed, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
+from pinet_kedro.interactions.files import is_there
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.reading.times import check_unit
 
 
 class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
-    """Raw interactions from a file of any supported format, with the user's names for its columns."""
+    """Raw interactions in a file of any supported format, or all files of a folder or a pattern; columns have the
+    user's names."""
 
     def __init__(
         self,
@@ -44,11 +46,14 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         self._columns = checked(Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns")
 
     def load(self) -> Interactions:
+        self._fetch_if_missing()
+        return read_interactions(self._filepath, self._columns, self._unit)
+
+    def _fetch_if_missing(self) -> None:
         if self._fetch:
             if not self._filepath.exists():
                 MOVIELENS_100K.fetch(self._filepath)
             MOVIELENS_100K.check(self._filepath)
-        return read_interactions(self._filepath, self._columns, self._unit)
 
     def save(self, data: Any) -> None:  # noqa: ARG002
         raise DatasetError("raw interactions are only read")
@@ -57,7 +62,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         return {"filepath": str(self._filepath), "columns": self._columns.renaming(), "timestamp_unit": self._unit}
 
     def _exists(self) -> bool:
-        return self._filepath.exists() or self._fetch
+        return is_there(self._filepath) or self._fetch
 
 
 class SyntheticInteractionsDataset(Source, AbstractDataset[Any, Interactions]):

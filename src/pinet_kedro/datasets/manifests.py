@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.files import files_of, folder_of
 from pinet_kedro.project import short_path
 
 FORMAT = 1
@@ -81,6 +82,17 @@ def content_hash(path: Path) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
+def source_hash(source: Path) -> str:
+    """sha256 of a raw file; of several, of their names and their sha256."""
+    files = files_of(source)
+    if files == [source]:
+        return content_hash(source)
+    top = folder_of(source)
+    return hashlib.sha256(
+        json.dumps([[p.relative_to(top).as_posix(), content_hash(p)] for p in files]).encode()
+    ).hexdigest()
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest for `path`. Raises `InputError` if it cannot be read; the caller adds what to do."""
     place = manifest_path(path)
@@ -104,7 +116,7 @@ class Source:
 
     @property
     def place(self) -> Path | None:
-        """The file, if there is one."""
+        """The file, if there is one; or the folder or pattern of several."""
         return getattr(self, "_filepath", None)
 
     @property
@@ -129,14 +141,16 @@ class Source:
         if path is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
             return {name: Entry(content=content, place=self.shown, configuration=description)}
-        known = Entry(content=content_hash(path), place=self.shown, configuration=description, stamp=stamp(path))
+        known = Entry(content=source_hash(path), place=self.shown, configuration=description, stamp=stamp(path))
         return {name: known}
 
 
-def stamp(path: Path) -> dict[str, int]:
-    """Size and modification time of a file, which show without reading it that it has not changed."""
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+def stamp(source: Path) -> dict[str, int]:
+    """Size and modification time, which show without reading a file that it has not changed; and how many files."""
+    files = files_of(source)
+    found = [path.stat() for path in files]
+    times = {"size": sum(stat.st_size for stat in found), "mtime_ns": max(stat.st_mtime_ns for stat in found)}
+    return times if files == [source] else {**times, "files": len(files)}
 
 
 class _Gate(Protocol):

@@ -8,9 +8,10 @@ from typing import Any
 
 from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
 
-from pinet_kedro.datasets.manifests import Entry, Source, content_hash, stamp
+from pinet_kedro.datasets.manifests import Entry, Source, source_hash, stamp
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.files import is_there
 from pinet_kedro.project import short_path
 
 ENTRY = "raw_interactions"
@@ -23,7 +24,7 @@ WAY_OUT = (
 def stamp_of(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
     """`size, mtime_ns, sha256` of a file; it is read only where size or time differ from those of the known stamp."""
     found = stamp(path)
-    return known if known and found.items() <= known.items() else {**found, "sha256": content_hash(path)}
+    return known if known and found.items() <= known.items() else {**found, "sha256": source_hash(path)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class RawLog:
     def stamped(self, known: dict[str, Any] | None) -> dict[str, Any]:
         """`size, mtime_ns, sha256` as of a partition; a source without a file is known by its description alone."""
         if (place := self.place) is not None:
-            if not place.exists():
+            if not is_there(place):
                 self.read()  # which may fetch it
             return stamp_of(place, known)
         source = self._opened()
@@ -59,7 +60,7 @@ class RawLog:
 
     def differs(self, known: dict[str, Any] | None) -> bool:
         """Whether it is another one than the known one, if there is one; quick where its file has not been touched."""
-        gone = (place := self.place) is not None and not place.exists()
+        gone = (place := self.place) is not None and not is_there(place)
         return known is not None and not gone and self.stamped(known)["sha256"] != known["sha256"]
 
     def read(self) -> Interactions:

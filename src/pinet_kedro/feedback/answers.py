@@ -12,8 +12,8 @@ import pyarrow.json
 from jaxtyping import Int
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.project import short_path
-from pinet_kedro.reading.ids import spell_ids
 
 _TEXTS = ("time", "user", "stratum", "version", "arm", "split")
 _SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("items", pa.list_(pa.string()))])

@@ -10,8 +10,8 @@ from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.datasets.manifests import MixedError, content_hash, merged
 from pinet_kedro.errors import InputError
 from pinet_kedro.inspection.titles import Titles
+from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.project import project_folder, short_path
-from pinet_kedro.reading.ids import spell_ids
 
 _AGAIN = "kedro run --pipeline=activeness_stratification (or everything: --pipeline=full)"
 _SEARCHED = 20_000  # users whose ids are compared with an unknown one

@@ -4,8 +4,9 @@ A canonical event has `user_id` and `item_id` (strings), `timestamp` (int64, nan
 position in the user's history if the source publishes only the order) and, if the source has one, `rating` (float).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,16 @@ from pydantic import BeforeValidator, Field
 from pinet_kedro.configuration import LARGEST, Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.codes import encode, repeated
-from pinet_kedro.reading.ids import spell
+from pinet_kedro.interactions.files import files_of
+from pinet_kedro.interactions.ids import spell
+from pinet_kedro.interactions.sequences import Indexed, build_sequences
 from pinet_kedro.reading.nanoseconds import in_nanoseconds
-from pinet_kedro.reading.tables import read_table
+from pinet_kedro.reading.raw_file import RawTable
+from pinet_kedro.reading.tables import read_blocks
 from pinet_kedro.reading.time_values import Times
 from pinet_kedro.reading.times import check_unit, read_times
+
+_EXAMPLES = 5  # of unreadable times
 
 # A header may consist of numbers, and `--params=user=0` is parsed as a number.
 ColumnName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
@@ -59,8 +65,9 @@ class Origin:
     """Where events come from, for messages: facts about the file that the canonical table does not contain.
 
     `columns`: canonical name -> name in the file; `present`: all columns of the file; `unreadable`: examples of
-    timestamps that cannot be read, each with its row from 0; `unit`: the unit of numeric timestamps. `clock` is False
-    if timestamps give only the order; `log` is False if the events are only a part of a log, which may be small.
+    timestamps that cannot be read, each with its row from 0; `unit`: the unit of numeric timestamps; `form`: how
+    timestamps were read, in words; `parts`: the files and their numbers of rows, in their order. `clock` is False if
+    timestamps give only the order; `log` is False if the events are only a part of a log, which may be small.
     """
 
     file: str = "the data"
@@ -70,6 +77,21 @@ class Origin:
     unit: str | None = None
     clock: bool = True
     log: bool = True
+    form: str = ""
+    parts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all files."""
+        return sum(rows for _, rows in self.parts)
+
+    def place(self, row: int) -> str:
+        """Where row `row`, from 1, of the log is: its number, and its file where there are several."""
+        for file, rows in self.parts if len(self.parts) > 1 else ():
+            if row <= rows:
+                return f"{Path(file).name}, row {row}"
+            row -= rows
+        return f"row {row}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,16 @@ class Interactions:
     @classmethod
     def of(cls, data: "Interactions | pd.DataFrame") -> "Interactions":
         """The data itself; a plain table, for example from a dataset class of the user, gets an unknown origin."""
-        return data if isinstance(data, Interactions) else cls.canonical(data, "the data")
+        return cls.canonical(data, "the data") if isinstance(data, pd.DataFrame) else data
+
+    def cleaned(self, config: "Cleaning") -> tuple["Interactions", pd.DataFrame]:
+        """The remaining events, and the table of `clean_events`."""
+        left, dropped = clean_events(self.events, config, self.origin.file)
+        return Interactions(left, replace(self.origin, parts=())), dropped
+
+    def indexed(self) -> Indexed:
+        """The sequences of clean events, and the raw ids of their users and items."""
+        return build_sequences(self.events)
 
     @classmethod
     def canonical(cls, events: pd.DataFrame, source: str) -> "Interactions":
@@ -91,32 +122,65 @@ class Interactions:
         return cls(events, Origin(source, dict(zip(names, names, strict=True)), names))
 
 
-def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> Interactions:
-    """Canonical events of one file, in the file's order, not yet validated.
+def read_interactions(source: Path, columns: Columns, unit: str = "auto") -> Interactions:
+    """Canonical events of a file, in its order, not yet validated; or of all files of a folder or a pattern.
 
-    A declared column that the file lacks is absent from the events, and a timestamp that cannot be read is null: the
-    validation gate reports both, together with all other errors.
+    Of several files, in the order of their names, each is read as one alone; they must agree in the columns that they
+    have and in how their times are read. A declared column that the files lack is absent from the events, and a
+    timestamp that cannot be read is null: the validation gate reports both, together with all other errors.
 
-    Raises `InputError` if the file is missing, empty, of an unknown format or not of the format that its ending names,
+    Raises `InputError` if a file is missing, empty, of an unknown format or not of the format that its ending names,
     if a row has too many or too few fields, if a value is not an id, and if the times are ambiguous.
+    """
+    parts = list(read_parts(source, columns, unit))
+    origin = joined_origin(source, [part.origin for part in parts])
+    events = parts[0].events if len(parts) == 1 else pd.concat([part.events for part in parts], ignore_index=True)
+    return Interactions(events, origin)
+
+
+def read_parts(source: Path, columns: Columns, unit: str = "auto", rows: int | None = None) -> Iterator[Interactions]:
+    """Canonical events of one file after the other, of a Parquet file in blocks of `rows` rows if that is given.
+
+    `Origin.first_row` is the row, in the file, with which a part begins. Raises `InputError` as `read_interactions`.
     """
     unit = check_unit(unit)
     renaming = columns.renaming()
     if len(renaming) < 3 + (columns.rating is not None):
-        raise InputError(f"{path}: one column is declared twice: {columns.model_dump()}. Each role needs its own.")
-    raw = read_table(path, list(renaming), columns.timestamp)
+        raise InputError(f"{source}: one column is declared twice: {columns.model_dump()}. Each role needs its own.")
+    known: Origin | None = None
+    for path in files_of(source):
+        first = 0
+        for raw in read_blocks(path, list(renaming), columns.timestamp, rows=rows):
+            part = _interpreted(raw, path, columns, unit, first)
+            if known is not None:
+                _require_alike(part.origin, known)
+            known = part.origin if known is None or not known.form else known
+            first += len(part.events)
+            yield part
+
+
+def _interpreted(raw: RawTable, path: Path, columns: Columns, unit: str, first: int) -> Interactions:
+    """The events of rows that begin with row `first` of the file."""
+    renaming = columns.renaming()
     found: dict[str, Any] = {}
     times: Times | None = None
-    for source, values in raw.columns.items():
-        name, where = renaming[source], f"{path}: column {source!r}"
-        if name == "timestamp":
-            times = read_times(values, unit, f"{where} (timestamp)")
-            found[name] = times.values
-        elif name == "rating":
-            found[name] = _as_number(values)
-        else:
-            found[name] = spelled(values, f"{where} ({name})")
+    try:
+        for source, values in raw.columns.items():
+            name, where = renaming[source], f"{path}: column {source!r}"
+            if name == "timestamp":
+                times = read_times(values, unit, f"{where} (timestamp)")
+                found[name] = times.values
+            elif name == "rating":
+                found[name] = _as_number(values)
+            else:
+                found[name] = spelled(values, f"{where} ({name})")
+    except InputError as error:
+        if not first:
+            raise
+        message = re.sub(r"\brow (\d+)", lambda match: f"row {int(match[1]) + first}", str(error))
+        raise InputError(message) from error
     events = pd.DataFrame({name: found[name] for name in renaming.values() if name in found}, copy=False)
+    given = times is not None and not times.values.isna().all()
     origin = Origin(
         file=str(path),
         columns={canonical: source for source, canonical in renaming.items()},
@@ -124,8 +188,42 @@ def read_interactions(path: Path, columns: Columns, unit: str = "auto") -> Inter
         unreadable=times.unreadable if times else (),
         unit=times.unit if times else None,
         clock=unit != "order",
+        form=(times.form or times.unit or "typed dates") if times and given else "",
+        parts=((str(path), len(events)),),
     )
     return Interactions(events, origin)
+
+
+def _require_alike(part: Origin, known: Origin) -> None:
+    """Raises `InputError` if two parts of a log differ in their columns or in how their times are read."""
+    for name, column in part.columns.items():
+        if (column in part.present) != (column in known.present):
+            has, lacks = (known, part) if column in known.present else (part, known)
+            raise InputError(
+                f"{lacks.file}: column {column!r} ({name}) is missing, and {has.file} has it. The files of one log "
+                "have the same columns; correct the file or remove it."
+            )
+    if part.form and known.form and part.form != known.form:
+        raise InputError(
+            f"{part.file}: column {part.columns['timestamp']!r} (timestamp) is read in another way ({part.form}) than "
+            f"in {known.file} ({known.form}). The times of one log have one unit or one format of dates: convert the "
+            "files, or say what they hold with timestamp_unit=s, ms, us, ns or a format of dates."
+        )
+
+
+def joined_origin(source: Path, parts: Sequence[Origin]) -> Origin:
+    """The origin of a log that consists of these parts, in this order; rows are counted through all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    before = np.cumsum([0, *(part.rows for part in parts)]).tolist()
+    unreadable = [
+        (first + row, text) for first, part in zip(before, parts, strict=False) for row, text in part.unreadable
+    ]
+    rows: dict[str, int] = {}
+    for part in parts:
+        rows[part.file] = rows.get(part.file, 0) + part.rows
+    decided = next((part for part in parts if part.form), parts[0])
+    return replace(decided, file=str(source), unreadable=unreadable[:_EXAMPLES], parts=tuple(rows.items()))
 
 
 def spelled(ids: pa.ChunkedArray | pd.Series, where: str) -> Any:
@@ -159,31 +257,39 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
     left = np.ones(len(events), dtype=bool)
 
-    def keep(enough: np.ndarray, rule: str, why: str) -> None:
+    def keep(enough: np.ndarray, rule: str) -> None:
         nonlocal codes
-        dropped = len(enough) - np.count_nonzero(enough)
+        dropped = len(enough) - int(np.count_nonzero(enough))
         before = [_distinct(column) for column in codes]
         if dropped:
             left[left] = enough
             codes = [column[enough] for column in codes]
         users, items = (count - _distinct(column) for count, column in zip(before, codes, strict=True))
-        step = {"rule": rule, "why": why, "rows": dropped, "users": users, "items": items}
-        steps.append({"source": Path(file).name, **step})
+        steps.append(step_of(file, rule, config, (dropped, users, items)))
 
     if config.rating_threshold is not None:
-        why = f"rated below {config.rating_threshold:g}: not a preference"
-        keep(rated_enough(events, config, file), "rating threshold", why)
+        keep(rated_enough(events, config, file), "rating threshold")
     time = events["timestamp"].to_numpy(np.int64)
     time = time if left.all() else time[left]
-    keep(~repeated([*codes, time], keep="first"), "exact duplicates", "same user, item and time: logged twice")
+    keep(~repeated([*codes, time], keep="first"), "exact duplicates")
     user, item = codes
     core = _core(user, item, config.min_user_events, config.min_item_events)
-    why = f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing"
-    keep(core, "k-core", why)
+    keep(core, "k-core")
     # Column by column: selecting rows of a frame is slow on text in many chunks.
     events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     return events, pd.DataFrame(steps)
+
+
+def step_of(file: str, rule: str, config: Cleaning, dropped: tuple[int, int, int]) -> dict[str, object]:
+    """A row of the table of what cleaning drops: rows, users and items."""
+    why = {
+        "rating threshold": f"rated below {config.rating_threshold or 0:g}: not a preference",
+        "exact duplicates": "same user, item and time: logged twice",
+        "k-core": f"users below {config.min_user_events} or items below {config.min_item_events} events teach nothing",
+    }
+    counts = dict(zip(("rows", "users", "items"), dropped, strict=True))
+    return {"source": Path(file).name, "rule": rule, "why": why[rule], **counts}
 
 
 def rated_enough(events: pd.DataFrame, config: Cleaning, file: str = "the data") -> Bool[np.ndarray, " N"]:
@@ -191,11 +297,16 @@ def rated_enough(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     if config.rating_threshold is None:
         return np.ones(len(events), bool)
     if "rating" not in events:
-        raise InputError(
-            f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {file} has no rating "
-            "column. Name it (rating=…) or set the threshold to null."
-        )
+        raise no_ratings(config, file)
     return (events["rating"] >= config.rating_threshold).to_numpy(bool)
+
+
+def no_ratings(config: Cleaning, file: str) -> InputError:
+    """The error of a threshold for a log without ratings."""
+    return InputError(
+        f"parameter cleaning.rating_threshold = {config.rating_threshold}, but {file} has no rating column. Name it "
+        "(rating=…) or set the threshold to null."
+    )
 
 
 def _distinct(codes: np.ndarray) -> int:

@@ -1,5 +1,6 @@
 """Chronological histories of all users in compressed-row arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxtyping import Bool, Int
 from scipy import sparse
 
 from pinet_kedro.interactions.codes import encode
+
+_BLOCK_EVENTS = 2**22
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ class Sequences:
         """Position of every event in its user's history."""
         return np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
 
+    def blocks(self, events: int = _BLOCK_EVENTS) -> Iterator[tuple[slice, "Sequences"]]:
+        """Runs of users with about so many events in all, and their sequences: for arrays larger than memory."""
+        first = 0
+        while first < self.n_users:
+            begin = int(self.offsets[first])
+            last = max(first + 1, int(np.searchsorted(self.offsets, begin + events, side="right")) - 1)
+            run = slice(begin, int(self.offsets[last]))
+            block = Sequences(self.items[run], self.timestamps[run], self.offsets[first : last + 1] - begin)
+            yield slice(first, last), block
+            first = last
+
     def between(self, start: Int[np.ndarray, " U"], end: Int[np.ndarray, " U"]) -> "Sequences":
         """The events at positions `[start, end)` of every history."""
         position, lengths = self.positions(), self.lengths
@@ -54,7 +68,11 @@ class Sequences:
         return Sequences(self.items[kept], self.timestamps[kept], before[self.offsets])
 
 
-def build_sequences(events: pd.DataFrame) -> tuple[Sequences, pd.Index, pd.Index]:
+# Sequences, raw ids of users 0..U-1 and raw ids of items 1..I.
+Indexed = tuple[Sequences, pd.Index, pd.Index]
+
+
+def build_sequences(events: pd.DataFrame) -> Indexed:
     """Sequences of clean events, raw ids of users 0..U-1 and raw ids of items 1..I (both sorted as strings)."""
     user, user_ids = _sorted(events["user_id"])
     item, item_ids = _sorted(events["item_id"])

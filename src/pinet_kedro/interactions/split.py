@@ -81,7 +81,11 @@ class Split:
 
     def item_counts(self, sequences: Sequences, n_items: int) -> Int[np.ndarray, " I"]:
         """Number of training events of items 1..I."""
-        return np.bincount(sequences.items[self.in_training(sequences)], minlength=n_items + 1)[1:]
+        counts = np.zeros(n_items, np.int64)
+        for users, block in sequences.blocks():
+            trained = block.positions() < np.repeat(self.train_end[users], block.lengths)
+            counts += np.bincount(block.items[trained], minlength=n_items + 1)[1:]
+        return counts
 
 
 def split_sequences(sequences: Sequences, config: Splitting, exclude_seen: ExcludeSeen) -> Split:
@@ -118,10 +122,13 @@ def without_repeats(sequences: Sequences, split: Split) -> Split:
 
 def _repeated(sequences: Sequences, at: Int[np.ndarray, " U"]) -> Bool[np.ndarray, " U"]:
     """Whether the item at this position (-1: none) of a user's history is also before it."""
-    lengths = sequences.lengths
-    target = np.where(at >= 0, sequences.items[sequences.offsets[:-1] + np.maximum(at, 0)], 0)
-    again = (sequences.items == np.repeat(target, lengths)) & (sequences.positions() < np.repeat(at, lengths))
-    return np.bincount(np.repeat(np.arange(len(at)), lengths)[again], minlength=len(at)) > 0
+    found = np.zeros(len(at), bool)
+    for users, block in sequences.blocks():
+        lengths, here = block.lengths, at[users]
+        target = np.where(here >= 0, block.items[block.offsets[:-1] + np.maximum(here, 0)], 0)
+        again = (block.items == np.repeat(target, lengths)) & (block.positions() < np.repeat(here, lengths))
+        found[users] = np.bincount(np.repeat(np.arange(len(here)), lengths)[again], minlength=len(here)) > 0
+    return found
 
 
 def _split(sequences: Sequences, config: Splitting) -> Split:
@@ -143,8 +150,11 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         )
 
     def events_before(cut: int) -> np.ndarray:
-        before = np.concatenate([[0], np.cumsum(sequences.timestamps < cut)])
-        return before[sequences.offsets[1:]] - before[sequences.offsets[:-1]]
+        counts = np.zeros(sequences.n_users, np.int64)
+        for users, block in sequences.blocks():
+            before = np.concatenate([[0], np.cumsum(block.timestamps < cut)])
+            counts[users] = before[block.offsets[1:]] - before[block.offsets[:-1]]
+        return counts
 
     train_end, test_at = events_before(valid_cut), events_before(test_cut)
     return Split(

@@ -1,1 +1,1 @@
-"""Files of interactions as raw columns: every row, times in nanoseconds, one spelling per id."""
+"""Files as raw columns, every row of them, and times in nanoseconds."""

@@ -1,5 +1,7 @@
 """Times that are numbers: clock readings since 1970 in one unit, or positions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -69,19 +71,24 @@ def read_number_texts(text: pa.ChunkedArray, is_number: pa.ChunkedArray, unit: s
     except pa.ArrowInvalid:
         pass
     floats = pd.to_numeric(readable.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+    def rounded(unit: str) -> Times:
+        times = read_floats(pa.chunked_array([floats], pa.float64()), unit, where)
+        return replace(with_unreadable(times, text), form="rounded to floating-point numbers")
+
     if unit == "auto":
         unit = _unit_of(
             np.clip(np.nan_to_num(floats), -_LARGEST_FLOAT, _LARGEST_FLOAT).astype(np.int64), unit, where, text
         )
     if unit == "order":
-        return with_unreadable(read_floats(pa.chunked_array([floats], pa.float64()), unit, where), text)
+        return rounded(unit)
     digits = {"s": 9, "ms": 6, "us": 3, "ns": 0}[unit]
     readable = pc.replace_substring_regex(readable, rf"(\.[0-9]{{{digits}}})[0-9]+$", r"\1")
     readable = pc.replace_substring_regex(readable, r"\.$", "")
     try:
         exact = readable.cast(pa.decimal128(38, digits))
     except pa.ArrowInvalid:  # more digits after an exponent than nanoseconds have, or a number beyond all times
-        return with_unreadable(read_floats(pa.chunked_array([floats], pa.float64()), unit, where), text)
+        return rounded(unit)
     missing = exact.is_null().to_numpy(zero_copy_only=False)
     words = [
         np.frombuffer(chunk.buffers()[1], np.int64)[2 * chunk.offset : 2 * (chunk.offset + len(chunk))]

@@ -1,5 +1,7 @@
 """Times that are dates: typed ones, texts in a declared format, and texts whose format all values together decide."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -60,9 +62,11 @@ def read_dates(text: pa.ChunkedArray, where: str) -> Times:
     found = parse(text, layout)
     _require_all(found.has_offset & found.readable, found.readable, text, where, "an offset from UTC")
     _require_all(found.has_half & found.readable, found.readable & found.has_hour, text, where, "AM or PM")
-    seconds, valid = _in_one_order(found, layout, text, where)
+    order, (seconds, valid) = _in_one_order(found, layout, text, where)
     times = scaled(seconds - found.offset * 60, found.clock, "s", ~valid, text)
-    return without_unit(with_unreadable(times, text))
+    parts = [f"layout {LAYOUTS.index(layout) + 1}, {_ORDERS[order]}"]
+    parts += ["with an offset from UTC"] * bool(found.has_offset.any()) + ["with AM or PM"] * bool(found.has_half.any())
+    return replace(without_unit(with_unreadable(times, text)), form=", ".join(parts))
 
 
 def _require_all(have: np.ndarray, of: np.ndarray, text: pa.ChunkedArray, where: str, what: str) -> None:
@@ -75,8 +79,10 @@ def _require_all(have: np.ndarray, of: np.ndarray, text: pa.ChunkedArray, where:
         )
 
 
-def _in_one_order(found: DateParts, layout: Layout, text: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Midnights in seconds, and which are readable, in the one order of day, month and year that suits all values."""
+def _in_one_order(
+    found: DateParts, layout: Layout, text: pa.ChunkedArray, where: str
+) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
+    """The one order of day, month and year that suits all values; midnights in seconds, and which are readable."""
     readings = {order: _midnights(found, order) for order in layout.orders}
     some = np.logical_or.reduce([valid for _, valid in readings.values()])
     fits = {order: reading for order, reading in readings.items() if not (some & ~reading[1]).any()}
@@ -102,7 +108,7 @@ def _in_one_order(found: DateParts, layout: Layout, text: pa.ChunkedArray, where
                 f"decides. Choose with timestamp_unit='{forms[0]}' or timestamp_unit='{forms[1]}' "
                 f"({_WAY_OUT.format(forms[0])})."
             )
-    return chosen
+    return best, chosen
 
 
 def _midnights(found: DateParts, order: str) -> tuple[np.ndarray, np.ndarray]:

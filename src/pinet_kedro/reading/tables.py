@@ -1,14 +1,14 @@
 """Files of interactions and of items as raw columns, in the format that their ending names: all rows, or a refusal.
 
 Text formats (CSV, TSV, `.inter`, `.item`, JSON) keep every value as text, exactly as it is written; Parquet keeps its
-types. `ids.py` and `times.py` decide what an id and a time mean.
+types. `interactions/ids.py` and `times.py` decide what an id and a time mean.
 """
 
 import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,24 +20,34 @@ from pinet_kedro.reading.raw_file import RawFile, RawTable
 
 
 def read_table(path: Path, wanted: Sequence[str], time: str | None = None, lists: Sequence[str] = ()) -> RawTable:
-    """The columns `wanted` of a file, without those that it lacks; `time` names the one that holds the times, `lists`
-    those that may hold lists of texts in JSON.
+    """The whole of `read_blocks`, in one."""
+    return next(read_blocks(path, wanted, time, lists))
+
+
+def read_blocks(
+    path: Path, wanted: Sequence[str], time: str | None = None, lists: Sequence[str] = (), rows: int | None = None
+) -> Iterator[RawTable]:
+    """Blocks of `rows` rows of a Parquet file, at least one; any other file, or with None any file, is one block.
+
+    Of each, the columns `wanted` of a file, without those that it lacks; `time` names the one that holds the times,
+    `lists` those that may hold lists of texts in JSON.
 
     Raises `InputError` if the file is missing, empty, of an unknown format or damaged, if its content is not what its
     ending names, and if one of its rows has too many or too few fields.
     """
     if path.is_dir():
-        raise InputError(
-            f"{path}: no such file, it is a folder. Name one file; a partitioned data set becomes one with "
-            "pandas.read_parquet(folder).to_parquet('events.parquet')."
-        )
+        raise InputError(f"{path}: no such file, it is a folder. Name one file.")
     if not path.is_file():
         raise InputError(f"{path}: no such file. Check the path; it is relative to the project's folder.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes).")
     read, decompress = _format(path)
+    file = RawFile(path, decompress, wanted, time, lists)
     try:
-        return read(RawFile(path, decompress, wanted, time, lists))
+        if rows and read is _parquet and not decompress:
+            yield from _parquet_blocks(file, rows)
+        else:
+            yield read(file)
     except InputError:
         raise
     # Parse errors are ValueErrors; pyarrow's own errors share no narrower base.
@@ -56,6 +66,22 @@ def _parquet(file: RawFile) -> RawTable:
         names = file.requested(present)
         found = table.read(columns=names)
     return RawTable({name: found[name] for name in names}, present)
+
+
+def _parquet_blocks(file: RawFile, rows: int) -> Iterator[RawTable]:
+    import pyarrow.parquet as pq  # 0.1 s
+
+    with pq.ParquetFile(str(file.path)) as table:
+        schema = table.schema_arrow
+        names = file.requested(list(schema.names))
+        empty = pa.schema([schema.field(name) for name in names]).empty_table()
+        batches = table.iter_batches(rows, columns=names) if table.metadata.num_rows and names else [empty]
+        for batch in batches:
+            columns = [batch[name] for name in names]
+            chunked = [
+                column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]) for column in columns
+            ]
+            yield RawTable(dict(zip(names, chunked, strict=True)), list(schema.names))
 
 
 def _zstd(content: bytes) -> bytes:

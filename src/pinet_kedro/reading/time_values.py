@@ -1,6 +1,6 @@
 """The result of reading a column of times, and the step that all formats share: seconds and less to nanoseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,11 +20,13 @@ class Times:
 
     `unit` is the unit of numbers in the source, None for dates. `unreadable` has the first values that cannot be read
     or are outside the years 1677 to 2262, which nanoseconds can express, as (row from 0, text).
+    `form` tells readings of texts apart in which the files of one log must agree.
     """
 
     values: pd.arrays.IntegerArray
     unit: str | None
     unreadable: list[tuple[int, str]]
+    form: str = ""
 
 
 def scaled(numbers: np.ndarray, nanos: np.ndarray, unit: str, missing: np.ndarray, source: pa.ChunkedArray) -> Times:
@@ -46,13 +48,13 @@ def scaled(numbers: np.ndarray, nanos: np.ndarray, unit: str, missing: np.ndarra
 
 def without_unit(times: Times) -> Times:
     """The same times, read from dates."""
-    return Times(times.values, None, times.unreadable)
+    return replace(times, unit=None)
 
 
 def with_unreadable(times: Times, text: pa.ChunkedArray) -> Times:
     """The same times, with the texts that are there but could not be read as examples."""
     lost = examples(text, times.values.isna() & is_given(text))
-    return Times(times.values, times.unit, sorted([*times.unreadable, *lost]))
+    return replace(times, unreadable=sorted([*times.unreadable, *lost]))
 
 
 def examples(source: pa.ChunkedArray, wrong: np.ndarray) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
-from pinet_kedro.runs.loader import DATA_PARAMETERS, ConfigurationLoader
+from pinet_kedro.runs.loader import DATA_PARAMETERS, OWN_DATA, ConfigurationLoader
 from pinet_kedro.runs.paths import stored_path
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ParameterChecks:
         loader = context.config_loader
         assert isinstance(loader, ConfigurationLoader)
         declared = set(loader.declared("parameters"))
-        known = declared | (set(DATA_PARAMETERS) if context.env == "csv" else set())
+        known = declared | (set(DATA_PARAMETERS) if context.env in OWN_DATA else set())
         for name in loader.runtime_params or {}:
             if name not in known:
                 data = "it belongs to --env=csv; " if name in DATA_PARAMETERS else ""

@@ -26,9 +26,11 @@ from pinet_kedro.datasets.manifests import (
     Source,
     content_hash,
     merged,
+    source_hash,
     stamp,
 )
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.files import is_there
 from pinet_kedro.parameters import flat, plain
 from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
@@ -192,10 +194,10 @@ class _Run:
 
     def _same_content(self, path: Path, was: Entry) -> bool:
         same_place = short_path(path) == was.place
-        if not path.is_file():
+        if not is_there(path):
             return same_place or self._as_stored
         unchanged = same_place and (self._as_stored or stamp(path) == was.stamp)
-        return unchanged or content_hash(path) == was.content
+        return unchanged or source_hash(path) == was.content
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """Refuses what was made with other parameters than those of this run."""

@@ -18,7 +18,8 @@ from yaml import YAMLError
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 
-# The parameters of `conf/csv` on the command line.
+# Environments for data that the command line names, and its parameters for them.
+OWN_DATA = ("csv", "duckdb")
 DATA_PARAMETERS = (
     "filepath", "user", "item", "timestamp", "rating", "timestamp_unit",
     "metadata", "metadata_item", "metadata_title", "metadata_categories", "metadata_separator",

@@ -14,7 +14,7 @@ from pinet_kedro.validation.suites import columns_of
 
 COLUMN_EXISTS = "expect_column_to_exist"
 
-_PAGE_ROWS = 20  # offending rows kept of a rule
+PAGE_ROWS = 20  # offending rows kept of a rule
 _OF_TYPE = "expect_column_values_to_be_of_type"
 _ON_CODES = {
     "expect_column_to_exist",
@@ -48,7 +48,7 @@ def _kinds(origin: Origin) -> set[str]:
     return {kind for kind, is_so in (("clock", origin.clock), ("log", origin.log)) if is_so}
 
 
-def _applies(rule: _Rule, frame: pd.DataFrame, origin: Origin) -> bool:
+def applies(rule: _Rule, frame: pd.DataFrame, origin: Origin) -> bool:
     """Whether a rule applies: of a missing column or an empty table, only that is reported."""
     if not is_meant(rule, origin):
         return False
@@ -59,15 +59,14 @@ def _applies(rule: _Rule, frame: pd.DataFrame, origin: Origin) -> bool:
 
 
 def check(suite: dict[str, Any], frame: pd.DataFrame, origin: Origin) -> Any:
-    """Result of the rules that apply; the rows that break a rule are counted from 1."""
+    """Result of the rules that apply; rows that break a rule have the labels of the frame."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx  # costs 3 s of CPU
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     import pinet_kedro.validation.quick_metrics  # noqa: F401
 
-    rules = [rule for rule in suite["expectations"] if _applies(rule, frame, origin)]
-    frame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
+    rules = [rule for rule in suite["expectations"] if applies(rule, frame, origin)]
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("pandas")
@@ -77,7 +76,7 @@ def check(suite: dict[str, Any], frame: pd.DataFrame, origin: Origin) -> Any:
         found = batch.get_batch({"dataframe": table}).validate(
             gx.ExpectationSuite(**{**suite, "expectations": some}),
             result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
-            expectation_parameters={"now": int(datetime.now(UTC).timestamp()) * SECOND + DAY},
+            expectation_parameters={"now": latest()},
         )
         results.append(found)
     result = _together(results)
@@ -85,8 +84,13 @@ def check(suite: dict[str, Any], frame: pd.DataFrame, origin: Origin) -> Any:
         raise RuntimeError(f"{len(result.results)} of {len(rules)} rules were checked")
     for rule in result.results:
         for key in {"unexpected_list", "unexpected_index_list"} & set(rule.result):
-            rule.result[key] = rule.result[key][:_PAGE_ROWS]
+            rule.result[key] = rule.result[key][:PAGE_ROWS]
     return result
+
+
+def latest() -> int:
+    """The parameter `now` of suites in nanoseconds: events may be up to a day ahead of this machine's clock."""
+    return int(datetime.now(UTC).timestamp()) * SECOND + DAY
 
 
 def _in_quick_types(frame: pd.DataFrame, rules: list[_Rule]) -> dict[str, tuple[pd.DataFrame, list[_Rule]]]:

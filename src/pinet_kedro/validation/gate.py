@@ -41,15 +41,17 @@ class ExpectationGate:
         A bare table, such as a user's own dataset may load, is checked as data of unknown origin.
         """
         interactions = Interactions.of(data)
-        events, origin, wording = interactions.events, interactions.origin, Wording(interactions)
+        origin, wording = interactions.origin, Wording(interactions)
         checked: list[Checked] = []
         problems: list[str] = []
         with warnings.catch_warnings(action="ignore"):
             for table, suite in read_suites(self._suite).items():
-                frame = _TABLES[table](events)
+                frame = self._frame(interactions, table)
                 self._check_columns(suite, table, frame, origin)
                 try:
-                    checked.append(Checked(table, frame, suite, check(suite, frame, origin)))
+                    checked.append(self._check(suite, table, frame, interactions))
+                except SuiteError:
+                    raise
                 # Whatever a suite edited by hand can provoke; the errors of Great Expectations share no narrower base.
                 except Exception as error:
                     raise ValidationFailedError(f"{self._suite}, {table}: {short(error, 300)}") from error
@@ -71,6 +73,15 @@ class ExpectationGate:
         """Notes the sha256 of what was stored of the data that passed last."""
         DataDocs(self._data_docs, self._suite).record(content)
 
+    def _frame(self, data: Interactions, table: str) -> pd.DataFrame:
+        """The table, its rows labelled by their numbers from 1."""
+        frame = _TABLES[table](data.events)
+        return frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
+
+    def _check(self, suite: dict[str, Any], table: str, frame: pd.DataFrame, data: Interactions) -> Checked:
+        """What Great Expectations finds in the table."""
+        return Checked(table, frame, suite, check(suite, frame, data.origin))
+
     def _check_columns(self, suite: dict[str, Any], table: str, frame: pd.DataFrame, origin: Origin) -> None:
         """Refuses a rule on a column that is not there, where no other rule reports that it is missing."""
         rules = [rule for rule in suite["expectations"] if is_meant(rule, origin)]
@@ -86,18 +97,18 @@ class ExpectationGate:
 
 
 def _users(events: pd.DataFrame) -> pd.DataFrame:
-    """One row a user: `user_id, activeness` (events)."""
+    """One row a user, in the order of their first events: `user_id, activeness` (events)."""
     return events["user_id"].value_counts(sort=False).rename("activeness").rename_axis("user_id").reset_index()
 
 
-def _strata(events: pd.DataFrame) -> pd.DataFrame:
-    """One row a stratum, tail and head: `stratum, users, events`."""
-    activeness = _users(events)["activeness"].astype("int64")
+def strata_of(users: pd.DataFrame) -> pd.DataFrame:
+    """One row a stratum of these users, tail and head: `stratum, users, events`."""
+    activeness = users["activeness"].astype("int64")
     strata = fit_strata(activeness.to_numpy(), Stratification()).head_tail.assign(activeness.to_numpy())
     table = activeness.groupby(strata).agg(["size", "sum"]).set_axis(["users", "events"], axis=1)
     return table.rename(index={0: "tail", 1: "head"}).reset_index(names="stratum")
 
 
 _TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "events": lambda events: events, "users": _users, "strata": _strata
+    "events": lambda events: events, "users": _users, "strata": lambda events: strata_of(_users(events))
 }  # fmt: skip

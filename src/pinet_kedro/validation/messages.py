@@ -29,6 +29,7 @@ class Wording:
         self.unreadable = {row + 1: text for row, text in origin.unreadable}
         self.unit = origin.unit
         self.clock = origin.clock
+        self.place = origin.place
 
     def name(self, column: str) -> str:
         """The user's name of a column."""
@@ -47,9 +48,10 @@ class Wording:
         return nearest if score >= _NEAR else "<column>"
 
     def row(self, frame: pd.DataFrame, row: int, table: str) -> str:
-        """Row number `row`, from 1, with a time that could not be read as it is in the source."""
+        """The row with this label (its number from 1); a time that could not be read is as it is in the source."""
         shown = []
-        for column, value in frame.iloc[row - 1].items():
+        values: dict[Any, Any] = dict(frame.loc[row].items())
+        for column, value in values.items():
             name = str(column)
             if name == "timestamp" and row in self.unreadable:
                 value = self.unreadable[row]
@@ -57,7 +59,7 @@ class Wording:
             if name == "timestamp" and self.clock and not isinstance(value, str) and not pd.isna(value):
                 text = _when(int(value), self.unit)
             shown.append(f"{short(self.name(name))}={text}")
-        return f"row {row}: {', '.join(shown)}" if table == "events" else ", ".join(shown)
+        return f"{self.place(row)}: {', '.join(shown)}" if table == "events" else ", ".join(shown)
 
 
 def verdict(subject: str, suite: str, rules: int, problems: list[str]) -> str:

@@ -29,7 +29,7 @@ _RULE = {"type", "kwargs", "description", "notes", "meta", "severity", "id"}
 
 # Data that every run must check, and when.
 _GATED = {"raw_interactions": "load", "all_interactions": "load", "clean_events": "save"}
-_GATE = "pinet_kedro.validation.gate.ExpectationGate"
+_GATES = ("pinet_kedro.validation.gate.ExpectationGate", "pinet_kedro.engines.gate.EngineGate")
 
 
 class ValidationFailedError(DataValidationError, InputError):
@@ -75,7 +75,7 @@ def check_gates(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
                 f"'{name}' of the catalog has no gate on {mode}: these data would not be checked. An environment that "
                 f"names the dataset replaces the whole entry of conf/base/catalog.yml: give it the `validator` there."
             )
-        if spec is not None and spec.class_path == _GATE and spec.enabled:
+        if spec is not None and spec.class_path in _GATES and spec.enabled:
             read_suites(spec.options.get("suite", ""))
 
 

@@ -20,7 +20,7 @@ def build_dataset(
     stratification: Stratification,
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of the clean events and of the categories of its items, and the raw ids of its users."""
-    return dataset.build_dataset(clean.events, splitting, exclude_seen, stratification, metadata)
+    return dataset.dataset_of(clean.indexed(), splitting, exclude_seen, stratification, metadata)
 
 
 def describe_users(data: Dataset, user_ids: pd.Index) -> tuple[pd.DataFrame, Figure]:

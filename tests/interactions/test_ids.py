@@ -9,7 +9,7 @@ import pytest
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, read_interactions
-from pinet_kedro.reading.ids import spell, spell_ids
+from pinet_kedro.interactions.ids import spell, spell_ids
 
 SPELLINGS = {
     "7": "7", "7.0": "7", "7.00": "7", "7.": "7", " 7 ": "7", "-7.0": "-7", "0.0": "0", "120.0": "120",

@@ -1,0 +1,42 @@
+"""Kedro datasets of logs that an engine prepares."""
+
+from pathlib import Path
+from typing import Any
+
+from pinet_kedro.checking import checked
+from pinet_kedro.datasets.files import InteractionsDataset
+from pinet_kedro.datasets.folders import Folder
+from pinet_kedro.engines.engine import EngineConfig, check_extra, open_engine
+from pinet_kedro.engines.logs import CleanLog, CleanTables, RawLog
+from pinet_kedro.engines.staging import stage
+
+
+class EngineInteractionsDataset(InteractionsDataset):
+    """Raw interactions as `InteractionsDataset`, read into an engine: the log may be larger than memory."""
+
+    def __init__(self, engine: dict[str, Any], folder: str, **entry: Any) -> None:
+        """`engine`: an `EngineConfig`; `folder`: of the engine's files, which are deleted when the log is clean."""
+        super().__init__(**entry)
+        self._engine = checked(EngineConfig, engine, "engine")
+        self._folder = Path(folder)
+        check_extra(self._engine)
+
+    def load(self) -> Any:
+        self._fetch_if_missing()
+        engine = open_engine(self._engine, self._folder)
+        return RawLog(engine, stage(self._filepath, self._columns, self._unit, self._folder / "staged"))
+
+    def description(self) -> dict[str, Any]:
+        """That of `InteractionsDataset`: the engine changes no result."""
+        return super().description() | {"type": InteractionsDataset.__name__}
+
+
+class CleanLogDataset(Folder):
+    """Clean events as memory-mapped arrays, one run per user, and the ids of users and items."""
+
+    def load(self) -> CleanLog:
+        self._restore()
+        return CleanLog(self._filepath)
+
+    def _write(self, data: CleanTables, folder: Path) -> None:
+        data.write(folder)

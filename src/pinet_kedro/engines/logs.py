@@ -1,0 +1,220 @@
+"""Logs in the tables of an engine, and the clean log that comes out: what `Interactions` is where pandas prepares."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pinet_kedro.engines import cleaning
+from pinet_kedro.engines.engine import Engine
+from pinet_kedro.engines.staging import Staged
+from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.events import Cleaning, Origin, no_ratings, step_of
+from pinet_kedro.interactions.sequences import Indexed, Sequences
+
+if TYPE_CHECKING:
+    from ibis.expr.types import Table
+
+CODES = {"user_id": "user", "item_id": "item"}
+# The types of `read_interactions`.
+_TYPES: dict[pa.DataType, Any] = {pa.string(): pd.StringDtype(), pa.int64(): pd.Int64Dtype(), pa.float64(): "float64"}
+
+
+def blocks_of(engine: Engine, table: "Table") -> Iterator["Table"]:
+    """The rows of a table of events by runs of users; rows without a user are one more block. At least one block."""
+    counts = table.group_by("user").agg(events=table.count()).order_by("user").to_pyarrow()
+    given = counts.filter(counts["user"].is_valid())
+    users, events = (given[name].to_numpy() for name in ("user", "events"))
+    for first, last in runs(events, engine.config.block_events):
+        yield table.filter(table.user.between(int(users[first]), int(users[last - 1])))
+    if len(given) < len(counts) or not len(counts):
+        yield table.filter(table.user.isnull())
+
+
+def groups_of(engine: Engine, table: "Table", columns: list[str]) -> Iterable["Table"]:
+    """The distinct values of columns with their numbers of `rows` and the first `row`, by runs of users if possible."""
+    blocks = blocks_of(engine, table) if "user" in columns else [table]
+    return (cleaning.grouped(block, columns) for block in blocks)
+
+
+class RawLog:
+    """Raw events of all files, in an engine."""
+
+    def __init__(self, engine: Engine, staged: Staged) -> None:
+        self.engine = engine
+        self.origin = staged.origin
+        self.columns = staged.columns
+        self.places = {name: CODES.get(name, name) for name in staged.columns}
+        self.rows = staged.origin.rows
+        self._files = staged.files
+
+    @cached_property
+    def staged(self) -> "Table":
+        """The events with their ids as text."""
+        return self.engine.read(self._files)
+
+    @cached_property
+    def ids(self) -> dict[str, "Table"]:
+        """`id, code` of users and items, by the name of the code's column."""
+        return {
+            code: self.engine.store(f"{code}s", [cleaning.codes(self.staged, name)])
+            for name, code in CODES.items()
+            if name in self.columns
+        }
+
+    @cached_property
+    def table(self) -> "Table":
+        """The events with codes in place of ids."""
+        return self.engine.store("coded", [cleaning.coded(self.staged, self.ids.get("user"), self.ids.get("item"))])
+
+    @cached_property
+    def distinct(self) -> "Table":
+        """The events without repetitions, the first of each, with the number of their `rows`."""
+        return self._distinct(self.table)
+
+    def _distinct(self, table: "Table") -> "Table":
+        return self.engine.store("distinct_events", map(cleaning.grouped, blocks_of(self.engine, table)))
+
+    def groups(self, columns: list[str]) -> Iterable["Table"]:
+        """As `groups_of`; of whole events, the stored ones."""
+        return [self.distinct] if set(columns) == set(cleaning.EVENT) else groups_of(self.engine, self.table, columns)
+
+    def frame(self, rows: list[int]) -> pd.DataFrame:
+        """These rows, labelled by their numbers from 1 through all files."""
+        found = self.staged.filter(self.staged.row.isin(rows)) if rows else self.staged.limit(0)
+        return _canonical(found.order_by("row").to_pyarrow(), self.columns)
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """All events in memory, for what has no path on an engine."""
+        return _canonical(self.staged.order_by("row").to_pyarrow(), self.columns).reset_index(drop=True)
+
+    def cleaned(self, config: Cleaning) -> tuple["CleanTables", pd.DataFrame]:
+        """The remaining events, and the table of what each rule dropped; as `interactions.events.clean_events`."""
+        steps: list[dict[str, object]] = []
+        sizes = [self.rows, *(int(self.ids[code].count().execute()) for code in CODES.values())]
+        table, store = self.table, self.engine.store
+
+        def count(rule: str, now: list[int]) -> None:
+            nonlocal sizes
+            dropped = tuple(before - after for before, after in zip(sizes, now, strict=True))
+            steps.append(step_of(self.origin.file, rule, config, dropped))  # type: ignore[arg-type]
+            sizes = now
+
+        if table.filter(table.user.isnull() | table.item.isnull() | table.timestamp.isnull()).count().execute():
+            raise InputError(
+                f"{self.origin.file}: an event has no user, no item or no time, and the expectations let it pass. "
+                "Cleaning needs all three: correct the rows, or remove them."
+            )
+        if config.rating_threshold is not None:
+            if "rating" not in self.columns:
+                raise no_ratings(config, self.origin.file)
+            table = store("rated", [cleaning.rated(table, config.rating_threshold)])
+            left = [table.count(), table.user.nunique(), table.item.nunique()]
+            count("rating threshold", [int(value.execute()) for value in left])
+        table = self.distinct if config.rating_threshold is None else self._distinct(table)
+        count("exact duplicates", [int(table.count().execute()), *sizes[1:]])
+        kept = {
+            code: store(f"kept_{code}s", [cleaning.kept_codes(self.ids[code], counts, code)])
+            for code, counts in cleaning.core(self.engine, table, config).items()
+        }
+        table = store("clean", [cleaning.renumbered(table, kept)])
+        count("k-core", [int(table.count().execute()), *(int(kept[code].count().execute()) for code in CODES.values())])
+        return CleanTables(self.engine, table, kept, self.origin), pd.DataFrame(steps)
+
+
+class CleanTables:
+    """Clean events in an engine: `user, item, timestamp, row`, and `id, old, code, events` of users and items."""
+
+    def __init__(self, engine: Engine, table: "Table", ids: dict[str, "Table"], origin: Origin) -> None:
+        self.engine = engine
+        self.table = table
+        self.ids = ids
+        self.origin = replace(origin, parts=())  # rows are counted through the clean events
+        self.places = {**CODES, "timestamp": "timestamp"}
+        self.rows = int(table.count().execute())
+
+    def groups(self, columns: list[str]) -> Iterable["Table"]:
+        """As `groups_of`."""
+        return groups_of(self.engine, self.table, columns)
+
+    def frame(self, rows: list[int]) -> pd.DataFrame:
+        """These rows (by their numbers in the raw files), labelled by their numbers from 1 in the clean events."""
+        table = self.table
+        found = table.filter(table.row.isin(rows)) if rows else table.order_by("row").limit(1)
+        for code, ids in self.ids.items():
+            found = found.left_join(ids.select(**{f"{code}_id": ids.id, code: ids.code}), code)
+        frame = _canonical(found.order_by("row").to_pyarrow(), list(self.places)).astype({"timestamp": "int64"})
+        labels = [int((table.row <= int(row)).sum().execute()) for row in frame.index]
+        return frame.set_axis(pd.Index(labels), axis=0)
+
+    def users(self) -> pd.DataFrame:
+        """`user_id, activeness` (events), in the order of the users' first events."""
+        first = self.table.group_by("user").agg(activeness=self.table.count(), row=self.table.row.min())
+        users = self.ids["user"]
+        found = (
+            first.inner_join(users, first.user == users.code).order_by("row").select("id", "activeness").to_pyarrow()
+        )
+        frame = found.to_pandas().rename(columns={"id": "user_id"})
+        return frame.astype({"user_id": "string", "activeness": "int64"})
+
+    def write(self, folder: Path) -> None:
+        """The events as the arrays of `Sequences`, and the ids, in this folder; then the engine is closed."""
+        counts = self.ids["user"].order_by("code").select("id", "events").to_pyarrow()
+        offsets = np.concatenate([[0], np.cumsum(counts["events"].to_numpy())]).astype(np.int64)
+        np.save(folder / "offsets.npy", offsets)
+        arrays = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (int(offsets[-1]),))
+            for name, dtype in (("items", np.int32), ("timestamps", np.int64))
+        }
+        for first, last in runs(np.diff(offsets), self.engine.config.block_events):
+            block = cleaning.sorted_block(self.table, first, last).to_pyarrow()
+            run = slice(offsets[first], offsets[last])
+            arrays["items"][run] = block["item"].to_numpy() + np.int32(1)
+            arrays["timestamps"][run] = block["timestamp"].to_numpy()
+        del arrays
+        pq.write_table(counts.select(["id"]), folder / "users.parquet")
+        pq.write_table(self.ids["item"].order_by("code").select("id").to_pyarrow(), folder / "items.parquet")
+        self.engine.close()
+
+
+@dataclass(frozen=True)
+class CleanLog:
+    """A stored clean log: memory-mapped arrays, and raw ids."""
+
+    folder: Path
+
+    def indexed(self) -> Indexed:
+        """As `Interactions.indexed`."""
+        arrays = {
+            name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("items", "timestamps", "offsets")
+        }
+        ids = [pd.read_parquet(self.folder / f"{name}.parquet")["id"] for name in ("users", "items")]
+        users, items = (pd.Index(values.astype("string").array) for values in ids)
+        return Sequences(**arrays), users, items
+
+
+def runs(events: np.ndarray, block: int) -> Iterator[tuple[int, int]]:
+    """Runs [first, last) with about `block` events in all, at least one user each."""
+    offsets = np.concatenate([[0], np.cumsum(events)])
+    first = 0
+    while first < len(events):
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + block, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+def _canonical(events: "pa.Table", columns: list[str]) -> pd.DataFrame:
+    """The columns in the types that `read_interactions` gives them, labelled by `row`."""
+
+    def typed(name: str) -> Any:
+        kind = _TYPES[events.schema.field(name).type]
+        return events[name].to_pandas().to_numpy() if kind == "float64" else kind.__from_arrow__(events[name])
+
+    return pd.DataFrame({name: typed(name) for name in columns}, index=pd.Index(events["row"].to_numpy()))

@@ -1,0 +1,111 @@
+"""Logs prepared by DuckDB are those of pandas: events, codes, times, ids, what cleaning drops, split and strata."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pinet_kedro.activeness import Stratification
+from pinet_kedro.dataset import dataset_of
+from pinet_kedro.engines import staging
+from pinet_kedro.engines.datasets import CleanLogDataset
+from pinet_kedro.engines.engine import EngineConfig, open_engine
+from pinet_kedro.engines.logs import RawLog
+from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
+from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+
+EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "12"))  # half a second of processor time each
+COLUMNS = Columns(rating="rating")
+# Ids in an order in which code points, bytes and the digits of numbers differ; '7.0' and '7' are one id.
+USERS = ["a", "B", "é", "10", "9", "7", "7.0", "\U0001f600", "￿", "z z"]
+EVENT = st.tuples(
+    st.sampled_from(USERS), st.sampled_from(["x", "y", "ü", "12", "3"]), st.integers(0, 3), st.integers(1, 5)
+)
+
+
+def events_of(rows):
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "rating"])
+    return frame.astype({"user_id": "string", "item_id": "string", "timestamp": "int64", "rating": "float64"})
+
+
+def write(frame, path):
+    frame.to_parquet(path, index=False) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def small_blocks():
+    """Blocks of a few rows, where a run has a million."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, "ROWS", 3)
+        yield
+
+
+def on_duckdb(source, folder, unit="order", block=4):
+    engine = open_engine(EngineConfig(memory="500MB", threads=1, block_events=block), folder / "engine")
+    return RawLog(engine, staging.stage(source, COLUMNS, unit, folder / "engine" / "staged"))
+
+
+def stored(clean, folder):
+    dataset = CleanLogDataset(str(folder / "clean"))
+    dataset.save(clean)
+    return dataset.load()
+
+
+def assert_equal(one, other):
+    for name in ("items", "timestamps", "offsets"):
+        a, b = getattr(one[0], name), getattr(other[0], name)
+        assert a.dtype == b.dtype
+        assert a.tolist() == b.tolist()
+    assert [ids.tolist() for ids in one[1:]] == [ids.tolist() for ids in other[1:]]
+    assert [ids.dtype for ids in one[1:]] == [ids.dtype for ids in other[1:]]
+
+
+@given(
+    files=st.lists(st.lists(EVENT, min_size=1, max_size=40), min_size=1, max_size=3),
+    ending=st.sampled_from([".csv", ".parquet"]),
+    cleaning=st.builds(
+        Cleaning,
+        rating_threshold=st.sampled_from([None, 3.0]),
+        min_user_events=st.integers(3, 4),
+        min_item_events=st.integers(1, 4),
+    ),
+)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_duckdb_gives_what_pandas_gives(tmp_path_factory, small_blocks, files, ending, cleaning):
+    folder = tmp_path_factory.mktemp("log")
+    (folder / "parts").mkdir()
+    for number, rows in enumerate(files):
+        write(events_of(rows), folder / "parts" / f"{number}{ending}")
+    source = folder / "parts" if len(files) > 1 else folder / "parts" / f"0{ending}"
+    expected, report = read_interactions(source, COLUMNS, "order").cleaned(cleaning)
+    clean, dropped = on_duckdb(source, folder).cleaned(cleaning)
+    pd.testing.assert_frame_equal(dropped, report)
+    assert_equal(stored(clean, folder).indexed(), expected.indexed())
+
+
+def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
+    log = generate_interactions(SyntheticLog(users=300, items=300, min_events=3, seed=2))
+    log["timestamp"] //= 3600 * 10**9  # ties
+    log = pd.concat([log, log.sample(300, random_state=1)])  # duplicates
+    (tmp_path / "log").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(log)), 4)):
+        write(log.iloc[part], tmp_path / "log" / f"{number}.parquet")
+    cleaning = Cleaning(rating_threshold=2, min_user_events=6, min_item_events=6)
+    expected, report = read_interactions(tmp_path / "log", COLUMNS, "order").cleaned(cleaning)
+    clean, dropped = on_duckdb(tmp_path / "log", tmp_path, block=500).cleaned(cleaning)
+    pd.testing.assert_frame_equal(dropped, report)
+    assert report["rows"].min() > 0
+    log = stored(clean, tmp_path)
+    for splitting in (Splitting(), Splitting(rule="global_time")):
+        setting = (splitting, ExcludeSeen(True), Stratification())
+        ours, users = dataset_of(log.indexed(), *setting)
+        theirs, raw_ids = dataset_of(expected.indexed(), *setting)
+        assert ours.split_sha256 == theirs.split_sha256
+        assert ours.strata == theirs.strata
+        pd.testing.assert_frame_equal(ours.items, theirs.items)
+        pd.testing.assert_index_equal(users, raw_ids)
+    assert not (tmp_path / "engine").exists()
