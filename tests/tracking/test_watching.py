@@ -32,7 +32,7 @@ def test_a_log_has_a_line_in_ten_seconds_and_the_last_epoch(monkeypatch, caplog,
     with caplog.at_level("INFO", logger="pinet_kedro"):
         assert watch("pin_refit", 3).curve()["epoch"].tolist() == [1, 2, 3]
     assert [int(line.split("epoch ")[1][0]) for line in caplog.messages] == epochs
-    last = "Training PIN's backbone, refit: epoch 3 of 3, loss 1.333, validation NDCG@10 head 0.2500, tail 0.1250"
+    last = "Refit of PIN: epoch 3 of 3, loss 1.333, validation NDCG@10 head 0.2500, tail 0.1250"
     assert caplog.messages[-1] == last
 
 
@@ -40,6 +40,6 @@ def test_a_terminal_has_a_bar_named_after_what_is_trained(monkeypatch, caplog):
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     watch("backbone", 3)
     shown = terminal.getvalue()
-    assert "Training the backbone by aggregation: 100%" in shown
+    assert "Training by aggregation: 100%" in shown
     assert "validation NDCG@10 head 0.2500, tail 0.1250" in shown
     assert not caplog.messages

@@ -30,7 +30,7 @@ class TrackingHook:
     """Opens the run as the dataset `run_info`, records datasets, and closes the run.
 
     A dataset whose catalog entry has `metadata: {mlflow: …}` is recorded when the run makes it, or takes it from an
-    earlier run: an `evaluation` or a `decision` as metrics, a `page` as a file, a `figure` on the page of figures. The
+    earlier run: an `evaluation` or a `decision` as metrics, a `page` as a file, a `figure` on a page of figures. The
     Data Docs that the gates have written meanwhile are recorded whether the data passed or not.
     """
 

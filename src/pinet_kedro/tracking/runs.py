@@ -33,7 +33,8 @@ _RUNS = """\
 One run for each `kedro run`, each decision on a model version included. Names say what was done:
 
 - `full · sasrec · seed 1`: trained and evaluated a base and PIN, and registered PIN as a version. `report.html` shows \
-the result, `model_card.md` describes the version, `evaluation.json` has all numbers.
+the result, `data_docs/` what the data gates checked, `model_card.md` describes the version, `evaluation.json` has all \
+numbers.
 - `version 4 promoted · retraining · sasrec · seed 1`: the same on new data, from the champion, with the decision.
 - `version 5 promoted · refresh`: the champion with counts of new events, without training, and the decision.
 - `version 3 refused · promotion`, `version 2 rolled back · rollback`: a decision; `decisions/` has its page.

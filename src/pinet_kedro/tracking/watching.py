@@ -15,12 +15,13 @@ from pinet_kedro.training.backbone import EpochReport
 
 log = logging.getLogger("pinet_kedro")
 
-_NAMES = {
-    "base": "the base",
-    "backbone": "the backbone by aggregation",
-    "base_refit": "the base, refit",
-    "pin_refit": "PIN's backbone, refit",
+_TITLES = {
+    "base": "Training the base",
+    "backbone": "Training by aggregation",
+    "base_refit": "Refit of the base",
+    "pin_refit": "Refit of PIN",
 }
+_BAR = "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with its figures in 120 columns
 _LOG_EVERY_S = 10.0  # where no terminal shows a bar
 
 
@@ -37,7 +38,7 @@ class Watch:
         self._run = run
         self._reports: list[EpochReport] = []
         self._bar: tqdm | None = None
-        self._title = f"Training {_NAMES.get(name, name)}"
+        self._title = _TITLES.get(name, f"Training {name}")
         self._latest, self._logged = "", time.monotonic()
 
     def __call__(self, report: EpochReport) -> None:
@@ -50,7 +51,7 @@ class Watch:
         reached = f"loss {report.loss:.3f}{self._latest}"
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=report.epochs, desc=self._title, unit="epoch")
+                self._bar = tqdm(total=report.epochs, desc=self._title, bar_format=_BAR)
             self._bar.set_postfix_str(reached, refresh=False)
             self._bar.update()
         elif report.epoch == report.epochs or time.monotonic() - self._logged >= _LOG_EVERY_S:
