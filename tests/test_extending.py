@@ -189,7 +189,7 @@ def test_a_scorer(add_file, monkeypatch, planted_world, small_training, tmp_path
     fitted, _ = fit_plugins(model.backbone, planted_world.dataset, scorers, config)
     assert fitted.weights()["mine"].any()
     assert_stored_and_read(replace(model, plugins=fitted), tmp_path)
-    with pytest.raises(ValueError, match="there is no scorer 'yours'; there are mine"):
+    with pytest.raises(ValueError, match="there is no scorer 'yours'; there are categories, mine"):
         PluginTraining.model_validate({"scorers": {"yours": {}}})
     with pytest.raises(ValueError, match="powr"):
         PluginTraining.model_validate({"scorers": {"mine": {"powr": 1}}})

@@ -58,7 +58,7 @@ def test_what_is_trained_stays(grown):
     again = refreshed(model, known, everything.sequences)
     assert again.backbone is model.backbone
     assert again.plugins.theta is model.plugins.theta
-    assert again.plugins.scorers.others is model.plugins.scorers.others
+    assert again.plugins.scorers.others["factors"] is model.plugins.scorers.others["factors"]
 
 
 def test_without_new_events_nothing_changes(grown):

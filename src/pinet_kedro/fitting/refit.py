@@ -11,8 +11,9 @@ from typing import Literal
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.fitting.choice import BackboneChoice
+from pinet_kedro.fitting.scorers import fit_others
 from pinet_kedro.plugins.memory import build_memory
-from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
+from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.recommender import Recommender, new_recommender
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
@@ -65,7 +66,7 @@ def rebuilt(model: Recommender, backbone: Backbone, learnt: Dataset) -> Recommen
     if model.plugins is None:
         return alone
     scorers = model.plugins.scorers
-    others = {name: SCORERS[name].fit(learnt, scorer.config) for name, scorer in scorers.others.items()}
+    others = fit_others(learnt, {name: scorer.config for name, scorer in scorers.others.items()})
     again = FrozenScorers(build_memory(learnt, scorers.memory.config), others, alone.popularity)
     return replace(alone, plugins=replace(model.plugins, scorers=again))
 

@@ -1,6 +1,7 @@
 """Building the frozen scorers: fitted on training events, with the memory's parameters chosen on validation targets."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pinet_kedro.configuration import Configuration
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import block_users
 from pinet_kedro.fitting.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.plugins.config import MemoryConfig, MemorySearch, PluginTraining
-from pinet_kedro.plugins.frozen_scorer import log_scaled
+from pinet_kedro.plugins.frozen_scorer import FrozenScorer, log_scaled
 from pinet_kedro.plugins.memory import TransitionMemory, build_memory
 from pinet_kedro.plugins.popularity import Popularity
 from pinet_kedro.plugins.scorers import SCORERS, FrozenScorers
@@ -31,8 +33,9 @@ def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraini
     """
     n_items, users = dataset.n_items, dataset.validation_users
     check_memory(plugin_needs(config, n_items, len(users), min(len(users), block_users(n_items))))
-    configured = config.configured_scorers()
-    others = {name: kind.fit(dataset, configured[name]) for name, kind in SCORERS.items() if name in configured}
+    others = fit_others(dataset, config.configured_scorers())
+    for name in config.configured_scorers().keys() - others.keys():
+        log.warning("The scorer '%s' is left out: these data lack what it reads (categories: item_metadata).", name)
     given = FrozenScorers(build_memory(dataset, config.memory), others, popularity)
     if config.memory_search is None or len(users) < config.folds:
         return given
@@ -41,6 +44,12 @@ def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraini
         users = np.sort(drawn)
     examples = collect_examples(None, dataset, users, given, config)
     return replace(given, memory=_choose(given.memory, examples, dataset, config.memory_search))
+
+
+def fit_others(dataset: Dataset, configured: Mapping[str, Configuration]) -> dict[str, FrozenScorer]:
+    """The configured scorers beside memory and popularity, without those that lack what they read."""
+    fitted = {name: kind.fit(dataset, configured[name]) for name, kind in SCORERS.items() if name in configured}
+    return {name: scorer for name, scorer in fitted.items() if scorer is not None}
 
 
 def _choose(

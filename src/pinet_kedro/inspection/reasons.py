@@ -7,6 +7,7 @@ _MOST = 2  # reasons in a sentence
 _WORDS = {
     "backbone": "the backbone expects it next",
     "factors": "users with similar items have it",
+    "categories": "of categories that the history has",
     "popularity": "popular",
     "recency": "taken lately",
     "change of state": "the plugin's change of the user's state",

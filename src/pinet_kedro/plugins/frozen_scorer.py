@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.plugins.popularity import Popularity
 
 
 def log_scaled(scores: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
@@ -29,8 +30,12 @@ class FrozenScorer(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, dataset: Dataset, config: Any) -> Self:
-        """The scorer fitted on the training part of the dataset."""
+    def fit(cls, dataset: Dataset, config: Any) -> Self | None:
+        """The scorer fitted on the training part of the dataset; None if that lacks what the scorer reads."""
+
+    def counted(self, popularity: Popularity) -> Self:  # noqa: ARG002
+        """The scorer after items have had these events, for one that only counts; the others stay as they are."""
+        return self
 
     @abstractmethod
     def term(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "*B I"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
+from pinet_kedro.plugins.categories import CategoryProfile
 from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.factors import ImplicitFactors
 from pinet_kedro.plugins.frozen_scorer import FrozenScorer, log_scaled
@@ -18,6 +19,7 @@ from pinet_kedro.plugins.popularity import Popularity
 # Scorers beside memory and popularity, by name. A new scorer is a file and a line here.
 SCORERS: dict[str, type[FrozenScorer]] = {
     "factors": ImplicitFactors,
+    "categories": CategoryProfile,
 }
 
 
