@@ -12,7 +12,7 @@ from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import dataset_of
 from pinet_kedro.engines import staging
 from pinet_kedro.engines.datasets import CleanLogDataset
-from pinet_kedro.engines.engine import EngineConfig, open_engine
+from pinet_kedro.engines.engine import DuckDB, EngineConfig, open_engine
 from pinet_kedro.engines.logs import RawLog
 from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
@@ -87,16 +87,25 @@ def test_duckdb_gives_what_pandas_gives(tmp_path_factory, small_blocks, files, e
     assert_equal(stored(clean, folder).indexed(), expected.indexed())
 
 
-def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
+def core_log(folder):
+    """The files of a log with ties, duplicates, and several rounds of the core."""
     log = generate_interactions(SyntheticLog(users=300, items=300, min_events=3, seed=2))
     log["timestamp"] //= 3600 * 10**9  # ties
     log = pd.concat([log, log.sample(300, random_state=1)])  # duplicates
-    (tmp_path / "log").mkdir()
+    (folder / "log").mkdir()
     for number, part in enumerate(np.array_split(np.arange(len(log)), 4)):
-        write(log.iloc[part], tmp_path / "log" / f"{number}.parquet")
+        write(log.iloc[part], folder / "log" / f"{number}.parquet")
+    return folder / "log"
+
+
+def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
+    source = core_log(tmp_path)
     cleaning = Cleaning(rating_threshold=2, min_user_events=6, min_item_events=6)
-    expected, report = read_interactions(tmp_path / "log", COLUMNS, "order").cleaned(cleaning)
-    clean, dropped = on_duckdb(tmp_path / "log", tmp_path, block=500).cleaned(cleaning)
+    in_memory, raw = read_interactions(source, COLUMNS, "order"), on_duckdb(source, tmp_path, block=500)
+    pd.testing.assert_frame_equal(raw.events, in_memory.events)
+    assert raw.origin == in_memory.origin
+    expected, report = in_memory.cleaned(cleaning)
+    clean, dropped = raw.cleaned(cleaning)
     pd.testing.assert_frame_equal(dropped, report)
     assert report["rows"].min() > 0
     log = stored(clean, tmp_path)
@@ -109,3 +118,13 @@ def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
         pd.testing.assert_frame_equal(ours.items, theirs.items)
         pd.testing.assert_index_equal(users, raw_ids)
     assert not (tmp_path / "engine").exists()
+
+
+def test_codes_in_two_levels_are_the_places_of_the_sorted_ids(tmp_path, monkeypatch):
+    """As on an engine on which a sort of all rows would be one task."""
+    ids = [f"{number:x}" for number in np.random.default_rng(1).permutation(1000)] + USERS
+    write(events_of([(user, "x", 1, 1) for user in ids]), tmp_path / "log.csv")
+    monkeypatch.setattr(DuckDB, "partitions", 7)
+    found = on_duckdb(tmp_path / "log.csv", tmp_path).ids["user"].order_by("code").to_pyarrow()
+    assert found["code"].to_pylist() == list(range(len(found)))
+    assert found["id"].to_pylist() == sorted({"7" if user == "7.0" else user for user in ids})

@@ -5,10 +5,12 @@
 """
 
 from collections.abc import Sequence
-from itertools import count
+from functools import reduce
+from itertools import accumulate, count
+from operator import add
 from typing import TYPE_CHECKING
 
-from pinet_kedro.engines.engine import Engine
+from pinet_kedro.engines.engine import Engine, whole_number
 from pinet_kedro.interactions.events import Cleaning
 
 EVENT = ("user", "item", "timestamp")  # two events that are equal in these are one, logged twice
@@ -17,12 +19,37 @@ if TYPE_CHECKING:
     from ibis.expr.types import Table
 
 
-def codes(events: "Table", column: str) -> "Table":
+def codes(engine: Engine, events: "Table", column: str) -> "Table":
     """`id, code` of the distinct ids of a column: code 0 is the first of the sorted ids."""
+    ids = events.select(id=events[column]).filter(lambda t: t.id.notnull()).distinct()
+    return numbered(engine, ids, "id").select("id", "code")
+
+
+def numbered(engine: Engine, table: "Table", key: str) -> "Table":
+    """The table with `code`: the place of each row from 0 in the order of a key that is unique.
+
+    An engine that divides tables sorts in two levels, since a number over all rows would be one task: ranges of keys,
+    then the place in the range after those of the ranges before.
+    """
     import ibis
 
-    ids = events.select(id=events[column]).filter(lambda t: t.id.notnull()).distinct()
-    return ids.mutate(code=ibis.row_number().over(order_by=ids.id).cast("int32"))
+    if engine.partitions == 1:
+        return table.mutate(code=ibis.row_number().over(order_by=table[key]).cast("int32"))
+    table = engine.store(f"by_{key}", [table])
+    step = max(1, whole_number(table.count()) // (100 * engine.partitions))
+    sample = sorted(table.filter(table[key].hash().abs() % step == 0)[key].to_pyarrow().to_pylist())
+    bounds = sorted(
+        {sample[at * len(sample) // engine.partitions] for at in range(1, engine.partitions)} if sample else ()
+    )
+    place = reduce(add, ((table[key] >= bound).cast("int32") for bound in bounds), ibis.literal(0).cast("int32"))
+    table = table.mutate(range=place)
+    sizes = table.group_by("range").agg(size=table.count()).order_by("range").to_pyarrow().to_pylist()
+    before = accumulate((entry["size"] for entry in sizes), initial=0)
+    first = ibis.cases(
+        *((table.range == entry["range"], start) for entry, start in zip(sizes, before, strict=False)), else_=0
+    )
+    within = ibis.row_number().over(group_by=table.range, order_by=table[key])
+    return table.mutate(code=(within + first).cast("int32")).drop("range")
 
 
 def coded(events: "Table", users: "Table | None", items: "Table | None") -> "Table":
@@ -62,7 +89,7 @@ def core(engine: Engine, events: "Table", config: Cleaning) -> dict[str, "Table"
 
 
 def _events(counts: "Table") -> int:
-    return int(counts.events.sum().execute() or 0)
+    return whole_number(counts.events.sum())
 
 
 def within(events: "Table", kept: dict[str, "Table"]) -> "Table":
@@ -72,13 +99,10 @@ def within(events: "Table", kept: dict[str, "Table"]) -> "Table":
     return events
 
 
-def kept_codes(ids: "Table", kept: "Table", code: str) -> "Table":
+def kept_codes(engine: Engine, ids: "Table", kept: "Table") -> "Table":
     """`id, old, code, events` of the remaining ids: their codes before and now, and their numbers of events."""
-    import ibis
-
-    found = ids.inner_join(kept, ids.code == kept[code])
-    found = found.select(id=ids.id, old=ids.code, events=kept.events)
-    return found.mutate(code=ibis.row_number().over(order_by=found.old).cast("int32"))
+    found = ids.inner_join(kept, ids.code == kept[kept.columns[0]])
+    return numbered(engine, found.select(id=ids.id, old=ids.code, events=kept.events), "old")
 
 
 def renumbered(events: "Table", kept: dict[str, "Table"]) -> "Table":

@@ -15,10 +15,10 @@ class EngineInteractionsDataset(InteractionsDataset):
     """Raw interactions as `InteractionsDataset`, read into an engine: the log may be larger than memory."""
 
     def __init__(self, engine: dict[str, Any], folder: str, **entry: Any) -> None:
-        """`engine`: an `EngineConfig`; `folder`: of the engine's files, which are deleted when the log is clean."""
+        """`engine`: an `EngineConfig`; `folder`: where it has the folder `engine`, deleted when the log is clean."""
         super().__init__(**entry)
         self._engine = checked(EngineConfig, engine, "engine")
-        self._folder = Path(folder)
+        self._folder = Path(folder) / "engine"
         check_extra(self._engine)
 
     def load(self) -> Any:

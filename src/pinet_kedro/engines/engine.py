@@ -1,5 +1,6 @@
 """The engine of an environment: where tables live, and how they are stored between steps."""
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 class EngineConfig(Configuration):
     """The entry `engine` of a dataset in the catalog."""
 
-    name: Literal["duckdb"] = "duckdb"
-    memory: str = Field(
-        "4GB", pattern=r"^[1-9][0-9]*[KMGT]B$", description="of the engine; Python needs about 1 GB more"
-    )
+    name: Literal["duckdb", "spark"] = "duckdb"
+    memory: str = Field("4GB", pattern=r"^[1-9][0-9]*[KMGT]B$", description="of DuckDB, or of Spark's driver")
     threads: int | None = Field(None, ge=1, le=1024, description="null: all cores")
-    block_events: int = Field(2**24, ge=1, le=2**31, description="events that are sorted and written at a time")
+    block_events: int = Field(2**23, ge=1, le=2**31, description="events that are sorted and written at a time")
+    master: str = Field("local[*]", description="spark: address of the cluster")
+    partitions: int = Field(64, ge=1, le=100_000, description="spark: parts into which tables are divided")
+    options: dict[str, str] = Field(default_factory=dict, description="spark: further settings of the session")
 
 
 class Engine(ABC):
@@ -33,10 +35,17 @@ class Engine(ABC):
     def __init__(self, config: EngineConfig, folder: Path) -> None:
         self.config = config
         self.folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    @property
+    def partitions(self) -> int:
+        """Into how many parts a table must be divided where a sort of all rows would be one task; 1: none."""
+        return 1
 
     @abstractmethod
-    def read(self, files: list[Path]) -> "Table":
-        """The rows of Parquet files."""
+    def read(self, folder: Path) -> "Table":
+        """The rows of the Parquet files in a folder."""
 
     @abstractmethod
     def store(self, name: str, parts: Iterable["Table"]) -> "Table":
@@ -54,16 +63,14 @@ class DuckDB(Engine):
         import ibis
 
         super().__init__(config, folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         settings: dict[str, Any] = {"memory_limit": config.memory, "temp_directory": str(folder / "spilled")}
         if config.threads:
             settings["threads"] = config.threads
         # The order of rows is a column here; keeping it by position costs memory.
         self._connection = ibis.duckdb.connect(folder / "tables.duckdb", preserve_insertion_order=False, **settings)
 
-    def read(self, files: list[Path]) -> "Table":
-        return self._connection.read_parquet([str(file) for file in files])
+    def read(self, folder: Path) -> "Table":
+        return self._connection.read_parquet(str(folder / "*.parquet"))
 
     def store(self, name: str, parts: Iterable["Table"]) -> "Table":
         for number, part in enumerate(parts):
@@ -79,16 +86,28 @@ class DuckDB(Engine):
 
 
 def check_extra(config: EngineConfig) -> None:
-    """Raises `InputError` if a package that the engine needs is not installed."""
-    missing = [name for name in ("ibis", config.name) if find_spec(name) is None]
+    """Raises `InputError` if a package that the engine needs is not installed, or Java for Spark."""
+    package, extra = ("duckdb", "scale") if config.name == "duckdb" else ("pyspark", "spark")
+    missing = [name for name in ("ibis", package) if find_spec(name) is None]
     if missing:
         raise InputError(
             f"The engine '{config.name}' needs packages that are not installed ({', '.join(missing)}): "
-            "pip install 'pinet-kedro[scale]'"
+            f"pip install 'pinet-kedro[{extra}]'"
         )
+    if config.name == "spark" and not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise InputError("The engine 'spark' needs Java 17 or newer: install it, or set JAVA_HOME.")
 
 
 def open_engine(config: EngineConfig, folder: Path) -> Engine:
     """The engine, with an empty folder. Raises `InputError` as `check_extra`."""
     check_extra(config)
-    return DuckDB(config, folder)
+    if config.name == "duckdb":
+        return DuckDB(config, folder)
+    from pinet_kedro.engines.spark import Spark
+
+    return Spark(config, folder)
+
+
+def whole_number(value: Any) -> int:
+    """The value of an expression that is one whole number; 0 where it is null."""
+    return int(value.to_pyarrow().as_py() or 0)

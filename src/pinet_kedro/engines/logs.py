@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pinet_kedro.engines import cleaning
-from pinet_kedro.engines.engine import Engine
+from pinet_kedro.engines.engine import Engine, whole_number
 from pinet_kedro.engines.staging import Staged
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Origin, no_ratings, step_of
@@ -28,6 +28,9 @@ _TYPES: dict[pa.DataType, Any] = {pa.string(): pd.StringDtype(), pa.int64(): pd.
 
 def blocks_of(engine: Engine, table: "Table") -> Iterator["Table"]:
     """The rows of a table of events by runs of users; rows without a user are one more block. At least one block."""
+    if engine.partitions > 1:  # it divides a table itself
+        yield table
+        return
     counts = table.group_by("user").agg(events=table.count()).order_by("user").to_pyarrow()
     given = counts.filter(counts["user"].is_valid())
     users, events = (given[name].to_numpy() for name in ("user", "events"))
@@ -52,18 +55,18 @@ class RawLog:
         self.columns = staged.columns
         self.places = {name: CODES.get(name, name) for name in staged.columns}
         self.rows = staged.origin.rows
-        self._files = staged.files
+        self._folder = staged.folder
 
     @cached_property
     def staged(self) -> "Table":
         """The events with their ids as text."""
-        return self.engine.read(self._files)
+        return self.engine.read(self._folder)
 
     @cached_property
     def ids(self) -> dict[str, "Table"]:
         """`id, code` of users and items, by the name of the code's column."""
         return {
-            code: self.engine.store(f"{code}s", [cleaning.codes(self.staged, name)])
+            code: self.engine.store(f"{code}s", [cleaning.codes(self.engine, self.staged, name)])
             for name, code in CODES.items()
             if name in self.columns
         }
@@ -98,7 +101,7 @@ class RawLog:
     def cleaned(self, config: Cleaning) -> tuple["CleanTables", pd.DataFrame]:
         """The remaining events, and the table of what each rule dropped; as `interactions.events.clean_events`."""
         steps: list[dict[str, object]] = []
-        sizes = [self.rows, *(int(self.ids[code].count().execute()) for code in CODES.values())]
+        sizes = [self.rows, *(whole_number(self.ids[code].count()) for code in CODES.values())]
         table, store = self.table, self.engine.store
 
         def count(rule: str, now: list[int]) -> None:
@@ -107,7 +110,7 @@ class RawLog:
             steps.append(step_of(self.origin.file, rule, config, dropped))  # type: ignore[arg-type]
             sizes = now
 
-        if table.filter(table.user.isnull() | table.item.isnull() | table.timestamp.isnull()).count().execute():
+        if whole_number(table.filter(table.user.isnull() | table.item.isnull() | table.timestamp.isnull()).count()):
             raise InputError(
                 f"{self.origin.file}: an event has no user, no item or no time, and the expectations let it pass. "
                 "Cleaning needs all three: correct the rows, or remove them."
@@ -117,15 +120,15 @@ class RawLog:
                 raise no_ratings(config, self.origin.file)
             table = store("rated", [cleaning.rated(table, config.rating_threshold)])
             left = [table.count(), table.user.nunique(), table.item.nunique()]
-            count("rating threshold", [int(value.execute()) for value in left])
+            count("rating threshold", [whole_number(value) for value in left])
         table = self.distinct if config.rating_threshold is None else self._distinct(table)
-        count("exact duplicates", [int(table.count().execute()), *sizes[1:]])
+        count("exact duplicates", [whole_number(table.count()), *sizes[1:]])
         kept = {
-            code: store(f"kept_{code}s", [cleaning.kept_codes(self.ids[code], counts, code)])
+            code: store(f"kept_{code}s", [cleaning.kept_codes(self.engine, self.ids[code], counts)])
             for code, counts in cleaning.core(self.engine, table, config).items()
         }
         table = store("clean", [cleaning.renumbered(table, kept)])
-        count("k-core", [int(table.count().execute()), *(int(kept[code].count().execute()) for code in CODES.values())])
+        count("k-core", [whole_number(table.count()), *(whole_number(kept[code].count()) for code in CODES.values())])
         return CleanTables(self.engine, table, kept, self.origin), pd.DataFrame(steps)
 
 
@@ -138,7 +141,7 @@ class CleanTables:
         self.ids = ids
         self.origin = replace(origin, parts=())  # rows are counted through the clean events
         self.places = {**CODES, "timestamp": "timestamp"}
-        self.rows = int(table.count().execute())
+        self.rows = whole_number(table.count())
 
     def groups(self, columns: list[str]) -> Iterable["Table"]:
         """As `groups_of`."""
@@ -151,7 +154,7 @@ class CleanTables:
         for code, ids in self.ids.items():
             found = found.left_join(ids.select(**{f"{code}_id": ids.id, code: ids.code}), code)
         frame = _canonical(found.order_by("row").to_pyarrow(), list(self.places)).astype({"timestamp": "int64"})
-        labels = [int((table.row <= int(row)).sum().execute()) for row in frame.index]
+        labels = [whole_number((table.row <= int(row)).sum()) for row in frame.index]
         return frame.set_axis(pd.Index(labels), axis=0)
 
     def users(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from pinet_kedro.engines.engine import whole_number
 from pinet_kedro.interactions.events import Origin
 from pinet_kedro.validation.checks import COLUMN_EXISTS, PAGE_ROWS, Checked, applies, latest
 from pinet_kedro.validation.suites import SuiteError
@@ -149,8 +150,8 @@ def _repeats(rule: _Rule, data: EventTable) -> Iterator["Table"]:
 def _repeated(rule: _Rule, data: EventTable) -> tuple[int, int]:
     """How many rows have no value in any of the columns, and how many equal another row."""
     empty = _all(data.table[column].isnull() for column in _columns(rule, data))
-    repeated = sum(int(groups.rows.sum().execute() or 0) for groups in _repeats(rule, data))
-    return int(empty.sum().execute() or 0), repeated
+    repeated = sum(whole_number(groups.rows.sum()) for groups in _repeats(rule, data))
+    return whole_number(empty.sum()), repeated
 
 
 def _first_repeated(rule: _Rule, data: EventTable) -> "Table":
@@ -191,7 +192,7 @@ def _on_table(rule: _Rule, data: EventTable) -> dict[str, Any]:
         return {"success": kwargs["column"] in data.places}
     if kind == _OF_TYPE:
         return {"success": _TYPES[kwargs["column"]] == kwargs["type_"], "observed_value": _TYPES[kwargs["column"]]}
-    found = data.rows if kind == _ROWS else int(data.table[data.places[kwargs["column"]]].nunique().execute())
+    found = data.rows if kind == _ROWS else whole_number(data.table[data.places[kwargs["column"]]].nunique())
     low, high = (kwargs.get(key) for key in ("min_value", "max_value"))
     return {"success": (low is None or found >= low) and (high is None or found <= high), "observed_value": found}
 

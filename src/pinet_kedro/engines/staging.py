@@ -17,7 +17,7 @@ _TYPES = {"user_id": pa.string(), "item_id": pa.string(), "timestamp": pa.int64(
 class Staged:
     """Canonical events as files with the number of their row (from 1, through all raw files), and their origin."""
 
-    files: list[Path]
+    folder: Path
     columns: list[str]
     origin: Origin
 
@@ -25,7 +25,6 @@ class Staged:
 def stage(source: Path, columns: Columns, unit: str, folder: Path) -> Staged:
     """The events of the raw files, in `folder`. Raises `InputError` as `read_interactions`."""
     folder.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
     origins: list[Origin] = []
     first = 1
     names: list[str] = []
@@ -34,10 +33,9 @@ def stage(source: Path, columns: Columns, unit: str, folder: Path) -> Staged:
         file = folder / f"{number:06d}.parquet"
         rows = pa.array(np.arange(first, first + len(part.events)))
         pq.write_table(_table(part, rows), file, compression="lz4", use_dictionary=["user_id", "item_id"])
-        files.append(file)
         origins.append(part.origin)
         first += len(part.events)
-    return Staged(files, names, joined_origin(source, origins))
+    return Staged(folder, names, joined_origin(source, origins))
 
 
 def _table(part: Interactions, rows: pa.Array) -> pa.Table:

@@ -19,7 +19,7 @@ from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import InputError
 
 # Environments for data that the command line names, and its parameters for them.
-OWN_DATA = ("csv", "duckdb")
+OWN_DATA = ("csv", "duckdb", "spark")
 DATA_PARAMETERS = (
     "filepath", "user", "item", "timestamp", "rating", "timestamp_unit",
     "metadata", "metadata_item", "metadata_title", "metadata_categories", "metadata_separator",

@@ -1,0 +1,57 @@
+"""Spark as the engine: tables are Parquet in a folder that driver and executors share."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pinet_kedro.engines.engine import Engine, EngineConfig
+
+if TYPE_CHECKING:
+    from ibis.expr.types import Table
+
+
+class Spark(Engine):
+    """A session of Spark; every stored table is a folder of Parquet files."""
+
+    def __init__(self, config: EngineConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        import ibis
+        from pyspark.sql import SparkSession
+
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = SparkSession.builder.master(config.master).appName("pinet-kedro")
+        settings = {
+            "spark.driver.memory": config.memory.replace("B", "").lower(),
+            "spark.sql.session.timeZone": "UTC",
+            "spark.sql.shuffle.partitions": str(config.partitions),
+            "spark.ui.enabled": "false",
+            **config.options,
+        }
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        self._session = builder.getOrCreate()
+        self._session.sparkContext.setLogLevel("ERROR")
+        self._connection = ibis.pyspark.connect(self._session)
+        self._number = count()
+
+    @property
+    def partitions(self) -> int:
+        return self.config.partitions
+
+    def read(self, folder: Path) -> "Table":
+        return self._connection.read_parquet(str(folder.resolve()))
+
+    def store(self, name: str, parts: Iterable["Table"]) -> "Table":
+        # A folder of its own each time: a table may be made from what had its name before.
+        place = self.folder.resolve() / f"{name}_{next(self._number)}"
+        for number, part in enumerate(parts):
+            self._connection.to_parquet(part, place / str(number))
+        return self._connection.read_parquet(str(place), recursiveFileLookup=True)
+
+    def close(self) -> None:
+        self._session.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
