@@ -88,9 +88,9 @@ class RawLog:
         """As `groups_of`; of whole events, the stored ones."""
         return [self.distinct] if set(columns) == set(cleaning.EVENT) else groups_of(self.engine, self.table, columns)
 
-    def frame(self, rows: list[int]) -> pd.DataFrame:
-        """These rows, labelled by their numbers from 1 through all files."""
-        found = self.staged.filter(self.staged.row.isin(rows)) if rows else self.staged.limit(0)
+    def frame(self, rows: list[int] | None) -> pd.DataFrame:
+        """These rows, or any, labelled by their numbers from 1 through all files."""
+        found = self.staged.limit(1) if rows is None else self.staged.filter(self.staged.row.isin(rows))
         return _canonical(found.order_by("row").to_pyarrow(), self.columns)
 
     @property
@@ -147,10 +147,10 @@ class CleanTables:
         """As `groups_of`."""
         return groups_of(self.engine, self.table, columns)
 
-    def frame(self, rows: list[int]) -> pd.DataFrame:
-        """These rows (by their numbers in the raw files), labelled by their numbers from 1 in the clean events."""
+    def frame(self, rows: list[int] | None) -> pd.DataFrame:
+        """These rows (by their raw numbers), or any, labelled by their numbers from 1 in the clean events."""
         table = self.table
-        found = table.filter(table.row.isin(rows)) if rows else table.order_by("row").limit(1)
+        found = table.limit(1) if rows is None else table.filter(table.row.isin(rows))
         for code, ids in self.ids.items():
             found = found.left_join(ids.select(**{f"{code}_id": ids.id, code: ids.code}), code)
         frame = _canonical(found.order_by("row").to_pyarrow(), list(self.places)).astype({"timestamp": "int64"})

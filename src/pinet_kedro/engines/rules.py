@@ -52,8 +52,8 @@ class EventTable(Protocol):
     def groups(self, columns: list[str]) -> Iterable["Table"]:
         """The distinct values of these columns, with their numbers of `rows` and the first `row`, in some tables."""
 
-    def frame(self, rows: list[int]) -> pd.DataFrame:
-        """These rows in canonical types, labelled by their numbers from 1."""
+    def frame(self, rows: list[int] | None) -> pd.DataFrame:
+        """These rows in canonical types, labelled by their numbers from 1; with None any row, if there is one."""
 
 
 def check_events(suite: dict[str, Any], frame: pd.DataFrame, data: EventTable) -> Checked:
