@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pinet_kedro.asking import Constraints
 from pinet_kedro.explanation import explain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import new_recommender
@@ -59,8 +60,10 @@ def test_contributions_sum_to_the_score_that_is_recommended(models, kind, histor
 def test_an_allow_list_limits_what_is_explained(models):
     model = models["plugins"]
     ids = model.item_ids.tolist()
-    found = explain(model, [*ids[:6], "?"], 5, only=ids[20:23])
-    assert [item.item for item in found.items] == model.recommend([ids[:6]], 5, only=[ids[20:23]])[0].items
+    found = explain(model, [*ids[:6], "?"], 5, constraints=Constraints(only=ids[20:23]))
+    assert [item.item for item in found.items] == model.recommend(
+        [ids[:6]], 5, constraints=[Constraints(only=ids[20:23])]
+    )[0].items
     assert (found.unknown_items, found.fallback, len(found.items)) == (1, False, 3)
     assert explain(model, ["?"], 1).fallback
 
@@ -81,7 +84,7 @@ def test_contributions_have_the_names_of_what_is_summed(models):
 def test_each_contribution_is_that_of_its_scorer(models):
     model = models["any weights"]
     history = model.item_ids[[3, 8, 1, 30]].tolist()
-    asked = model.encode([history])
+    asked = model.encode([history], [5])
     padded, lengths = asked.padded, asked.lengths
     theta = model.plugins.theta[model.strata.training.assign(lengths)[0]]
     popularity = model.popularity

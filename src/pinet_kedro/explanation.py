@@ -5,13 +5,15 @@ in comparison with that of other items; `above_average` compares it with the mea
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pinet_kedro.recommender import Recommender
+from pinet_kedro.asking import Constraints
+from pinet_kedro.recommender import Recommender, block_users
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class ExplainedItem:
 class Explanation:
     """The best items for one history, the best first; `average` has the mean contributions over the catalogue.
 
-    `stratum` is 'head' or 'tail'; `note` says what cannot be attributed, if anything; `unknown_items` and `fallback`
-    are those of `Recommended`.
+    `stratum` is 'head' or 'tail'; `note` says what cannot be attributed, if anything; `unknown_items`,
+    `fallback` and `distinct_categories` are those of `Recommended`.
     """
 
     items: tuple[ExplainedItem, ...]
@@ -42,6 +44,7 @@ class Explanation:
     note: str | None = None
     unknown_items: int = 0
     fallback: bool = False
+    distinct_categories: int | None = None
 
     def above_average(self, explained: ExplainedItem) -> dict[str, float]:
         """Contributions to the item minus those to the average item, the largest first."""
@@ -49,13 +52,26 @@ class Explanation:
         return dict(sorted(above.items(), key=lambda entry: -entry[1]))
 
 
+class Reasons(NamedTuple):
+    """Why each of K items is offered to each of B users.
+
+    `contributions` to the scores by scorer, and their `average` over the catalogue, are NaN where a user's scores have
+    no such part. `because` is the item of the history that adds most to the memory's score, with its `share` of that;
+    0 where the memory has no part in the score.
+    """
+
+    contributions: dict[str, Float[np.ndarray, "B K"]]
+    average: dict[str, Float[np.ndarray, " B"]]
+    because: Int[np.ndarray, "B K"]
+    share: Float[np.ndarray, "B K"]
+
+
 def explain(
     model: Recommender,
     history: list[str],
     k: int = 10,
     exclude_seen: bool | None = None,
-    exclude: list[str] | None = None,
-    only: list[str] | None = None,
+    constraints: Constraints | None = None,
 ) -> Explanation:
     """What `Recommender.recommend` answers for one history of raw ids, with the contributions to each score.
 
@@ -64,64 +80,98 @@ def explain(
     popularity and recency. With plugins in the state space, the score is that of the backbone plus what the change of
     the user's state adds: no part of it belongs to a scorer, or to an item of the history.
     """
-    asked = model.encode([history], exclude_seen, [exclude or []], [only])
-    padded, lengths = asked.padded, asked.lengths
-    best, columns = model.best(padded, lengths, k, asked.hidden, asked.only)
+    asked = model.encode([history], [k], exclude_seen, [constraints or Constraints()])
+    best, columns = model.best(asked.padded, asked.lengths, k, asked.hidden, asked.only, asked.spread)
     left = torch.isfinite(best[0])
-    scores, columns = best[0][left].tolist(), columns[0][left]
-    summands = _summands(model, padded, lengths)
-    chosen = {name: values[columns].tolist() for name, values in summands.items()}
-    because = _because(model, padded[0].numpy(), columns.numpy() + 1, chosen.get("memory"))
+    columns = columns[:, left]
+    why = explain_items(model, asked.padded, asked.lengths, columns.numpy())
+    contributions = {name: values[0].tolist() for name, values in why.contributions.items() if _applies(why, name)}
     items = tuple(
         ExplainedItem(
             item=str(model.item_ids[column]),
-            score=scores[rank],
-            contributions={name: values[rank] for name, values in chosen.items()},
-            because=because[rank],
+            score=score,
+            contributions={name: values[rank] for name, values in contributions.items()},
+            because=(str(model.item_ids[source - 1]), share) if source else None,
         )
-        for rank, column in enumerate(columns.tolist())
+        for rank, (column, score, source, share) in enumerate(
+            zip(
+                columns[0].tolist(), best[0][left].tolist(), why.because[0].tolist(), why.share[0].tolist(), strict=True
+            )
+        )
     )
-    stratum = "head" if model.strata.head_tail.assign(lengths)[0] == 1 else "tail"
-    average = {name: float(values.double().mean()) for name, values in summands.items()}
-    return Explanation(items, average, stratum, _note(model, lengths), asked.unknown[0], bool(lengths[0] == 0))
+    return Explanation(
+        items=items,
+        average={name: float(why.average[name][0]) for name in contributions},
+        stratum="head" if model.strata.head_tail.assign(asked.lengths)[0] == 1 else "tail",
+        note=note(model, int(asked.lengths[0])),
+        unknown_items=asked.unknown[0],
+        fallback=bool(asked.lengths[0] == 0),
+        distinct_categories=model.categories.distinct(columns[0].numpy())
+        if model.categories and asked.spread
+        else None,
+    )
+
+
+def contribution_names(model: Recommender) -> tuple[str, ...]:
+    """Names of all parts that a score of the model may have; no score has all of them if histories may be empty."""
+    names = model.plugins.summand_names if model.plugins else ("backbone",)
+    without = model.plugins is not None and not model.plugins.config.backbone
+    return tuple(dict.fromkeys((*names[without:], "popularity", "recency")))
 
 
 @torch.no_grad()
+def explain_items(
+    model: Recommender, padded: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"], columns: Int[np.ndarray, "B K"]
+) -> Reasons:
+    """The parts of the scores of these columns (0..I-1) after encoded histories; `block_users` users at a time."""
+    names, shape = contribution_names(model), columns.shape
+    found = Reasons(
+        contributions={name: np.full(shape, np.nan, np.float32) for name in names},
+        average={name: np.full(shape[0], np.nan) for name in names},
+        because=np.zeros(shape, np.int64),
+        share=np.zeros(shape),
+    )
+    block = block_users(model.n_items)
+    empty, known = np.flatnonzero(lengths == 0), np.flatnonzero(lengths > 0)
+    for rows in [empty, *(known[start : start + block] for start in range(0, len(known), block))]:
+        if len(rows) == 0:
+            continue
+        chosen = torch.from_numpy(columns[rows])
+        for name, values in _summands(model, padded[rows], lengths[rows]).items():
+            found.contributions[name][rows] = values.expand(len(rows), -1).gather(1, chosen).numpy()
+            found.average[name][rows] = values.double().mean(-1).numpy()
+    if model.plugins is not None and "memory" in names:
+        source, share = model.plugins.scorers.memory.strongest_source(padded.numpy(), columns + 1)
+        # 0 where the plugin of the stratum ignores the memory, or it knows no transition to the item.
+        used = (source > 0) & (np.nan_to_num(found.contributions["memory"]) != 0)
+        found.because[used], found.share[used] = source[used], share[used]
+    return found
+
+
+def _applies(why: Reasons, name: str) -> bool:
+    """Whether the scores of the only user have this part."""
+    return not np.isnan(why.average[name][0])
+
+
 def _summands(
-    model: Recommender, padded: Int[Tensor, "1 L"], lengths: Int[np.ndarray, " 1"]
-) -> dict[str, Float[Tensor, " I"]]:
-    """What `Recommender.scores` adds up for one history, by name."""
+    model: Recommender, padded: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]
+) -> dict[str, Float[Tensor, "*B I"]]:
+    """What `Recommender.scores` adds up for histories that are all empty or all not, by name."""
     if lengths[0] == 0:
         fallback = {"popularity": model.popularity.log_popularity, "recency": model.popularity.log_recency}
         return {name: torch.from_numpy(values) for name, values in fallback.items()}
     evidence = model.evidence(padded)
     if model.plugins is None:
-        return {"backbone": evidence.scores[0]}
+        return {"backbone": evidence.scores}
     found = model.plugins.summands(evidence, model.strata.training.assign(lengths))
     if not model.plugins.config.backbone:
         del found["backbone"]
-    return {name: values[0] for name, values in found.items()}
-
-
-def _because(
-    model: Recommender, history: Int[np.ndarray, " L"], items: Int[np.ndarray, " K"], memory: list[float] | None
-) -> list[tuple[str, float] | None]:
-    """For each item the one of the history with the largest share of the memory's score, and that share."""
-    if model.plugins is None or memory is None:
-        return [None] * len(items)
-    sources, parts = model.plugins.scorers.memory.summands(history, items)
-    found: list[tuple[str, float] | None] = []
-    for row, contribution in zip(parts, memory, strict=True):
-        if contribution == 0:  # the plugin ignores the memory, or it knows no transition to this item
-            found.append(None)
-        else:
-            most = int(row.argmax())
-            found.append((str(model.item_ids[sources[most] - 1]), float(row[most] / row.sum())))
     return found
 
 
-def _note(model: Recommender, lengths: Int[np.ndarray, " 1"]) -> str | None:
-    if lengths[0] == 0:
+def note(model: Recommender, length: int) -> str | None:
+    """What cannot be attributed in the scores after a history with this number of known items, if anything."""
+    if length == 0:
         return "The model knows no item of this history: these are popular and recent items"
     if model.plugins is not None and model.plugins.config.kind == "state_space":
         return (

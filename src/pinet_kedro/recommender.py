@@ -1,6 +1,7 @@
 """A trained model for evaluation, storage, registration and serving: raw item ids in, ranked raw item ids out."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.asking import Asked, Cells, Recommended
+from pinet_kedro.asking import Asked, Cells, Constraints, Recommended, select
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
+from pinet_kedro.categories import ItemCategories
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.plugins.config import PluginTraining
@@ -59,7 +61,8 @@ class Recommender:
 
     With plugins it is the paper's PIN; without, a plain sequential recommender. `item_ids[j - 1]` is the raw id of
     item j. `exclude_seen` is the policy of its evaluation and serving: whether items of a history are never
-    recommended.
+    recommended. `categories` are for requests that filter by them, which only a registered model gets; it computes
+    nothing with them.
     """
 
     backbone: Backbone
@@ -68,6 +71,7 @@ class Recommender:
     item_ids: np.ndarray
     plugins: Plugins | None = None
     exclude_seen: bool = True
+    categories: ItemCategories | None = None
 
     def __post_init__(self) -> None:
         self.backbone.finish()
@@ -78,7 +82,7 @@ class Recommender:
 
     @cached_property
     def _index(self) -> dict[str, int]:
-        return dict(zip(self.item_ids.tolist(), range(1, self.n_items + 1), strict=True))
+        return dict(zip(self.item_ids.tolist(), range(self.n_items), strict=True))
 
     @property
     def history_length(self) -> int:
@@ -128,95 +132,106 @@ class Recommender:
         lengths: Int[np.ndarray, " B"],
         k: int,
         hidden: Cells,
-        only: list[Int[Tensor, " A"] | None] | None = None,
+        only: Sequence[Int[np.ndarray, " A"] | None] = (),
+        spread: dict[int, tuple[int, int]] | None = None,
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
         """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
 
         Scores of `block_users` users are in memory at a time. `hidden` (rows, columns) are items that are not
-        recommended; `only` has for each user the columns that may be, None: all. If fewer than K items remain, the
-        rest have the score -inf. Raises `FloatingPointError` on NaN, which `topk` would put first.
+        recommended; `only` has for each user the columns that may be, None: all. For a user in `spread` (row: (k, n)),
+        the first k items have at least n categories if possible, and no others follow. If fewer than K items remain,
+        the rest have the score -inf. Raises `FloatingPointError` on NaN, which `topk` would put first.
         """
         rows, columns = hidden
         block, found = block_users(self.n_items), []
         for start in range(0, len(histories), block):
             part, inside = slice(start, start + block), (rows >= start) & (rows < start + block)
             scores = self.scores(histories[part], lengths[part])
-            for row, allowed in enumerate(only[part] if only else ()):
+            for row, allowed in enumerate(only[part]):
                 if allowed is not None:
                     left = scores[row, allowed]
                     scores[row] = -torch.inf
                     scores[row, allowed] = left
             scores[rows[inside] - start, columns[inside]] = -torch.inf
-            found.append(scores.topk(min(k, self.n_items), dim=1))
-        best, of_columns = map(torch.cat, zip(*found, strict=True))
-        if torch.isnan(best).any():
+            best = scores.topk(min(k, self.n_items), dim=1)
+            for row, (own, least) in (spread or {}).items():
+                if start <= row < start + block:
+                    self._spread(scores[row - start], best[0][row - start], best[1][row - start], own, least)
+            found.append(best)
+        best_scores, columns = map(torch.cat, zip(*found, strict=True))
+        if torch.isnan(best_scores).any():
             raise FloatingPointError("a score of the model is not a number")
-        return best, of_columns
+        return best_scores, columns
+
+    def _spread(self, scores: Tensor, best: Tensor, columns: Tensor, k: int, least: int) -> None:
+        """Replaces items among a user's first k in place; the rest gets the score -inf."""
+        assert self.categories is not None
+        chosen = torch.from_numpy(self.categories.spread(scores.numpy(), columns[:k].numpy(), least))
+        best[len(chosen) :] = -torch.inf
+        best[: len(chosen)], columns[: len(chosen)] = scores[chosen], chosen
 
     def recommend(
         self,
         histories: list[list[str]],
-        k: int = 10,
+        k: int | Sequence[int] = 10,
         exclude_seen: bool | None = None,
-        exclude: list[list[str]] | None = None,
-        only: list[list[str] | None] | None = None,
+        constraints: Sequence[Constraints] | None = None,
     ) -> list[Recommended]:
         """The best k items for every history, fewer if fewer may be recommended.
 
-        A history has raw item ids, oldest first. `exclude_seen` defaults to the model's policy. `exclude` has, for
-        every history, items that are not recommended; `only` has those that may be, or None for all. They change
-        neither scores nor order of the others. Unknown ids are skipped. '7.0' and 7 are the id '7'
-        (`interactions/ids.py`).
+        A history has raw item ids, oldest first. `k` is one number, or one for every history. `exclude_seen` defaults
+        to the model's policy. `constraints` has, for every history, what may be recommended; they change neither scores
+        nor order. Unknown ids are skipped. '7.0' and 7 are the id '7' (`interactions/ids.py`).
         """
         if not histories:
             return []
-        asked = self.encode(histories, exclude_seen, exclude, only)
-        best, found = self.best(asked.padded, asked.lengths, k, asked.hidden, asked.only)
+        ks = [k] * len(histories) if isinstance(k, int) else k
+        asked = self.encode(histories, ks, exclude_seen, constraints)
+        best, found = self.best(asked.padded, asked.lengths, max(ks), asked.hidden, asked.only, asked.spread)
         head = self.strata.head_tail.assign(asked.lengths)
         recommendations = []
-        for row, (score, item) in enumerate(zip(best.numpy(), found.numpy(), strict=True)):
-            left, stratum = np.isfinite(score), "head" if head[row] else "tail"
-            items, scores = self.item_ids[item[left]].tolist(), score[left].tolist()
+        for row, (own, score, column) in enumerate(zip(ks, best.numpy(), found.numpy(), strict=True)):
+            left = np.isfinite(score[:own])
+            columns, stratum = column[:own][left], "head" if head[row] else "tail"
+            items, scores = self.item_ids[columns].tolist(), score[:own][left].tolist()
             fallback = bool(asked.lengths[row] == 0)
-            recommendations.append(Recommended(items, scores, stratum, asked.unknown[row], fallback))
+            distinct = self.categories.distinct(columns) if self.categories and row in asked.spread else None
+            recommendations.append(Recommended(items, scores, stratum, asked.unknown[row], fallback, distinct))
         return recommendations
 
     def encode(
         self,
         histories: list[list[str]],
+        ks: Sequence[int],
         exclude_seen: bool | None = None,
-        exclude: list[list[str]] | None = None,
-        only: list[list[str] | None] | None = None,
+        constraints: Sequence[Constraints] | None = None,
     ) -> Asked:
-        """The inputs of `best` for raw item ids."""
-        known = [self._numbers(history) for history in histories]
+        """The inputs of `best` for raw item ids. Raises `InputError` for an unknown category."""
+        known = [self._columns(history) for history in histories]
         lengths = np.array([len(history) for history in known], np.int64)
         length = min(max(lengths.max(), 1), self.history_length)
         padded = np.zeros((len(known), length), np.int64)
         for row, history in zip(padded, known, strict=True):
             newest = history[-length:]
-            row[length - len(newest) :] = newest
-        hidden = [self._numbers(items) for items in exclude] if exclude else [[] for _ in known]
+            row[length - len(newest) :] = newest + 1
+        asked = constraints or [Constraints()] * len(known)
+        hidden, only = zip(*(select(row, self._columns, self.categories) for row in asked), strict=True)
         if self.exclude_seen if exclude_seen is None else exclude_seen:
-            hidden = [seen + more for seen, more in zip(known, hidden, strict=True)]
-        rows = np.repeat(np.arange(len(hidden)), [len(items) for items in hidden])
-        columns = np.array([item - 1 for items in hidden for item in items], np.int64)
+            hidden = tuple(np.concatenate([seen, more]) for seen, more in zip(known, hidden, strict=True))
+        rows = np.repeat(np.arange(len(hidden)), [len(columns) for columns in hidden])
         return Asked(
             padded=torch.from_numpy(padded),
             lengths=lengths,
             unknown=[len(given) - len(found) for given, found in zip(histories, known, strict=True)],
-            hidden=(torch.from_numpy(rows), torch.from_numpy(columns)),
-            only=[
-                None if items is None else torch.tensor(self._numbers(items), dtype=torch.int64) - 1
-                for items in only or ()
-            ],
+            hidden=(torch.from_numpy(rows), torch.from_numpy(np.concatenate(hidden))),
+            only=only,
+            spread={row: (ks[row], one.min_categories) for row, one in enumerate(asked) if one.min_categories},
         )
 
-    def _columns(self, items: list[str]) -> Int[Tensor, " A"]:
-        return torch.tensor(self._numbers(items), dtype=torch.int64) - 1
-
-    def _numbers(self, items: list[str]) -> list[int]:
-        return [self._index[item] for item in spell_ids(items) if item in self._index]
+    def _columns(self, items: Sequence[str]) -> Int[np.ndarray, " A"]:
+        """The columns (0..I-1) of the known ones among raw ids."""
+        found = [self._index[item] for item in spell_ids(items) if item in self._index]
+        return np.array(found, np.int64)
 
     def save(self, folder: Path) -> None:
         """Writes `weights.safetensors`, `items.json` and `recommender.json` into an existing folder."""
@@ -236,6 +251,9 @@ class Recommender:
                 "choice": list(self.plugins.choice),
                 "scorers": self.plugins.scorers.configuration(),
             }
+        if self.categories is not None:
+            description["categories"] = list(self.categories.names)
+            tensors |= self.categories.tensors()
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "weights.safetensors")
         (folder / "items.json").write_text(json.dumps(self.item_ids.tolist()), encoding="utf-8")
         (folder / "recommender.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
@@ -270,6 +288,7 @@ class Recommender:
             item_ids=item_ids,
             plugins=plugins,
             exclude_seen=description.get("exclude_seen", True),  # versions without the field were served with True
+            categories=ItemCategories.restore(tensors, names) if (names := description.get("categories")) else None,
         )
 
 

@@ -1,6 +1,8 @@
 import shutil
 
+import pandas as pd
 import pytest
+import yaml
 from filelock import FileLock
 
 from pinet_kedro.tracking import store
@@ -42,9 +44,25 @@ def finished(tmp_path_factory, worker_id):
     with FileLock(f"{folder}.lock"):
         if not (folder / "data/08_reporting/evaluation.json").exists():
             folder.mkdir()
-            result = create_project(folder).run("--pipeline=full", "--env=test")
+            project = create_project(folder)
+            give_categories(project)
+            result = project.run("--pipeline=full", "--env=test")
             assert result.exit_code == 0, result.output
     return Project(folder)
+
+
+def give_categories(project):
+    """Metadata for the 60 items of the log: the last has no category, one of five has two."""
+    lists = [f"{'even' if n % 2 == 0 else 'odd'}{'|fifth' if n % 5 == 0 else ''}" for n in range(59)]
+    items = pd.DataFrame({"sku": [f"i{n:05d}" for n in range(60)], "tags": [*lists, None]})
+    items.to_csv(project.folder / "items.csv", index=False)
+    catalog = project.folder / "conf/test/catalog.yml"
+    entry = {
+        "type": "pinet_kedro.datasets.items.ItemMetadataDataset",
+        "filepath": "items.csv",
+        "columns": {"item": "sku", "title": None, "categories": "tags"},
+    }
+    catalog.write_text(yaml.safe_dump(yaml.safe_load(catalog.read_text()) | {"item_metadata": entry}))
 
 
 @pytest.fixture

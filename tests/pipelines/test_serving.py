@@ -118,6 +118,95 @@ def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, pr
         assert answers[2]["items"] == []
 
 
+@pytest.fixture
+def loaded(project, own_address):
+    """The version that is served, as MLflow loads it."""
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    return mlflow.pyfunc.load_model("models:/pinet/1")
+
+
+def test_categories_filter_and_spread_over_http_and_in_mlflow(server, loaded, items):
+    """Item i0…n is even or odd, and `fifth` as well if n is a multiple of five; the last has no category."""
+    row = {"history": items[:3], "k": 60}
+    [full] = server.rows({"inputs": [row]})
+    even = [item for item in full["items"] if int(item[1:]) % 2 == 0 and item != items[-1]]
+    rows = [row | {"categories": ["even"], "not_categories": ["fifth"]}, row | {"k": 4, "min_categories": 3}]
+    for answers in (server.rows({"inputs": rows}), loaded.predict(rows), loaded.predict(pd.DataFrame(rows))):
+        assert answers[0]["items"] == [item for item in even if int(item[1:]) % 5]
+        assert "distinct_categories" not in answers[0]
+        assert answers[1]["distinct_categories"] == 3
+        scores = dict(zip(full["items"], full["scores"], strict=True))
+        assert answers[1]["scores"] == pytest.approx([scores[item] for item in answers[1]["items"]], rel=1e-4)
+    [few] = server.rows({"inputs": [row | {"categories": ["odd"], "not_categories": ["fifth"], "min_categories": 2}]})
+    assert few["distinct_categories"] == 1
+    assert few["items"]
+    bad = {"inputs": [{"history": items[:3], "not_categories": ["fith"]}]}
+    with ThreadPoolExecutor(2) as pool:
+        refused, good = pool.map(server.ask, (bad, {"inputs": [row]}))
+    assert (refused[0], good[0]) == (400, 200)
+    assert "no item of this model has the category 'fith'; did you mean 'fifth'?" in json.loads(refused[1])["message"]
+
+
+def test_times_order_a_history(server, loaded, items):
+    ordered = {"history": items[:4], "k": 20}
+    times = ["2026-01-04T00:00:00Z", "2026-01-01", "2026-01-03", "2026-01-02"]
+    mixed = {"history": [items[n] for n in (3, 0, 2, 1)], "k": 20, "times": [4.5, 1, 3, 2]}
+    same = {"history": items[:4], "k": 20, "times": [7] * 4}
+    [expected] = server.rows({"inputs": [ordered]})
+    for answers in (server.rows({"inputs": [mixed, same]}), loaded.predict(pd.DataFrame([mixed, same]))):
+        assert [answer["items"] for answer in answers] == [expected["items"]] * 2
+    stamped = mixed | {"times": [pd.Timestamp(time[:10]) for time in times]}
+    assert loaded.predict([stamped])[0]["items"] == expected["items"]
+    for wrong, words in (
+        (times, "row 1, times.1: '2026-01-01' is a date without an offset"),
+        ([1], "row 1, times: 1 "),
+    ):
+        status, text = server.ask({"inputs": [ordered, mixed | {"times": wrong}]})
+        assert (status, words in text) == (400, True), text
+
+
+def test_a_value_that_is_missing_in_a_column_is_left_out(loaded, items):
+    """With one missing, a column of whole numbers has floats."""
+    first = {
+        "history": items[:3],
+        "k": 4,
+        "exclude": items[5:9],
+        "categories": ["odd"],
+        "min_categories": 2,
+        "user_id": 7,
+    }
+    second = {"history": items[:2], "only": items[4:30]}
+    table = pd.DataFrame([first, second])
+    assert table["k"].isna().any()
+    assert loaded.predict(table) == loaded.predict([first, second])
+    assert [len(row["items"]) for row in loaded.predict(table, params={"k": 3})] == [4, 3]
+    assert loaded.predict(table)[0]["user_id"] == "7"
+
+
+def test_the_order_of_a_history_is_in_the_errors_of_mlflow(loaded):
+    for wrong in ("1", None, [1.5], [True]):
+        with pytest.raises(mlflow.MlflowException, match="a list of item ids, texts or whole numbers, oldest first"):
+            loaded.predict([{"history": wrong}])
+
+
+def test_the_server_describes_itself(server, items):
+    status, text = server.ask("", path="/openapi.json", method="GET")
+    described = json.loads(text)
+    assert status == 200
+    assert described["components"]["schemas"]["Row"]["properties"]["k"]["anyOf"][0]["maximum"] == 100
+    assert not any(
+        "Not for version" in field["description"]
+        for field in described["components"]["schemas"]["Row"]["properties"].values()
+    )
+    post = described["paths"]["/invocations"]["post"]
+    shapes = described["components"]["schemas"]["Answer"]
+    for example in post["requestBody"]["content"]["application/json"]["examples"].values():
+        for answer in server.rows(example["value"]):
+            assert set(shapes["required"]) <= set(answer) <= set(shapes["properties"])
+    status, page = server.ask("", path="/docs", method="GET")
+    assert (status, "<code>not_categories</code>" in page, "version 1" in page) == (200, True, True)
+
+
 def test_scores_are_explained_on_request_over_http_and_in_mlflow(server, project, items, own_address):
     rows = [{"history": [*items[:3], "?"], "k": 4, "user_id": "u", "only": items[3:30]}, {"history": [], "k": 2}]
     plain = server.rows({"inputs": rows})
@@ -147,8 +236,8 @@ def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project,
     mlflow.set_tracking_uri(client.tracking_uri)
     files = shutil.copytree(mlflow.artifacts.download_artifacts("models:/pinet/1"), tmp_path / "files")
     for name in ("served_model.py", "code/pinet_kedro/serving/served_model.py"):
-        edit(files / name, ("    only: list[str] | None = None\n", ""), ("only=[request.only for", "only=[None for"))
-        edit(files / name, ('"exclude", "only", mode', '"exclude", mode'))
+        edit(files / name, ("    only: list[str] | None = None\n", ""), ("only=row.only", "only=None"))
+        edit(files / name, ('"exclude", "only", "categories"', '"exclude", "categories"'))
         edit(files / name, ('"unknown_items": found.unknown_items,', ""), ('"fallback": found.fallback,', ""))
     description = yaml.safe_load((files / "MLmodel").read_text())
     signature = description["signature"]
@@ -235,6 +324,11 @@ BAD = {
     "long history": ({"inputs": [{"history": ["1"] * 1001}]}, 400, "at most 1000"),
     "long exclude list": ({"inputs": [ROW | {"exclude": ["1"] * 1001}]}, 400, "at most 1000"),
     "long allow-list": ({"inputs": [ROW | {"only": ["1"] * 10_001}]}, 400, "inputs.0.only: List should have at most"),
+    "long list of categories": ({"inputs": [ROW | {"categories": ["a"] * 101}]}, 400, "inputs.0.categories"),
+    "no categories asked for": ({"inputs": [ROW | {"min_categories": 0}]}, 400, "inputs.0.min_categories"),
+    "unknown category": ({"inputs": [ROW | {"categories": ["evn"]}]}, 400, "did you mean 'even'?"),
+    "no time": ({"inputs": [ROW | {"times": ["soon"]}]}, 400, "'soon' is no time"),
+    "truth for a time": ({"inputs": [ROW | {"times": [True]}]}, 400, "inputs.0.times.0"),
     "long id": ({"inputs": [{"history": ["1" * 257]}]}, 400, "at most 256"),
     "many rows": ({"inputs": [ROW] * 101}, 400, "at most 100"),
     "long body": ("x" * 1_000_001, 413, "1000000 bytes"),

@@ -47,9 +47,10 @@ class Model1:
         raise self.error
 
 
-def guarded(app, hosts, **limits):
+def guarded(app, hosts, known=None, **limits):
     found = SimpleNamespace(**Limits(**limits).model_dump())
-    return Guard(app, found, hosts, Batcher(app, found.rows).ask, Metrics(Path(COUNTS.name, "1-0.counts"), ["1"]))
+    metrics = Metrics(Path(COUNTS.name, "1-0.counts"), ["1"])
+    return Guard(app, found, hosts, Batcher(app, found.rows).ask, metrics, {"1": known})
 
 
 def ask(error, body=b'{"inputs": [{"history": ["1"]}]}', chunks=1):
@@ -341,7 +342,7 @@ def test_a_body_is_json_in_utf_8_and_nothing_else(names, kind, body, status, wor
         (head(*[f"X{n}: 1" for n in range(5000)]), 431),
         (head("Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
         (head(length=10**12), 413),
-        (head(path="/docs"), 404),
+        (head(path="/docs"), 405),
         (head(path="http://127.0.0.1/ping"), 404),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from pinet_kedro import recommender as recommender_module
 from pinet_kedro.activeness import Strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.asking import Constraints
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
@@ -385,11 +386,15 @@ def test_unknown_items_are_skipped(planted_world, recommender):
     assert not without.fallback
 
 
+def only(lists):
+    return [Constraints(only=items) for items in lists]
+
+
 def test_an_allow_list_of_all_items_changes_nothing(planted_world, recommender):
     ids = planted_world.item_ids.tolist()
     histories = [ids[:2], [], ids[10:40], ["?"]]
-    assert recommender.recommend(histories, k=60, only=[ids, ["?", *ids], ids[::-1], ids]) == recommender.recommend(
-        histories, k=60
+    assert recommender.recommend(histories, k=60, constraints=only([ids, ["?", *ids], ids[::-1], ids])) == (
+        recommender.recommend(histories, k=60)
     )
 
 
@@ -397,10 +402,11 @@ def test_an_allow_list_of_all_items_changes_nothing(planted_world, recommender):
 def test_an_allow_list_leaves_scores_and_order_as_they_are(planted_world, recommender, monkeypatch, block):
     ids = planted_world.item_ids.tolist()
     histories = [ids[:2], ids[3:5], ids[10:40], ids[20:30], ids[7:9]]
-    only = [ids[::3], None, ids[30:50], [], [ids[50], "?", ids[50], ids[7]]]
+    lists = [ids[::3], None, ids[30:50], [], [ids[50], "?", ids[50], ids[7]]]
     everything = recommender.recommend(histories, k=60)
     monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
-    for full, allowed, answer in zip(everything, only, recommender.recommend(histories, k=60, only=only), strict=True):
+    answers = recommender.recommend(histories, k=60, constraints=only(lists))
+    for full, allowed, answer in zip(everything, lists, answers, strict=True):
         kept = [place for place, item in enumerate(full.items) if allowed is None or item in allowed]
         assert answer.items == [full.items[place] for place in kept]
         assert answer.scores == pytest.approx([full.scores[place] for place in kept], rel=1e-4)
@@ -409,7 +415,8 @@ def test_an_allow_list_leaves_scores_and_order_as_they_are(planted_world, recomm
 
 def test_items_in_both_lists_and_seen_items_are_excluded_from_an_allow_list(planted_world, recommender):
     ids = planted_world.item_ids.tolist()
-    asked = {"histories": [ids[:2]], "exclude": [[ids[5]]], "only": [[ids[0], ids[5], ids[6]]]}
+    limited = Constraints(exclude=[ids[5]], only=[ids[0], ids[5], ids[6]])
+    asked = {"histories": [ids[:2]], "constraints": [limited]}
     assert recommender.recommend(**asked)[0].items == [ids[6]]
     assert sorted(recommender.recommend(**asked, exclude_seen=False)[0].items) == sorted([ids[0], ids[6]])
 
@@ -418,7 +425,7 @@ def test_empty_history_gets_popularity_with_recency(planted_world, recommender):
     popularity = planted_world.popularity
     expected = np.log(popularity.counts + 1) + np.log((popularity.recent + 1) / (popularity.counts + 2))
     for history in ([], ["unknown"]):
-        [(items, scores, group, unknown, fallback)] = recommender.recommend([history], k=3)
+        [(items, scores, group, unknown, fallback, _)] = recommender.recommend([history], k=3)
         assert (unknown, fallback) == (len(history), True)
         assert items == planted_world.item_ids[np.argsort(-expected, kind="stable")[:3]].tolist()
         assert scores == pytest.approx(np.sort(expected)[::-1][:3])
@@ -439,9 +446,10 @@ def test_users_of_one_call_do_not_affect_each_other(planted_world, recommender):
 def test_recommendations_do_not_depend_on_the_blocks_of_users(planted_world, recommender, monkeypatch, block):
     ids = planted_world.item_ids
     histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist(), ids[7:9].tolist()]
-    together = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
+    excluded = [Constraints(exclude=items) for items in ([], ids[:3].tolist(), [], [], ids[20:30].tolist())]
+    together = recommender.recommend(histories, constraints=excluded)
     monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
-    in_blocks = recommender.recommend(histories, exclude=[[], ids[:3].tolist(), [], [], ids[20:30].tolist()])
+    in_blocks = recommender.recommend(histories, constraints=excluded)
     for (items, scores, group, *_), (others, other_scores, other_group, *_) in zip(together, in_blocks, strict=True):
         assert (items, group) == (others, other_group)
         assert scores == pytest.approx(other_scores, rel=1e-4)

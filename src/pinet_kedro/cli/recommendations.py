@@ -30,30 +30,51 @@ _version_option = click.option(
 @_k_option
 @_version_option
 @click.option("--explain", is_flag=True, help="Show what each score is made of, and because of which item.")
+@click.option("--exclude", default="", show_default="none", help="Ids of items that are not shown: 50,181.")
+@click.option("--only", show_default="all", help="Ids of items of which the best are shown.")
+@click.option("--categories", show_default="all", help="Show items with one of these categories: Comedy,Drama.")
+@click.option("--not-categories", default="", show_default="none", help="Show no items with one of these categories.")
+@click.option(
+    "--min-categories", type=click.IntRange(1), show_default="any number",
+    help="Least number of categories among the items shown, if possible.",
+)  # fmt: skip
 @env_option
-def recommend(user: str | None, history: str | None, k: int, version: str, explain: bool, env: str | None) -> None:
+def recommend(
+    user: str | None, history: str | None, k: int, version: str, explain: bool, env: str | None,
+    exclude: str, only: str | None, categories: str | None, not_categories: str, min_categories: int | None,
+) -> None:  # fmt: skip
     """Show the best items for USER, or for a --history of item ids.
 
     USER is looked up in the prepared data (data/04_feature/users.parquet); the whole history counts. Ids are those of
-    the log, such as 50. Whether items of the history are recommended is the policy of the version.
+    the log, such as 50. Whether items of the history are recommended is the policy of the version. Filters change
+    neither scores nor order of the items that are left.
     """
     if (user is None) == (history is None):
         raise click.UsageError("name a USER, or the items with --history=id,id,…")
     with _loaded(version, env) as (model, data, number):
         from pinet_kedro import explanation
+        from pinet_kedro.asking import Constraints
         from pinet_kedro.inspection.tables import show_recommendations
 
         titles, known = data.titles(), set(model.item_ids)
-        if user is None:
-            items = _ids(history or "")
-            for item in items:
-                _require_known(item, model, titles, number)
-        else:
-            items = data.history(user)
-        found = explanation.explain(model, items, k)
+        items = _ids("history", history or "") if user is None else data.history(user)
+        constraints = Constraints(
+            exclude=_ids("exclude", exclude) if exclude else (),
+            only=None if only is None else _ids("only", only),
+            categories=None if categories is None else _listed("categories", categories),
+            not_categories=_listed("not-categories", not_categories) if not_categories else (),
+            min_categories=min_categories or 0,
+        )
+        for item in [*(items if user is None else ()), *constraints.exclude, *(constraints.only or ())]:
+            _require_known(item, model, titles, number)
+        found = explanation.explain(model, items, k, constraints=constraints)
         title = f"{'This history' if user is None else f'User {user}'} ({found.stratum}), version {number}"
         unknown = [item for item in items if item not in known]
         show_recommendations(found, titles, title, items, explain)
+        if min_categories:
+            reached = found.distinct_categories or 0
+            fewer = " No item that may be shown would add one." if reached < min_categories else ""
+            echo(f"Categories among these items: {reached}, asked for: {min_categories}.{fewer}")
         if unknown:
             echo(f"Skipped: {len(unknown):,} of {len(items):,} events, whose items version {number} does not know.")
 
@@ -87,12 +108,21 @@ def _loaded(version: str, env: str | None) -> Iterator[tuple["Recommender", "Pre
         yield load_version(number, registry), read_prepared(env), number
 
 
-def _ids(text: str) -> list[str]:
-    """The ids in a list with commas; one that contains a comma is in quotation marks."""
-    items = spell_ids(next(csv.reader([text], skipinitialspace=True), []))
-    if not items or not all(items):
-        raise InputError(f"--history={text}: an id is missing. Write ids with commas between them: --history=50,181.")
-    return items
+def _ids(option: str, text: str) -> list[str]:
+    """The ids in a list with commas."""
+    return spell_ids(_listed(option, text))
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """The entries of a list with commas; one that contains a comma is in quotation marks."""
+    found = [entry.strip() for entry in next(csv.reader([text], skipinitialspace=True), [])]
+    if not found or not all(found):
+        what, example = ("a name", "Comedy,Drama") if "categories" in option else ("an id", "50,181")
+        raise InputError(
+            f"--{option}={text}: {what} is missing. Write {what.split()[1]}s with commas between them: "
+            f"--{option}={example}."
+        )
+    return found
 
 
 def _require_known(item: str, model: "Recommender", titles: "Titles", number: str) -> None:

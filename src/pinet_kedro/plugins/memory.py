@@ -37,15 +37,32 @@ class TransitionMemory:
         r = sparse.csr_array((weight[column].astype(np.float32), place), shape=shape)
         return r @ self.matrix
 
-    def summands(
-        self, history: Int[np.ndarray, " L"], items: Int[np.ndarray, " K"]
-    ) -> tuple[Int[np.ndarray, " W"], Float[np.ndarray, "K W"]]:
-        """The W distinct items of a history that `recall` reads, and what each adds to the scores of K items."""
-        newest = history[-self.config.window :]
-        weight = self.config.decay ** np.arange(len(newest))[::-1]
-        sources, place = np.unique(newest[newest > 0], return_inverse=True)
-        of_source = np.bincount(place, weight[newest > 0], minlength=len(sources))
-        return sources, (self.matrix[sources - 1][:, items - 1].toarray() * of_source[:, None]).T
+    def strongest_source(
+        self, histories: Int[np.ndarray, "B L"], items: Int[np.ndarray, "B K"]
+    ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
+        """For each of K items of B users, the item of the history that adds most to (r_u M)_j, and its share of that.
+
+        Of equal ones, the lowest. Item 0 and share 0 where the history adds nothing.
+        """
+        found, share = np.zeros(items.shape, np.int64), np.zeros(items.shape)
+        newest = histories[:, -self.config.window :]
+        weight = self.config.decay ** np.arange(newest.shape[1])[::-1]
+        user, age = np.nonzero(newest)
+        if items.size == 0 or len(user) == 0:
+            return found, share
+        ids = self.matrix.shape[0] + 1
+        keys, place = np.unique(user * ids + newest[user, age], return_inverse=True)
+        users, sources = np.divmod(keys, ids)
+        row, column = np.broadcast_arrays(sources[:, None] - 1, items[users] - 1)
+        entries = self.matrix[row.ravel(), column.ravel()].reshape(row.shape)
+        parts = entries * np.bincount(place, weight[age])[:, None]
+        present, start = np.unique(users, return_index=True)
+        most, total = np.maximum.reduceat(parts, start), np.add.reduceat(parts, start)
+        is_most = parts == np.repeat(most, np.diff(np.append(start, len(keys))), axis=0)
+        first = np.minimum.reduceat(np.where(is_most, np.arange(len(keys))[:, None], len(keys)), start)
+        found[present] = np.where(total > 0, sources[first], 0)
+        share[present] = np.divide(most, total, out=np.zeros_like(most), where=total > 0)
+        return found, share
 
 
 def build_memory(dataset: Dataset, config: MemoryConfig) -> TransitionMemory:

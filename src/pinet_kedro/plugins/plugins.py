@@ -43,12 +43,16 @@ class Plugins:
         """Logits of the whole catalogue; each user gets the plugin of the stratum."""
         return self._space(evidence).logits(self.theta[torch.from_numpy(stratum)], evidence)
 
-    def summands(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> dict[str, Float[Tensor, "B I"]]:
-        """What `logits` adds up, by name: the backbone and the frozen scorers, or, in the state space, the backbone and
+    @property
+    def summand_names(self) -> tuple[str, ...]:
+        """Names of what `logits` adds up: the backbone and the frozen scorers, or, in the state space, the backbone and
         the change of the state."""
-        names = self.scorers.names if self.config.kind == "logit_space" else ("change of state",)
+        return "backbone", *(self.scorers.names if self.config.kind == "logit_space" else ("change of state",))
+
+    def summands(self, evidence: Evidence, stratum: Int[np.ndarray, " B"]) -> dict[str, Float[Tensor, "B I"]]:
+        """What `logits` adds up, by name."""
         parts = self._space(evidence).summands(self.theta[torch.from_numpy(stratum)], evidence)
-        return dict(zip(("backbone", *names), parts, strict=True))
+        return dict(zip(self.summand_names, parts, strict=True))
 
     def _space(self, evidence: Evidence) -> PredictionSpace:
         return build_space(self.config, len(evidence.terms), evidence.vectors.shape[1])

@@ -18,7 +18,8 @@ _PENDING = "None yet: the version waits for `kedro run --pipeline=promotion`.\n"
 
 # Description of the registered model.
 ABOUT_ALL = """\
-Recommends the next items after a user's history, for users with short and with long histories (pinet-kedro).
+Recommends the next items after a user's history, for users with short and with long histories (pinet-kedro). A \
+history is a list of item ids, texts or whole numbers, the oldest first.
 
 - `champion`: the version that is served. `previous`: the champion before it. `challenger`: the newest version, to be \
 compared with the champion by `kedro run --pipeline=promotion`.

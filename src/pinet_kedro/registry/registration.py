@@ -24,8 +24,8 @@ _OF_CODE = ("code.version", "code.git", "code.source")  # tags of a manifest; ot
 _PACKAGE = Path(pinet_kedro.__file__).parent
 # The code that a version needs to answer: the method without its training, and the class that MLflow loads.
 _SERVING_CODE = (
-    "__init__.py", "activeness.py", "asking.py", "configuration.py", "dataset.py", "errors.py", "explanation.py",
-    "randomness.py", "recommender.py", "backbones", "interactions", "losses", "plugins", "reading",
+    "__init__.py", "activeness.py", "asking.py", "categories.py", "configuration.py", "dataset.py", "errors.py",
+    "explanation.py", "randomness.py", "recommender.py", "backbones", "interactions", "losses", "plugins", "reading",
     "serving/__init__.py", "serving/served_model.py",
 )  # fmt: skip
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
@@ -185,7 +185,12 @@ def challenge(config: Tracking, version: str, run_id: str | None, alias: str = C
 
 def _all_tags(models: VersionModels, evaluation: dict[str, Any], tags: dict[str, str]) -> dict[str, str]:
     """All tags of a version but the digest of its files."""
-    own = {"backbone": models.served.backbone.config.name, SERVING: _serving_code()}
+    categories = models.served.categories
+    own = {
+        "backbone": models.served.backbone.config.name,
+        SERVING: _serving_code(),
+        "data.categories": categories.sha256[:12] if categories else "none",  # metadata of items are not in the model
+    }
     if models.users is not None:  # the hash of the log does not depend on the users' ids
         own["data.user_ids"] = hashlib.sha256(models.users.tobytes()).hexdigest()[:12]
     return {**own, **_tags(evaluation, models.judged is not None), **tags}

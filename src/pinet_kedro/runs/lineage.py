@@ -178,7 +178,7 @@ class _Run:
                 if not differences and source.place and not self._same_content(source.place, was):
                     differences = ["its content has changed"]
                 if differences:
-                    stored = _earliest(name for name, entry in entries.items() if entry.node)
+                    stored = _earliest(_made_from(name) & {name for name, entry in entries.items() if entry.node})
                     raise InputError(
                         f"{entries[stored].place} was made from {was.place}, which is not what this run names, "
                         f"{source.shown}: {_some(differences)}. {self._again([stored])}, or name the source that it "
@@ -243,6 +243,12 @@ def _is_data(name: str) -> bool:
 def _maker(name: str) -> str | None:
     """The first registered pipeline that makes a dataset; they are in the order of the stages."""
     return next((pipeline for pipeline in pipelines if name in pipelines[pipeline].all_outputs()), None)
+
+
+def _made_from(source: str) -> set[str]:
+    """Every dataset that a pipeline makes from a raw source, directly or not."""
+    using = [pipeline for pipeline in pipelines.values() if source in pipeline.inputs()]
+    return {name for pipeline in using for name in pipeline.from_inputs(source).all_outputs()}
 
 
 def _earliest(names: Iterable[str]) -> str:

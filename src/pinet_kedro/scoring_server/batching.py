@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from .messages import Message, Scope, failure
+from .messages import Known, Message, Scope, failure
 
 log = logging.getLogger("uvicorn.error")
 
@@ -18,11 +18,11 @@ class Batcher:
     """Combines waiting requests into one call of the model, of at most `rows` users.
 
     With 12,101 items, a user in a batch of 64 takes a quarter of the time of a user alone. A request that arrives alone
-    does not wait for others. `known`: names in `inputs` (fields of a row) and in `params` that the model's own code
-    takes; None: not known. Requests with `explain` are not combined, because that saves nothing.
+    does not wait for others. `known`: what the model's own code takes. Requests with `explain` are not combined,
+    because that saves nothing.
     """
 
-    def __init__(self, app: Any, rows: int, known: dict[str, frozenset[str]] | None = None) -> None:
+    def __init__(self, app: Any, rows: int, known: Known = None) -> None:
         self.app = app
         self.rows = rows
         self.known = known

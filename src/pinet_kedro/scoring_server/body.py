@@ -5,17 +5,21 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 from mlflow.pyfunc import scoring_server
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from .messages import RequestError
 
+_IDS = ("history", "exclude", "only", "categories", "not_categories")
+_NUMBERS: dict[str, set[type]] = {**{name: {int} for name in _IDS}, "times": {int, float}}
 _HISTORY = "; a history is a list of item ids, texts or whole numbers, the oldest first"
 
 
 def request_type(limits: SimpleNamespace) -> type[BaseModel]:
-    """The pydantic type of a body within these limits; `served_model.Request` documents the fields."""
-    Id = Annotated[str, Field(max_length=limits.id_length)]
+    """The pydantic type of a body within these limits; `openapi.yml` documents the fields."""
+    Id = Annotated[str, Field(max_length=limits.id_length), _or("integer", limits.id_length)]
+    Time = Annotated[str, Field(max_length=limits.id_length), _or("number", limits.id_length)]
+    Names = Annotated[list[Id], Field(max_length=limits.categories)]
     Count = Annotated[int, Field(ge=1, le=limits.k)]
 
     class Strict(BaseModel):
@@ -26,6 +30,10 @@ def request_type(limits: SimpleNamespace) -> type[BaseModel]:
         k: Count | None = None
         exclude: Annotated[list[Id], Field(max_length=limits.exclude)] | None = None
         only: Annotated[list[Id], Field(max_length=limits.only)] | None = None
+        categories: Names | None = None
+        not_categories: Names | None = None
+        min_categories: Annotated[int, Field(ge=1, le=limits.categories)] | None = None
+        times: Annotated[list[Time], Field(max_length=limits.history)] | None = None
         user_id: Id | None = None
 
     class Params(Strict):
@@ -50,6 +58,11 @@ def request_type(limits: SimpleNamespace) -> type[BaseModel]:
     return Body
 
 
+def _or(number: str, longest: int) -> WithJsonSchema:
+    """The schema of a text that may be written as a number: `_spell_numbers` makes it a text before it is checked."""
+    return WithJsonSchema({"anyOf": [{"type": "string", "maxLength": longest}, {"type": number}]})
+
+
 def parse_body(body: bytes, body_type: type[BaseModel]) -> dict[str, Any]:
     """The request in the form `{"inputs": [...], "params": {...}}`; raises `RequestError` where it is not valid."""
     try:
@@ -63,7 +76,7 @@ def parse_body(body: bytes, body_type: type[BaseModel]) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise RequestError(400, "the body must be a JSON object")
     request = _as_inputs(request)
-    _spell_whole_numbers(request.get("inputs"))
+    _spell_numbers(request.get("inputs"))
     try:
         body_type.model_validate(request)
     except ValidationError as error:
@@ -103,15 +116,16 @@ def _as_inputs(body: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "inputs": given[0]} if len(given) == 1 else body
 
 
-def _spell_whole_numbers(rows: Any) -> None:
-    """Writes whole numbers in lists of ids and in `user_id` as text; all else stays, for the type to judge."""
+def _spell_numbers(rows: Any) -> None:
+    """Writes whole numbers in lists of ids and in `user_id`, and numbers in `times`, as text; all else stays, for the
+    type to judge."""
     for row in rows if isinstance(rows, list) else ():
         if not isinstance(row, dict):
             continue
-        for name in ("history", "exclude", "only"):
-            ids = row.get(name)
-            if isinstance(ids, list) and int in set(map(type, ids)):
-                row[name] = [str(item) if type(item) is int else item for item in ids]
+        for name, kinds in _NUMBERS.items():
+            values = row.get(name)
+            if isinstance(values, list) and not kinds.isdisjoint(map(type, values)):
+                row[name] = [repr(value) if type(value) in kinds else value for value in values]
         if type(row.get("user_id")) is int:
             row["user_id"] = str(row["user_id"])
 

@@ -8,27 +8,35 @@ from types import SimpleNamespace
 from typing import Any
 
 from .body import parse_body, request_type
-from .messages import Ask, Headers, Receive, RequestError, Scope, Send, failure
+from .description import Description
+from .messages import Ask, Headers, Known, Receive, RequestError, Scope, Send, failure
 from .metrics import CONTENT_TYPE, Metrics
 
-# MLflow's application has more, such as /docs, whose page loads scripts from the network.
-_METHODS = {"/invocations": "POST", "/ping": "GET", "/health": "GET", "/version": "GET", "/metrics": "GET"}
+_DESCRIPTIONS = (
+    "/docs",
+    "/openapi.json",
+)  # MLflow's application has its own, whose page loads scripts from the network
+_METHODS = {"/invocations": "POST"} | dict.fromkeys(("/ping", "/health", "/version", "/metrics", *_DESCRIPTIONS), "GET")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]*)?")  # a name or an address, and a port
 
 
 class Guard:
     """Passes on only well-formed requests within `limits` whose `Host` is one of `hosts` ('*': any).
 
-    `ask` answers those for recommendations, `metrics` those for its counters, `app` all others.
+    `ask` answers those for recommendations, `metrics` those for its counters, `app` all others. `known` are the
+    fields that each version takes (`Batcher`).
     """
 
-    def __init__(self, app: Any, limits: SimpleNamespace, hosts: list[str], ask: Ask, metrics: Metrics) -> None:
+    def __init__(
+        self, app: Any, limits: SimpleNamespace, hosts: list[str], ask: Ask, metrics: Metrics, known: dict[str, Known]
+    ) -> None:
         self.app = app
         self.limits = limits
         self.hosts = frozenset(hosts)
         self.body_type = request_type(limits)
         self.ask = ask
         self.metrics = metrics
+        self.description = Description(self.body_type, limits, known)
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +49,8 @@ class Guard:
             self._check_address(scope)
             if scope["path"] == "/metrics":
                 kind, status, body = CONTENT_TYPE, 200, self.metrics.text()
+            elif scope["path"] in _DESCRIPTIONS:
+                status, (kind, body) = 200, self.description.page(scope["path"])
             elif scope["path"] == "/invocations":
                 status, body = await self._answer(scope, receive)
             else:

@@ -9,6 +9,7 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Known = dict[str, frozenset[str]] | None  # names in `inputs` and in `params` that a version takes; None: not known
 Ask = Callable[[Scope, dict[str, Any]], Awaitable[tuple[int, bytes]]]  # status and body of a checked request
 
 

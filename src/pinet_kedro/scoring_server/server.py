@@ -89,7 +89,8 @@ def _application(plan: dict[str, Any], log: AnswerLog | None, limits: SimpleName
     arms = [Arm(arm["name"], arm["share"], arm["version"], batchers[arm["folder"]]) for arm in plan["arms"]]
     first = arms[0].batcher
     alone = len(arms) == 1 and log is None
-    return Guard(first.app, limits, hosts, first.ask if alone else Arms(arms, plan["salt"], log).ask, metrics)
+    ask = first.ask if alone else Arms(arms, plan["salt"], log).ask
+    return Guard(first.app, limits, hosts, ask, metrics, {arm.version: arm.batcher.known for arm in arms})
 
 
 class _Counted:

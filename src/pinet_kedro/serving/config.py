@@ -21,6 +21,7 @@ class Limits(Configuration):
     history: Count = Field(1000, description="items in a history")
     exclude: Count = Field(1000, description="items in an exclude list")
     only: Count = Field(10_000, description="items in an allow-list (only)")
+    categories: Count = Field(100, description="names in a list of categories; also the largest min_categories")
     explained: Count = Field(10, description="users of a request with explain")
     k: Count = Field(100, description="items asked for")
     id_length: Count = Field(256, description="characters of an id")

@@ -8,14 +8,20 @@ from pinet_kedro.pipelines.types import Manifest, NoModel, Recommender, VersionM
 from pinet_kedro.tracking.run_info import RunInfo
 
 
-def collect(model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame) -> VersionModels:
-    """The models of a version, and the hashes of the users of its log."""
+def collect(
+    model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame, items: pd.DataFrame
+) -> VersionModels:
+    """The models of a version, the served one with the categories of its items, and the hashes of its users."""
+    from dataclasses import replace
+
+    from pinet_kedro.categories import categories_of
     from pinet_kedro.recommender import NoModel
     from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.registry.users import hash_users
 
     hashes = hash_users(users["user_id"])
-    return VersionModels(model, None if isinstance(judged, NoModel) else judged, users=hashes)
+    served = replace(model, categories=categories_of(model.item_ids, items))
+    return VersionModels(served, None if isinstance(judged, NoModel) else judged, users=hashes)
 
 
 def register(
