@@ -60,6 +60,16 @@ def test_explained_scores_are_the_sum_of_what_is_shown(titled):
     assert "3 events, the newest first: The [bold]00004" in result.output
 
 
+def test_filters_are_options(titled):
+    """Even and odd items are categories; every fifth one has `fifth` as well."""
+    everything = [row[2] for row in rows(titled.invoke("recommend", "--history=i00003", "--k=60", TEST, CHALLENGER))]
+    odd = [item for item in everything if int(item[1:]) % 2 and int(item[1:]) % 5 and item != "i00059"]
+    given = ["--categories=odd", "--not-categories=fifth", f"--exclude={odd[0]}", f"--only={','.join(everything[:40])}"]
+    shown = titled.invoke("recommend", "--history=i00003", "--k=60", *given, "--min-categories=2", TEST, CHALLENGER)
+    assert [row[2] for row in rows(shown)] == [item for item in everything[:40] if item in odd[1:]]
+    assert "Categories among these items: 1, asked for: 2. No item that may be shown would add one." in shown.output
+
+
 def test_near_items_are_shown_by_vectors_and_by_memory(titled):
     result = titled.invoke("similar", "i00003", "--k=3", TEST, CHALLENGER)
     assert len(rows(result)) == 6
@@ -73,6 +83,9 @@ def test_near_items_are_shown_by_vectors_and_by_memory(titled):
         (["recommend", "--history=i00003,i0004"], 1, ["no item 'i0004'", "did you mean"]),
         (["recommend", "--history=i00003,,i00004"], 1, ["an id is missing", "--history=50,181"]),
         (["recommend", "--history="], 1, ["an id is missing"]),
+        (["recommend", "--history=i00003", "--only=i00003,i0004"], 1, ["no item 'i0004'", "did you mean"]),
+        (["recommend", "--history=i00003", "--categories=evn,odd"], 1, ["category 'evn'", "did you mean 'even'?"]),
+        (["recommend", "--history=i00003", "--not-categories=,"], 1, ["a name is missing", "Comedy,Drama"]),
         (["recommend"], 2, ["name a USER"]),
         (["recommend", "u00001", "--history=i00003"], 2, ["name a USER"]),
         (["similar", "the [bold]00004"], 1, ["no item", "(i00004)"]),

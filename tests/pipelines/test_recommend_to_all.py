@@ -1,11 +1,12 @@
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 
 def test_the_named_version_recommends_to_all_users(own_copy, caplog):
     project = own_copy
     with caplog.at_level("INFO", logger="pinet_kedro"):
-        parameters = "--params=batch_inference.version=challenger,batch_inference.k=3"
+        parameters = "--params=batch_inference.version=challenger,batch_inference.k=3,batch_inference.explain=true"
         result = project.run("--pipeline=batch_inference", "--env=test", parameters)
     assert result.exit_code == 0, result.output
     path = project.folder / "data/07_model_output/recommendations.parquet"
@@ -14,6 +15,9 @@ def test_the_named_version_recommends_to_all_users(own_copy, caplog):
     assert table["items"].map(len).isin([2, 3]).all()  # who has seen 58 of the 60 items gets two
     assert (table["items"].map(len) == 3).mean() > 0.9
     assert set(table["stratum"]) == {"head", "tail"}
+    for row in table.itertuples():
+        for score, why in zip(row.scores, row.explained, strict=True):
+            assert sum(why["contributions"].values()) == pytest.approx(score, rel=1e-3, abs=1e-3)
     metadata = pq.read_metadata(path).metadata
     assert set(table["model_version"]) == {metadata[b"model_version"].decode()}
     assert metadata[b"users"] == str(len(users)).encode()

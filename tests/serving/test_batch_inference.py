@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.explanation import explain
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
@@ -45,7 +46,7 @@ def dataset_of(sequences, ids):
 def recommend(model, newer, **settings):
     users = pd.Series([f"u{i}" for i in range(newer.n_users)])
     stream = Recommendations(model, "7", newer, users, BatchInference(**settings))
-    return pa.Table.from_batches(stream, SCHEMA).to_pandas(), stream.summary
+    return pa.Table.from_batches(stream, stream.schema).to_pandas(), stream.summary
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
@@ -59,6 +60,51 @@ def test_every_user_gets_what_a_single_request_gives(model, newer, exclude_seen)
         assert row.scores.tolist() == pytest.approx(scores, rel=1e-4, abs=1e-4)
         assert (row.items.tolist(), row.stratum) == (items, stratum)
     assert set(table["model_version"]) == {"7"}
+
+
+KINDS = {
+    "plugins": PluginTraining(folds=2),
+    "no backbone": PluginTraining(folds=2, backbone=False),
+    "state space": PluginTraining(folds=2, kind="state_space"),
+    "bare": None,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_explained_lists_have_what_a_single_request_gets(model, planted_world, newer, kind):
+    if kind != "plugins":
+        config = KINDS[kind]
+        model = replace(model, plugins=config and planted_world.fit_plugins(model.backbone, config))
+    stream = Recommendations(
+        model, "7", newer, pd.Series(map(str, range(newer.n_users))), BatchInference(k=5, explain=True, block_users=50)
+    )
+    rows = pa.Table.from_batches(stream, stream.schema).to_pylist()
+    plain, _ = recommend(model, newer, k=5)
+    sequences, ids = newer.sequences, newer.items["item_id"]
+    histories = [ids[part - 1].tolist() for part in np.split(sequences.items, sequences.offsets[1:-1])]
+    for row, items, history in zip(rows, plain["items"], histories, strict=True):
+        why = explain(model, history, 5)
+        assert row["items"] == items.tolist() == [found.item for found in why.items]
+        assert row["note"] == why.note
+        assert given(row["average"]) == pytest.approx(why.average, rel=1e-4, abs=1e-4)
+        for found, entry in zip(why.items, row["explained"], strict=True):
+            assert given(entry["contributions"]) == pytest.approx(found.contributions, rel=1e-4, abs=1e-4)
+            assert entry["because"] == (found.because and found.because[0])
+            assert entry["share"] == pytest.approx(found.because and found.because[1])
+
+
+def given(values):
+    """Those that are not null."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def test_what_is_explained_adds_columns_and_changes_none(model, newer):
+    (plain, summary), (explained, same) = recommend(model, newer), recommend(model, newer, explain=True)
+    assert list(plain) == SCHEMA.names
+    assert list(explained) == [*SCHEMA.names, "explained", "average", "note"]
+    assert summary == same
+    for name in SCHEMA.names:
+        assert explained[name].map(str).tolist() == plain[name].map(str).tolist()
 
 
 def test_unknown_items_are_skipped_and_counted(model, newer):

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from tqdm import tqdm
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.explanation import Reasons, contribution_names, explain_items, note
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import load_models
@@ -36,6 +37,15 @@ SCHEMA = pa.schema(
         ("model_version", pa.string()),
     ]
 )
+
+
+def explained_schema(model: Recommender) -> pa.Schema:
+    """`SCHEMA` with the fields of an explained answer over HTTP; contributions that a score does not have are null."""
+    names = contribution_names(model)
+    contributions = pa.struct([(name, pa.float32()) for name in names])
+    entry = pa.struct([("contributions", contributions), ("because", pa.string()), ("share", pa.float64())])
+    average = pa.struct([(name, pa.float64()) for name in names])
+    return pa.schema([*SCHEMA, ("explained", pa.list_(entry)), ("average", average), ("note", pa.string())])
 
 
 def prepare_recommendations(
@@ -84,14 +94,13 @@ def compare_users(
 
 
 class Recommendations:
-    """One row per user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`.
+    """One row per user: `user_id`, the best `items` with their `scores`, `stratum` and `model_version`; with
+    `config.explain`, also `explained`, `average` and `note`, as requests with `explain` get them.
 
     The whole history of a user counts; the model's policy decides whether seen items are recommended. Items that the
     model does not know are skipped; a user without known items gets popular and recent items.
     `summary` is complete after all batches have been iterated over.
     """
-
-    schema = SCHEMA
 
     def __init__(
         self,
@@ -106,6 +115,7 @@ class Recommendations:
         # The model's number of every item in the data; 0 where the model does not know it.
         known = pd.Index(model.item_ids.astype(str)).get_indexer(dataset.items["item_id"].astype(str))
         self._number = np.concatenate([[0], known + 1])
+        self.schema = explained_schema(model) if config.explain else SCHEMA
         self._raw_ids = pa.array(model.item_ids.astype(str), pa.string())
         self.summary: dict[str, Any] = {
             "model_version": version, "k": config.k, "exclude_seen": model.exclude_seen, "users": 0,
@@ -128,8 +138,9 @@ class Recommendations:
         users, ends = np.arange(histories.n_users), histories.lengths
         length = min(max(int(ends.max()), 1), self._model.history_length)
         nothing = torch.empty(0, dtype=torch.int64)
+        padded = torch.from_numpy(histories.windows(users, ends, length))
         best, columns = self._model.best(
-            torch.from_numpy(histories.windows(users, ends, length)),
+            padded,
             ends,
             self._config.k,
             seen_items(histories, users, ends) if self._model.exclude_seen else (nothing, nothing),
@@ -139,16 +150,32 @@ class Recommendations:
         head = self._model.strata.head_tail.assign(ends) == 1
         self.summary["users"] += len(users)
         self.summary["users_without_history"] += int((ends == 0).sum())
-        return pa.record_batch(
-            [
-                pa.array(self._user_ids.iloc[start:stop], pa.string()),
-                pa.ListArray.from_arrays(offsets, self._raw_ids.take(pa.array(columns[left].numpy()))),
-                pa.ListArray.from_arrays(offsets, pa.array(best[left].numpy(), pa.float32())),
-                pa.array(np.where(head, "head", "tail"), pa.string()),
-                pa.repeat(self._version, len(users)),
-            ],
-            schema=SCHEMA,
-        )
+        found = [
+            pa.array(self._user_ids.iloc[start:stop], pa.string()),
+            pa.ListArray.from_arrays(offsets, self._raw_ids.take(pa.array(columns[left].numpy()))),
+            pa.ListArray.from_arrays(offsets, pa.array(best[left].numpy(), pa.float32())),
+            pa.array(np.where(head, "head", "tail"), pa.string()),
+            pa.repeat(self._version, len(users)),
+        ]
+        if self._config.explain:
+            why = explain_items(self._model, padded, ends, columns.numpy())
+            notes = pa.array([note(self._model, length) for length in (ends > 0).tolist()], pa.string())
+            found += [
+                pa.ListArray.from_arrays(offsets, self._explained(why, left.numpy())),
+                _struct(why.average),
+                notes,
+            ]
+        return pa.record_batch(found, schema=self.schema)
+
+    def _explained(self, why: Reasons, left: Bool[np.ndarray, "B K"]) -> pa.StructArray:
+        """One entry for each item that is recommended, user by user."""
+        because = why.because[left]
+        parts = {
+            "contributions": _struct({name: values[left] for name, values in why.contributions.items()}),
+            "because": self._raw_ids.take(pa.array(because - 1, mask=because == 0)),
+            "share": pa.array(why.share[left], mask=because == 0),
+        }
+        return pa.StructArray.from_arrays(list(parts.values()), list(parts))
 
     def _known(self, start: int, stop: int) -> Sequences:
         """These users' histories in the model's item numbers, without the items that it does not know."""
@@ -161,3 +188,8 @@ class Recommendations:
         offsets = np.zeros(stop - start + 1, np.int64)
         np.cumsum(np.bincount(user[known], minlength=stop - start), out=offsets[1:])
         return Sequences(items[known].astype(np.int32), self._sequences.timestamps[events][known], offsets)
+
+
+def _struct(values: dict[str, np.ndarray]) -> pa.StructArray:
+    """One entry per value; NaN is null."""
+    return pa.StructArray.from_arrays([pa.array(part, from_pandas=True) for part in values.values()], list(values))

@@ -119,4 +119,5 @@ class BatchInference(Configuration):
     block_users: int = Field(
         64, ge=1, le=1_000_000, description="users scored at a time; fastest where they fit into the cache"
     )
+    explain: bool = Field(False, description="whether the summands of each score are written, too")
     threads: Threads | None = Field(1, description="torch threads; null: torch decides")
