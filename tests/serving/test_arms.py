@@ -33,7 +33,8 @@ def split(shares, salt="1", log=None):
                 {"items": [name, *row["history"]], "scores": [1.0, 0.5], "stratum": "tail", "model_version": name}
                 for row in rows
             ]
-            body = {"error_code": "BAD", "message": "bad"} if bad else {"predictions": answers}
+            place = next((place for place, row in enumerate(rows) if row["history"] == ["bad"]), 0)
+            body = {"error_code": "BAD", "message": f"row {place}: bad"} if bad else {"predictions": answers}
             await send({"type": "http.response.start", "status": 400 if bad else 200, "headers": []})
             await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
@@ -66,6 +67,15 @@ def test_a_growing_share_moves_only_the_users_that_it_must():
     assert moves == {("champion", "challenger")}
     moved = sum(a != b for a, b in zip(before, after, strict=True))
     assert abs(moved - 0.2 * len(USERS)) < 4 * (0.2 * 0.8 * len(USERS)) ** 0.5
+
+
+def test_a_failure_names_the_row_of_the_whole_request():
+    arms = split({"champion": 0.5, "challenger": 0.5})
+    mine, other = (next(user for user in USERS if arms.of(user).name == name) for name in ("champion", "challenger"))
+    users = [mine, other, mine, other]
+    rows = [{"history": ["bad" if place == 3 else "a"], "user_id": user} for place, user in enumerate(users)]
+    status, body = asyncio.run(arms.ask({"headers": []}, {"inputs": rows}))
+    assert (status, json.loads(body)["message"]) == (400, "row 3: bad")
 
 
 def test_a_request_without_a_user_gets_the_first_arm():

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from .batching import Batcher
 from .messages import Scope
 
 _Row = dict[str, Any]
+_ROW = re.compile(rb'("message": "row )(\d+)')
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,11 @@ class Arms:
             answers = [await asked[0].batcher.ask(scope, request)]
         else:
             answers = await asyncio.gather(*(arm.batcher.ask(scope, _part(request, arms, arm)) for arm in asked))
-        status, body = next((answer for answer in answers if answer[0] != 200), answers[0])
-        if status != 200 or (len(asked) == 1 and self._log is None):
+        status, body = answers[0]
+        for arm, answer in zip(asked, answers, strict=True):
+            if answer[0] != 200:
+                return answer[0], _of_request(answer[1], [place for place, of in enumerate(arms) if of is arm])
+        if len(asked) == 1 and self._log is None:
             return status, body
         found = {arm: iter(json.loads(body)["predictions"]) for arm, (_, body) in zip(asked, answers, strict=True)}
         predictions = [next(found[arm]) for arm in arms]
@@ -73,3 +78,8 @@ class Arms:
 def _part(request: dict[str, Any], arms: list[Arm], mine: Arm) -> dict[str, Any]:
     """The request with the rows of one arm."""
     return request | {"inputs": [row for row, arm in zip(request["inputs"], arms, strict=True) if arm is mine]}
+
+
+def _of_request(failure: bytes, rows: list[int]) -> bytes:
+    """The failure of a part with these rows, naming the row of the whole request."""
+    return _ROW.sub(lambda found: b"%s%d" % (found[1], rows[int(found[2])]), failure, count=1)
