@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinet_kedro.asking import Constraints
-from pinet_kedro.categories import categories_of
+from pinet_kedro.categories import ItemCategories
 from pinet_kedro.errors import InputError
 from pinet_kedro.explanation import explain
 from pinet_kedro.recommender import Recommender, new_recommender
@@ -23,7 +23,7 @@ def table_of(lists):
 
 
 def categories(lists):
-    return categories_of(np.array([f"i{n}" for n in range(len(lists))], object), table_of(lists))
+    return ItemCategories.of(np.array([f"i{n}" for n in range(len(lists))], object), table_of(lists))
 
 
 def spread_by_loop(lists, scores, k, least):
@@ -74,13 +74,14 @@ def test_with_one_category_for_each_item_a_list_has_as_many_as_there_are():
 
 def test_categories_are_those_of_the_models_items_in_its_order():
     items = table_of([["War", "Art", "War"], [], ["Art"]])
-    found = categories_of(np.array(["i2", "new", "i0"], object), items)
+    found = ItemCategories.of(np.array(["i2", "new", "i0"], object), items)
     assert found.names == ("Art", "War")
     assert found.matrix.toarray().tolist() == [[1, 0], [0, 0], [1, 1]]
-    assert categories_of(np.array(["i1", "new"], object), items) is None
+    assert ItemCategories.of(np.array(["i1", "new"], object), items) is None
+    assert ItemCategories.of(np.array(["i1"], object), items[["item_id"]]) is None
     as_read = items.assign(categories=[np.array(names, object) for names in items["categories"]])  # from Parquet
-    assert categories_of(np.array(["i2", "new", "i0"], object), as_read).sha256 == found.sha256
-    assert categories_of(np.array(["i2", "i0", "new"], object), items).sha256 != found.sha256
+    assert ItemCategories.of(np.array(["i2", "new", "i0"], object), as_read).sha256 == found.sha256
+    assert ItemCategories.of(np.array(["i2", "i0", "new"], object), items).sha256 != found.sha256
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def model(planted_world, joint_backbone):
     ids = bare.item_ids
     lists = [[NAMES[j % 4]] + ["War"] * (j % 7 == 0) for j in range(len(ids))]
     items = pd.DataFrame({"item_id": pd.array(ids, "string"), "categories": lists})
-    return replace(bare, categories=categories_of(ids, items)), lists
+    return replace(bare, categories=ItemCategories.of(ids, items)), lists
 
 
 HISTORIES = (slice(0, 3), slice(0, 0), slice(20, 40))
@@ -160,5 +161,5 @@ def test_an_unknown_category_is_refused_with_the_nearest_known_ones(model, const
 @pytest.mark.parametrize("field", ["categories", "not_categories", "min_categories"])
 def test_a_model_without_categories_says_how_to_give_it_some(model, field):
     constraints = Constraints(**{field: 2 if field == "min_categories" else ["Art"]})
-    with pytest.raises(InputError, match=rf"^{field}: .* item_metadata, .* registration"):
+    with pytest.raises(InputError, match=rf"^{field}: .* item_metadata, .* the new version has them"):
         replace(model[0], categories=None).recommend([[]], constraints=[constraints])

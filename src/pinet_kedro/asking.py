@@ -83,8 +83,8 @@ def select(
         named = ("categories", "not_categories", "min_categories")
         raise InputError(
             f"{next(name for name in named if getattr(asked, name) not in (None, (), [], 0))}: this model knows no "
-            "categories of its items. Name a file with categories in the catalog entry item_metadata, then run the "
-            "pipelines activeness_stratification, evaluation and registration: the new version has them."
+            "categories of its items. Name a file with categories in the catalog entry item_metadata, and run "
+            "--pipeline=full or retraining: the new version has them."
         )
     if asked.categories is not None:
         allowed = categories.columns(asked.categories, "categories")

@@ -26,6 +26,22 @@ class ItemCategories:
     names: tuple[str, ...]
     matrix: sparse.csr_array
 
+    @classmethod
+    def of(cls, item_ids: np.ndarray, items: pd.DataFrame) -> "ItemCategories | None":
+        """Those of these items, from a table with `item_id` and `categories` (lists); None if no item has any."""
+        if "categories" not in items:
+            return None
+        lists = items.set_index("item_id")["categories"].reindex(item_ids.astype(str))
+        entries = lists.reset_index(drop=True).explode().dropna()
+        if entries.empty:
+            return None
+        numbers, names = pd.factorize(entries.astype(str), sort=True)
+        shape = (len(item_ids), len(names))
+        matrix = sparse.csr_array((np.ones(len(entries), np.float32), (entries.index.to_numpy(), numbers)), shape)
+        matrix.sum_duplicates()
+        matrix.data[:] = 1  # an item that lists a category twice has it once
+        return cls(tuple(map(str, names)), matrix)
+
     @cached_property
     def _number(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.names)}
@@ -107,17 +123,3 @@ class ItemCategories:
             f"{'did you mean' if near else f'the {len(self.names):,} that it knows begin with'} {shown}"
             f"{'?' if near else '.'}"
         )
-
-
-def categories_of(item_ids: np.ndarray, items: pd.DataFrame) -> ItemCategories | None:
-    """The categories of these items, from a table with `item_id` and `categories` (lists); None if they have none."""
-    lists = items.set_index("item_id")["categories"].reindex(item_ids.astype(str))
-    entries = lists.reset_index(drop=True).explode().dropna()
-    if entries.empty:
-        return None
-    numbers, names = pd.factorize(entries.astype(str), sort=True)
-    shape = (len(item_ids), len(names))
-    matrix = sparse.csr_array((np.ones(len(entries), np.float32), (entries.index.to_numpy(), numbers)), shape)
-    matrix.sum_duplicates()
-    matrix.data[:] = 1  # an item that lists a category twice has it once
-    return ItemCategories(tuple(map(str, names)), matrix)

@@ -11,7 +11,10 @@ GROUPS = ["all", "head", "tail", "q1", "q2", "q3", "q4", "q5"]
 MODELS = ["base", "backbone", "plugins_alone", "base_shared_plugin", "base_plugins", "pin"]
 ACCURACY = [f"{name}_at_{k}" for name in ("ndcg", "hr", "mrr") for k in (5, 10, 20)] + ["mrr", "auc"]
 ON_ITEMS = [f"{name}_at_10_{items}_items" for items in ("popular", "long_tail", "cold") for name in ("ndcg", "hr")]
-LISTS = ["coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10"]
+LISTS = [
+    "coverage_at_10", "gini_at_10", "novelty_at_10", "popularity_at_10", "long_tail_share_at_10",
+    "category_diversity_at_10",
+]  # fmt: skip
 BEYOND = [*LISTS, *ON_ITEMS]
 TARGETS = [f"targets_{items}_items" for items in ("popular", "long_tail", "cold")]
 

@@ -189,7 +189,7 @@ def _all_tags(models: VersionModels, evaluation: dict[str, Any], tags: dict[str,
     own = {
         "backbone": models.served.backbone.config.name,
         SERVING: _serving_code(),
-        "data.categories": categories.sha256[:12] if categories else "none",  # metadata of items are not in the model
+        "data.categories": categories.sha256[:12] if categories else "none",  # the stored model has none
     }
     if models.users is not None:  # the hash of the log does not depend on the users' ids
         own["data.user_ids"] = hashlib.sha256(models.users.tobytes()).hexdigest()[:12]

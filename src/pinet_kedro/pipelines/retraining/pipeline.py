@@ -93,7 +93,9 @@ def create_pipeline() -> Pipeline:
     ]
     judgement = [
         node(record_training, ["intake", "start", "parameters"], "training_record", name="record_training"),
-        node(collect, ["shipped_model", "refit_pin_model", "users", "items"], "version_models", name="collect_version"),
+        node(
+            collect, ["shipped_model", "refit_pin_model", "users", "dataset"], "version_models", name="collect_version"
+        ),
         node(
             register,
             ["version_models", "shipped_manifest", "evaluation", "training_record", "run_info"],
