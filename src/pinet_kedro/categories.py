@@ -103,12 +103,12 @@ class ItemCategories:
     def tensors(self) -> dict[str, Tensor]:
         """The matrix as tensors by name; `restore` makes the categories of them, and of the names."""
         index = {"indices": self.matrix.indices, "indptr": self.matrix.indptr}
-        return {f"categories.{name}": torch.from_numpy(values.astype(np.int32)) for name, values in index.items()}
+        return {f"item_categories.{name}": torch.from_numpy(values.astype(np.int32)) for name, values in index.items()}
 
     @classmethod
     def restore(cls, tensors: dict[str, Tensor], names: list[str]) -> "ItemCategories":
         """The categories from their `tensors` and `names`."""
-        indices, indptr = (tensors[f"categories.{name}"].numpy() for name in ("indices", "indptr"))
+        indices, indptr = (tensors[f"item_categories.{name}"].numpy() for name in ("indices", "indptr"))
         shape = (len(indptr) - 1, len(names))
         return cls(tuple(names), sparse.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape))
 
