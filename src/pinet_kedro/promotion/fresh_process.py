@@ -52,7 +52,8 @@ def _main(files: str, requests: int) -> None:
 
     torch.set_num_threads(1)
     started = time.perf_counter()
-    model = mlflow.pyfunc.load_model(files)
+    # Nobody reads the warnings; for one of them MLflow looks up the modules of all installed packages (1 s of CPU).
+    model = mlflow.pyfunc.load_model(files, suppress_warnings=True)
     load_s = time.perf_counter() - started
     example, signature = model.input_example, model.metadata.signature
     if example is None or signature is None or signature.outputs is None:

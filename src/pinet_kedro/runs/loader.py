@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,19 @@ class ConfigurationLoader(OmegaConfigLoader):
         self._environments = list(dict.fromkeys((kwargs["base_env"], env or kwargs["default_run_env"])))
         if self._folder.is_dir() or not self._folder.exists():  # otherwise an archive or an address
             _check_folders(self._folder, self._environments)
+        # A run asks four times for the parameters, which OmegaConf reads in 0.15 s of CPU.
+        self._known: tuple[Any, dict[str, Any]] | None = None  # runtime parameters, and the parameters with them
         with self._sentences():
             super().__init__(conf_source, env, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
+        if key != "parameters" or key in self:
+            return self._read(key)
+        if self._known is None or self._known[0] != self.runtime_params:
+            self._known = deepcopy(self.runtime_params), self._read(key)
+        return deepcopy(self._known[1])
+
+    def _read(self, key: str) -> dict[str, Any]:
         with self._sentences():
             try:
                 found = super().__getitem__(key)

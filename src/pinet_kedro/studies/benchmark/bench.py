@@ -202,7 +202,8 @@ class Bench:
             )  # fmt: skip
 
     def _finished(self, missing: list[Cell], workers: int) -> Iterator[Cell]:
-        if workers == 1:
+        workers = min(workers, len(missing))  # a process imports for 5 s before its first cell
+        if workers <= 1:
             yield from map(self._run, missing)
             return
         # Cells that share a model wait for the first of them, which trains it.
