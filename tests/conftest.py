@@ -55,8 +55,8 @@ def _is_whole(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item):
-    """Coverage is not measured in tests of whole commands: Python 3.11 takes 40 % longer where it is measured."""
-    measurement = Coverage.current() if _is_whole(item) else None
+    """Coverage is not measured in slow tests: Python 3.11 takes 40 % longer where it is measured."""
+    measurement = Coverage.current() if item.get_closest_marker("slow") else None
     if measurement:
         measurement.stop()
     try:

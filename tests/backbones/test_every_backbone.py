@@ -142,6 +142,12 @@ def trained(planted_world, config, models):
     return models[name]
 
 
+@pytest.fixture(scope="module")
+def without_factors(planted_world, trained):
+    """Other plugins on the same backbone."""
+    return planted_world.fit_plugins(trained, PluginTraining(factors=None, folds=2))
+
+
 @pytest.fixture(scope="module", params=[None, "logit_space", "state_space"], ids=["alone", "logit", "state"])
 def recommender(request, planted_world, trained):
     w, plugins = planted_world, None
@@ -160,12 +166,9 @@ def test_planted_transitions_are_learned(planted_world, trained):
     assert ndcg(planted_world, BackboneScorer(trained)) > 1.7 * popularity
 
 
+@pytest.mark.slow  # trains each backbone with each loss
 @pytest.mark.parametrize(
-    "loss",
-    [
-        pytest.param(SampledSoftmaxConfig(uniform_items=15), id="sampled_softmax"),
-        pytest.param(BCEConfig(negatives=4), id="bce", marks=pytest.mark.slow),
-    ],
+    "loss", [SampledSoftmaxConfig(uniform_items=15), BCEConfig(negatives=4)], ids=["sampled_softmax", "bce"]
 )
 def test_planted_transitions_are_learned_with_sampled_losses(planted_world, config, loss):
     scorer = BackboneScorer(train(planted_world, config.model_copy(update={"loss": loss})))
@@ -205,15 +208,16 @@ def test_a_loaded_recommender_scores_as_the_saved_one(planted_world, recommender
     assert torch.equal(*(r.scores(histories, w.split.train_end) for r in (recommender, loaded)))
 
 
-def test_models_that_share_memory_and_factors_are_ranked_as_each_alone(planted_world, recommender, tmp_path):
+def test_models_that_share_memory_and_factors_are_ranked_as_each_alone(
+    planted_world, recommender, without_factors, tmp_path
+):
     w = planted_world
     recommender.save(tmp_path)
-    other = w.fit_plugins(recommender.backbone, PluginTraining(factors=None, folds=2))
     models = {
         "popularity": PopularityScorer(w.popularity),
         "alone": replace(recommender, plugins=None),
         "stored": Recommender.load(tmp_path),
-        "other_scorers": replace(recommender, plugins=other),
+        "other_scorers": replace(recommender, plugins=without_factors),
         "model": recommender,
     }
     ranked = rank_models(models, w.dataset)

@@ -307,6 +307,7 @@ def test_every_text_can_be_read_in_light_and_in_dark(browser, pages, scheme):
     assert not any(faint.values()), faint
 
 
+@pytest.mark.slow  # its pages are those of the tests above
 def test_every_page_that_the_product_makes_is_opened(pages):
     assert {str(path.relative_to(pages).with_suffix("")) for path in pages.rglob("*.html")} >= set(MADE)
     templates = Path(__file__).parents[2].joinpath("src/pinet_kedro").rglob("*.html.j2")

@@ -133,10 +133,8 @@ def test_the_first_lazy_step_equals_the_dense_one(planted_world):
     torch.testing.assert_close(*weights, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "aggregation",
-    [pytest.param(None, id="joint"), pytest.param(DeconfoundedConfig(), id="deconfounded", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # trains twice with each loss
+@pytest.mark.parametrize("aggregation", [None, DeconfoundedConfig()], ids=["joint", "deconfounded"])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_lazy_learns_about_as_much_as_dense(planted_world, small_training, loss, aggregation):
     w, ndcg = planted_world, {}
