@@ -5,6 +5,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from fresh_processes import FreshProcesses
+from pinet_kedro.promotion import fresh_process
 from pinet_kedro.tracking import store
 from projects import Project, create_project
 
@@ -22,6 +24,17 @@ def _one_empty_database(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "_make", copy)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fresh_processes_that_have_imported(tmp_path_factory):
+    """Each version is tried in a process of its own, whose imports would take 5 s of CPU. They are behind it here;
+    `tests/promotion/` starts it as promotion does."""
+    processes = FreshProcesses(tmp_path_factory.mktemp("fresh"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fresh_process, "subprocess", processes.as_subprocess())
+        yield
+    processes.stop()
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,26 @@ import pytest
 from pinet_kedro.pipeline_registry import STAGES
 
 
-@pytest.fixture
-def dag(project):
+@pytest.fixture(scope="module")
+def project(new_project, tmp_path_factory):
+    """A project with a schedule in `conf/prod`."""
+    project = new_project(tmp_path_factory.mktemp("airflow"))
     path = project.folder / "conf/prod/parameters.yml"
     schedule = {"cron": "30 4 * * 1-5", "timezone": "Europe/Berlin", "retries": 3, "retry_minutes": 7}
     path.write_text(path.read_text() + json.dumps({"schedule": schedule})[1:-1] + "\n")
+    return project
+
+
+@pytest.fixture(scope="module")
+def dag(project):
+    """The file without groups."""
+    return create(project)
+
+
+def create(project, *options):
+    """The file that `kedro airflow create` writes."""
     done = subprocess.run(
-        [sys.executable, "-m", "pinet_kedro", "airflow", "create", "--pipelines=full", "--env=prod",
+        [sys.executable, "-m", "pinet_kedro", "airflow", "create", "--pipelines=full", "--env=prod", *options,
          "--jinja-file=conf/airflow_dag.py.j2"],
         cwd=project.folder, capture_output=True, text=True, check=False,
         env={**os.environ, "MLFLOW_TRACKING_URI": "http://user:secret@tracking.example"},
@@ -54,14 +67,7 @@ def test_the_dag_compiles_and_follows_the_configured_schedule(dag):
 
 
 def test_a_task_a_stage_in_their_order(project):
-    done = subprocess.run(
-        [sys.executable, "-m", "pinet_kedro", "airflow", "create", "--pipelines=full", "--env=prod",
-         "--group-by=namespace", "--jinja-file=conf/airflow_dag.py.j2"],
-        cwd=project.folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "MLFLOW_TRACKING_URI": "http://user:secret@tracking.example"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    text = (project.folder / "airflow_dags/pinet_kedro_prod_full_dag.py").read_text()
+    text = create(project, "--group-by=namespace")
     compile(text, "dag.py", "exec")
     assert "exec kedro run --pipeline=full --env=prod" in text
     assert "--namespaces={name}" in text

@@ -53,7 +53,7 @@ def statuses(project):
 def test_a_run_that_is_told_to_end_is_recorded_as_killed(project):
     process = start(project)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 143
     assert "Traceback" not in said
     assert statuses(project) == ["KILLED"]
@@ -65,7 +65,7 @@ def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_go
     other = new_project(tmp_path_factory.mktemp("other"))  # of the same tracking database
     at_work, process = fork_at_work(project)
     try:
-        assert at_work.poll(60)
+        assert at_work.poll(300)
         uri = f"--params=tracking.uri=sqlite:///{project.folder / 'mlflow.db'}"
         assert other.run("--pipeline=data_validation", "--env=test", uri).exit_code == 0
         assert statuses(project) == ["RUNNING", "FINISHED"]

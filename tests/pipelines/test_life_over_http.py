@@ -73,7 +73,7 @@ def test_the_life_of_a_model_over_http(remote, caplog):
         for command in (["models"], ["rollback"], ["promote"], ["serve"], ["run", "--pipeline=batch_inference"]):
             start = time.monotonic()
             assert f"The tracking server {server.uri} cannot be used" in say(1, *command), command
-            assert time.monotonic() - start < 30, command
+            assert time.monotonic() - start < 90, command  # MLflow's own limits: minutes
         scoring.wait_for("The registry gives no version")
         assert scoring.version() == "1"
     finally:

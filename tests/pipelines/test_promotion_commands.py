@@ -74,7 +74,7 @@ def test_what_cannot_be_done_is_a_sentence(own_copy, command, code, words):
 def test_of_two_promotions_at_once_one_promotes_and_the_other_is_told_by_whom(own_copy):
     lock = own_copy.folder / "data/locks/run.lock"
     first = own_copy.fork("promote", "--env=test")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not (lock.exists() and lock.read_text()) and time.monotonic() < until:
         time.sleep(0.05)
     second = own_copy.invoke("promote", "--env=test")

@@ -91,7 +91,7 @@ STALE = {
     ),
     "several parameters": (
         ["--pipeline=evaluation", TEST, "--params=" + ",".join(f"plugin_training.{name}=7" for name in FOUR)],
-        ["plugin_training.folds = 5 (this run: 7)", "and 1 more"],
+        ["plugin_training.folds = 2 (this run: 7)", "and 1 more"],
     ),
     "what is there although another value is asked for": (
         ["--pipeline=full", TEST, "--only-missing-outputs", "--params=backbone_training.seed=2"],

@@ -65,15 +65,13 @@ def test_what_was_trained_without_a_server_is_registered_later_with_one_command(
     assert len(answer[0]["items"]) == 5
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "words", "seconds"), [("500", "too many 500 error responses", 15), ("hangs", "timed out", 15)]
-)
-def test_a_sick_server_is_found_out_before_any_work(project, monkeypatch, behaviour, words, seconds):
+@pytest.mark.parametrize(("behaviour", "words"), [("500", "too many 500 error responses"), ("hangs", "timed out")])
+def test_a_sick_server_is_found_out_before_any_work(project, monkeypatch, behaviour, words):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with sick_server(behaviour) as (uri, requests):
         start = time.monotonic()
         result = project.run("--pipeline=full", "--env=test", f"--params=tracking.uri={uri}")
-        assert time.monotonic() - start < seconds
+        assert time.monotonic() - start < 60  # MLflow's own limits: minutes
     assert_nothing_was_run(project, result, uri, words)
     assert len(requests) == 3
 
@@ -82,7 +80,7 @@ def test_a_server_that_is_down_is_found_out_before_any_work(project):
     uri = f"http://127.0.0.1:{free_port()}"
     start = time.monotonic()
     result = project.run("--pipeline=full", "--env=test", f"--params=tracking.uri={uri}")
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert_nothing_was_run(project, result, uri, "Connection refused")
 
 

@@ -141,7 +141,8 @@ def make_champion(registry, version, previous=None):
 
 
 def asking(version, **settings):
-    return Promotion.model_validate({"version": version, "fresh_process": {"requests": 5}, **settings})
+    busy = {"fresh_process": {"requests": 5, "timeout_s": 600}, "gates": {"latency_ms": 5000}}  # as in conf/test
+    return Promotion.model_validate({"version": version, **busy, **settings})
 
 
 def test_the_first_version_is_judged_against_popularity(registry, newest):
