@@ -35,6 +35,14 @@ def wait_for(project, process, seen, seconds=300):
         time.sleep(0.1)
 
 
+def workers(process):
+    """The processes of its workers."""
+    done = subprocess.run(
+        ["ps", "-o", "pid=", "-o", "args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    return [int(line.split()[0]) for line in done.stdout.splitlines() if "multiprocessing.spawn" in line]
+
+
 def said(project):
     return (project.folder / "command.log").read_text()
 
@@ -165,14 +173,14 @@ def test_a_worker_that_is_killed_is_replaced(project):
     process = project.fork(*COMMAND, f"--params=tuning.workers=2,tuning.trials=3,{LONG}")
     try:
         wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == 2)
-        children = subprocess.run(
-            ["ps", "-o", "pid=", "-o", "args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-        )
-        workers = [int(line.split()[0]) for line in children.stdout.splitlines() if "multiprocessing.spawn" in line]
-        subprocess.run(["kill", "-9", str(workers[0])], check=True)
-        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == 3)
+        before = workers(process)
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) >= 3)
+        wait_for(project, process, lambda _: len(workers(process)) == 2)
+        assert before[1] in workers(process)
+        # On a busy machine the other worker may have finished its trial before the new one has imported.
         statuses = [status for name, status in runs(project) if name.startswith("trial")]
-        assert sorted(statuses) == ["FAILED", "RUNNING", "RUNNING"]
+        assert statuses.count("FAILED") == 1
     finally:
         process.terminate()
         process.wait(180)
