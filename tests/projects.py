@@ -104,7 +104,7 @@ class Forked:
         """The exit code, if it has ended."""
         return self._process.exitcode
 
-    def wait(self, seconds: float = 300) -> int | None:
+    def wait(self, seconds: float = 900) -> int | None:
         """The exit code, once it has ended."""
         self._process.join(seconds)
         return self._process.exitcode

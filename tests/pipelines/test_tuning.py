@@ -26,7 +26,7 @@ def start(project, *arguments):
     )  # fmt: skip
 
 
-def wait_for(project, process, seen, seconds=300):
+def wait_for(project, process, seen, seconds=900):
     """Returns when the tracking database satisfies `seen`."""
     until = time.monotonic() + seconds
     while not seen(runs(project)):
@@ -159,7 +159,7 @@ def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
         wait_for(project, process, lambda found: any(name.startswith("trial") for name, _ in found))
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(180)
+        process.wait(600)
     assert [status for _, status in runs(project)] == ["KILLED"] * 2
     output = said(project)
     assert "Aborted!" in output
@@ -172,7 +172,7 @@ def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
 def test_a_worker_that_is_killed_is_replaced(project):
     process = project.fork(*COMMAND, f"--params=tuning.workers=2,tuning.trials=3,{LONG}")
     try:
-        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) == 2)
+        wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) >= 2)
         before = workers(process)
         os.kill(before[0], signal.SIGKILL)
         wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) >= 3)
@@ -183,7 +183,7 @@ def test_a_worker_that_is_killed_is_replaced(project):
         assert statuses.count("FAILED") == 1
     finally:
         process.terminate()
-        process.wait(180)
+        process.wait(600)
     output = said(project)
     assert "A worker of the study has died (exit code -9)" in output
     assert "Traceback" not in output
@@ -210,7 +210,7 @@ def test_a_tracking_server_that_dies_does_not_stop_a_study(project, tmp_path_fac
     server = start_tracking_server(tmp_path_factory.mktemp("doomed"))
     process = project.fork(*COMMAND, f"--params=tracking.uri={server.uri},tuning.trials=2")
     try:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 900
         while "run_trials" not in said(project) and time.monotonic() < until:
             time.sleep(0.05)
     finally:
