@@ -93,7 +93,7 @@ class Forked:
         self._process = multiprocessing.get_context("fork").Process(target=work)
         self._process.start()
         self.pid = self._process.pid
-        self.kill, self.terminate = self._process.kill, self._process.terminate
+        self.kill = self._process.kill
 
     @property
     def said(self) -> str:

@@ -170,7 +170,7 @@ def test_ctrl_c_puts_the_trial_back_and_leaves_nothing_running(project):
 
 
 def test_a_worker_that_is_killed_is_replaced(project):
-    process = project.fork(*COMMAND, f"--params=tuning.workers=2,tuning.trials=3,{LONG}")
+    process = start(project, f"--params=tuning.workers=2,tuning.trials=3,{LONG}")
     try:
         wait_for(project, process, lambda found: sum(name.startswith("trial") for name, _ in found) >= 2)
         before = workers(process)
