@@ -62,9 +62,11 @@ def reader(new_project, tmp_path_factory):
     events = log()
     events[:-600].to_csv(raw / "log.csv", index=False)
     events[:-600].to_csv(raw / "amazon_beauty.csv.gz", index=False)
-    events.rename(columns={"user_id": "uid", "item_id": "sku", "timestamp": "time"}).to_csv(
-        project.folder / "events.csv", index=False
-    )
+    own = events.rename(columns={"user_id": "uid", "item_id": "sku", "timestamp": "time"})
+    own.to_csv(project.folder / "events.csv", index=False)
+    (project.folder / "events").mkdir()
+    for name, part in (("a.csv", own[:3000]), ("b.csv", own[3000:])):
+        part.to_csv(project.folder / "events" / name, index=False)
     parameters = yaml.safe_load((project.folder / "conf/test/parameters.yml").read_text())
     del parameters["retraining"]  # the raw log is read
     parameters["tuning"]["trials"] = 2
