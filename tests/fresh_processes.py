@@ -80,6 +80,9 @@ class FreshProcesses:
             connection.settimeout(timeout)
             connection.connect(str(place))
             connection.sendall(json.dumps({"program": command[2:], "cwd": cwd, **files}).encode() + b"\n")
-            code = connection.recv(16)
+            try:
+                code = connection.recv(16)
+            except TimeoutError as error:
+                raise subprocess.TimeoutExpired(command, timeout) from error
             said = [Path(file).read_text() for file in files.values()]
         return subprocess.CompletedProcess(command, int(code), *said)

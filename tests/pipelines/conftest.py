@@ -26,15 +26,20 @@ def _one_empty_database(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _fresh_processes_that_have_imported(tmp_path_factory):
-    """Each version is tried in a process of its own, whose imports would take 5 s of CPU. They are behind it here;
-    `tests/promotion/` starts it as promotion does."""
+@pytest.fixture(scope="session")
+def _fresh_processes(tmp_path_factory):
     processes = FreshProcesses(tmp_path_factory.mktemp("fresh"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fresh_process, "subprocess", processes.as_subprocess())
-        yield
+    yield processes
     processes.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fresh_processes_that_have_imported(_fresh_processes):
+    """Each version is tried in a process of its own, whose imports would take 5 s of CPU. They are behind it here, and
+    only here: `tests/promotion/` starts it as promotion does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fresh_process, "subprocess", _fresh_processes.as_subprocess())
+        yield
 
 
 @pytest.fixture(scope="session")
