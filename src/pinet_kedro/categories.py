@@ -1,4 +1,4 @@
-"""The categories of a model's items: to filter what is recommended, and to spread a list over them."""
+"""The categories of items: to filter what is recommended, and to spread a list over them."""
 
 import hashlib
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from scipy import sparse
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
+from pinet_kedro.categories import ItemCategories
 from pinet_kedro.interactions.items import categories_of
 from pinet_kedro.interactions.sequences import Indexed, Sequences, build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
@@ -53,15 +54,8 @@ class Dataset:
     @cached_property
     def categories(self) -> sparse.csr_array | None:
         """1 where item j has category g, sparse `[I, G]` (float32); None if no item has a category."""
-        if "categories" not in self.items:
-            return None
-        listed = self.items["categories"]
-        codes, names = pd.factorize(listed.explode().astype("string"), sort=True)
-        item, named = np.repeat(np.arange(self.n_items), np.maximum(listed.map(len), 1)), codes >= 0
-        ones = np.ones(int(named.sum()), np.float32)
-        found = sparse.csr_array((ones, (item[named], codes[named])), shape=(self.n_items, len(names)))
-        found.data[:] = 1  # the matrix has summed categories that an item lists twice
-        return found
+        found = ItemCategories.of(self.item_ids, self.items)
+        return found.matrix if found else None
 
     @property
     def activeness(self) -> Int[np.ndarray, " U"]:

@@ -16,7 +16,7 @@ from pinet_kedro.engines.engine import Engine, whole_number
 from pinet_kedro.engines.staging import Staged
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Origin, no_ratings, step_of
-from pinet_kedro.interactions.sequences import Indexed, Sequences
+from pinet_kedro.interactions.sequences import Indexed, Sequences, user_runs
 
 if TYPE_CHECKING:
     from ibis.expr.types import Table
@@ -34,7 +34,7 @@ def blocks_of(engine: Engine, table: "Table") -> Iterator["Table"]:
     counts = table.group_by("user").agg(events=table.count()).order_by("user").to_pyarrow()
     given = counts.filter(counts["user"].is_valid())
     users, events = (given[name].to_numpy() for name in ("user", "events"))
-    for first, last in runs(events, engine.config.block_events):
+    for first, last in user_runs(np.append(0, np.cumsum(events)), engine.config.block_events):
         yield table.filter(table.user.between(int(users[first]), int(users[last - 1])))
     if len(given) < len(counts) or not len(counts):
         yield table.filter(table.user.isnull())
@@ -176,7 +176,7 @@ class CleanTables:
             name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (int(offsets[-1]),))
             for name, dtype in (("items", np.int32), ("timestamps", np.int64))
         }
-        for first, last in runs(np.diff(offsets), self.engine.config.block_events):
+        for first, last in user_runs(offsets, self.engine.config.block_events):
             block = cleaning.sorted_block(self.table, first, last).to_pyarrow()
             run = slice(offsets[first], offsets[last])
             arrays["items"][run] = block["item"].to_numpy() + np.int32(1)
@@ -201,16 +201,6 @@ class CleanLog:
         ids = [pd.read_parquet(self.folder / f"{name}.parquet")["id"] for name in ("users", "items")]
         users, items = (pd.Index(values.astype("string").array) for values in ids)
         return Sequences(**arrays), users, items
-
-
-def runs(events: np.ndarray, block: int) -> Iterator[tuple[int, int]]:
-    """Runs [first, last) with about `block` events in all, at least one user each."""
-    offsets = np.concatenate([[0], np.cumsum(events)])
-    first = 0
-    while first < len(events):
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + block, side="right")) - 1)
-        yield first, last
-        first = last
 
 
 def _canonical(events: "pa.Table", columns: list[str]) -> pd.DataFrame:

@@ -47,14 +47,11 @@ class Sequences:
 
     def blocks(self, events: int = _BLOCK_EVENTS) -> Iterator[tuple[slice, "Sequences"]]:
         """Runs of users with about so many events in all, and their sequences: for arrays larger than memory."""
-        first = 0
-        while first < self.n_users:
+        for first, last in user_runs(self.offsets, events):
             begin = int(self.offsets[first])
-            last = max(first + 1, int(np.searchsorted(self.offsets, begin + events, side="right")) - 1)
             run = slice(begin, int(self.offsets[last]))
             block = Sequences(self.items[run], self.timestamps[run], self.offsets[first : last + 1] - begin)
             yield slice(first, last), block
-            first = last
 
     def between(self, start: Int[np.ndarray, " U"], end: Int[np.ndarray, " U"]) -> "Sequences":
         """The events at positions `[start, end)` of every history."""
@@ -66,6 +63,15 @@ class Sequences:
         """The same users with these events only."""
         before = np.concatenate([[0], np.cumsum(kept)])
         return Sequences(self.items[kept], self.timestamps[kept], before[self.offsets])
+
+
+def user_runs(offsets: Int[np.ndarray, " U+1"], events: int) -> Iterator[tuple[int, int]]:
+    """Runs [first, last) of users with about so many events in all, at least one user each."""
+    first = 0
+    while first < len(offsets) - 1:
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + events, side="right")) - 1)
+        yield first, last
+        first = last
 
 
 # Sequences, raw ids of users 0..U-1 and raw ids of items 1..I.
