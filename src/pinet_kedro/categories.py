@@ -1,17 +1,16 @@
 """The categories of items: to filter what is recommended, and to spread a list over them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy import sparse
-from torch import Tensor
 
 from pinet_kedro.errors import InputError
 
@@ -97,18 +96,18 @@ class ItemCategories:
     @property
     def sha256(self) -> str:
         """Hash of the names and of the categories of every item."""
-        arrays = [tensor.numpy().tobytes() for tensor in self.tensors().values()]
+        arrays = [values.tobytes() for values in self.arrays().values()]
         return hashlib.sha256(b"".join(["\n".join(self.names).encode(), *arrays])).hexdigest()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The matrix as tensors by name; `restore` makes the categories of them, and of the names."""
+    def arrays(self) -> dict[str, Int[np.ndarray, " N"]]:
+        """The matrix as int32 arrays by name; `restore` makes the categories of them, and of the names."""
         index = {"indices": self.matrix.indices, "indptr": self.matrix.indptr}
-        return {f"item_categories.{name}": torch.from_numpy(values.astype(np.int32)) for name, values in index.items()}
+        return {f"item_categories.{name}": values.astype(np.int32) for name, values in index.items()}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], names: list[str]) -> "ItemCategories":
-        """The categories from their `tensors` and `names`."""
-        indices, indptr = (tensors[f"item_categories.{name}"].numpy() for name in ("indices", "indptr"))
+    def restore(cls, arrays: Mapping[str, ArrayLike], names: list[str]) -> "ItemCategories":
+        """The categories from their `arrays`, in whatever type they were stored, and `names`."""
+        indices, indptr = (np.asarray(arrays[f"item_categories.{name}"]) for name in ("indices", "indptr"))
         shape = (len(indptr) - 1, len(names))
         return cls(tuple(names), sparse.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape))
 

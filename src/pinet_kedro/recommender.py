@@ -253,7 +253,7 @@ class Recommender:
             }
         if self.categories is not None:
             description["categories"] = list(self.categories.names)
-            tensors |= self.categories.tensors()
+            tensors |= {name: torch.from_numpy(values) for name, values in self.categories.arrays().items()}
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "weights.safetensors")
         (folder / "items.json").write_text(json.dumps(self.item_ids.tolist()), encoding="utf-8")
         (folder / "recommender.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
