@@ -159,10 +159,22 @@ def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
 
 def test_only_the_quintiles_that_exist_are_drawn(evaluation):
     figure = quintiles_figure(evaluation)
-    assert {tuple(trace.x) for trace in figure.data} == {("Q1", "Q2", "Q3")}
+    assert figure.layout.xaxis.ticktext == ("Q1", "Q2", "Q3")
+    assert {tuple(row[0] for row in trace.customdata) for trace in figure.data} == {("Q1", "Q2", "Q3")}
+    assert all(np.array_equal(np.round(trace.x), [0, 1, 2]) for trace in figure.data)
     pin = evaluation["models"]["pin"]
     assert list(traces(figure)[MODEL_LABELS["pin"]].y) == [pin[q]["ndcg_at_10"] for q in ("q1", "q2", "q3")]
     assert "3 of 3" in figure.layout.meta["statement"]
+
+
+def test_a_model_with_the_values_of_another_does_not_hide_it(evaluation):
+    evaluation["models"]["base_shared_plugin"] = evaluation["models"]["pin"]
+    drawn = traces(quintiles_figure(evaluation))
+    one, other = (drawn[MODEL_LABELS[name]] for name in ("base_shared_plugin", "pin"))
+    assert list(one.y) == list(other.y)
+    assert np.abs(np.subtract(one.x, other.x)).min() > 0.1
+    assert one.line.dash != other.line.dash
+    assert one.marker.symbol != other.marker.symbol
 
 
 def test_every_weight_of_every_plugin_is_drawn(plugins):

@@ -26,7 +26,7 @@ def evaluation_of(project):
 def test_evaluation_has_the_agreed_outline(finished):
     evaluation = evaluation_of(finished)
     assert list(evaluation) == [
-        "models", "comparisons", "as_shipped", "backbone_choice", "protocol", "data", "versions", "lineage",
+        "models", "comparisons", "as_shipped", "backbone_choice", "plugins", "protocol", "data", "versions", "lineage",
     ]  # fmt: skip
     assert list(evaluation["models"]) == MODELS
     for groups in evaluation["models"].values():

@@ -58,7 +58,7 @@ def test_the_card_holds_data_period_figures_backbone_code_and_limits():
 
 def test_without_a_refit_the_card_has_one_reading_and_one_model():
     card = model_card(EVALUATION | {"as_shipped": None}, MANIFEST, exclude_seen=False)
-    assert "As shipped" not in card
+    assert "final training" not in card
     assert "until 2019-07-23. Promotion judges the same model." in card
 
 

@@ -267,6 +267,29 @@ def test_figures_and_page_fit_a_window_that_becomes_narrow(browser, pages, schem
         browser.resize(1400)
 
 
+def test_figures_have_the_colours_of_the_page_and_change_with_it(browser, pages):
+    behind = (
+        "[...new Set([document.body, ...document.querySelectorAll('.main-svg:first-of-type')]"
+        ".map(e => getComputedStyle(e).backgroundColor))]"
+    )
+    colours = "[...document.querySelectorAll('.legendpoints path')].map(e => getComputedStyle(e).fill).join()"
+    browser.open(pages / "report.html")
+    light, drawn = browser.evaluate(behind), browser.evaluate(colours)
+    browser.prefer("dark")
+    try:
+        browser.evaluate("new Promise(done => setTimeout(done, 500))")  # the page hears of it with its next frame
+        dark, darkened = browser.evaluate(behind), browser.evaluate(colours)
+        browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+        printed = browser.evaluate(colours)
+    finally:
+        browser.prefer("light")
+    assert light == ["rgb(255, 255, 255)"]
+    assert len(dark) == 1
+    assert dark != light
+    assert darkened != drawn
+    assert printed == drawn
+
+
 # Texts whose contrast with what is behind them is below 4.5 (WCAG 2, level AA), each with its contrast.
 FAINT = """
 const numbers = colour => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);

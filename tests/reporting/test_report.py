@@ -18,6 +18,8 @@ from pinet_kedro.reporting.statements import (
     base_gap,
     disagreement,
     improved,
+    narrowing,
+    one_for_all,
     summary_lines,
     verdict,
 )
@@ -236,7 +238,7 @@ def test_where_pin_stands_on_the_joint_backbone_the_aggregation_is_measured_agai
     evaluation["comparisons"]["backbone_plugins_vs_pin"] = evaluation["comparisons"]["pin_vs_base"]
     set_gain(evaluation, "backbone_plugins_vs_pin", "all", -0.03, -0.01)
     assert "all users −2.0 % [−3.0, −1.0], a loss is shown" in aggregation_effect(evaluation, ["all"])
-    assert "What the aggregation adds under the same plugins" in page(evaluation).text
+    assert "Training by aggregation instead of jointly, with plugins" in page(evaluation).text
 
 
 def test_undefined_gains_are_reported_as_undefined(evaluation):
@@ -314,6 +316,38 @@ def test_the_page_shows_cut_offs_and_measures_beyond_accuracy(with_beyond):
     assert "a cold one" not in text
     assert "432 of 1,888" in text
     assert text.count("Gini index of recommendations over items") == 3
+
+
+def test_the_verdict_names_what_the_lists_lose_in_variety_and_only_what_is_shown(with_beyond):
+    of_all = with_beyond["comparisons"]["pin_vs_base"]["all"]
+    told = (
+        "At a price: PIN shows fewer long-tail items, 11.3 % of its lists instead of 14.3 % (−3.0 [−4.0, −2.0] "
+        "percentage points). Its lists mix fewer categories: two of their items differ in 75.0 % of their categories "
+        "instead of 78.0 % (−3.0 [−4.0, −2.0] percentage points)."
+    )
+    assert " ".join(narrowing(with_beyond)) == told
+    assert f"{verdict(with_beyond)} {told}" in summary_lines(with_beyond)
+    text = page(with_beyond).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.index(told) < text.index("Next: kedro promote")
+    of_all["long_tail_share_at_10"] = {"difference": -0.01, "low": -0.03, "high": 0.01}
+    assert [sentence[:34] for sentence in narrowing(with_beyond)] == ["At a price: PIN’s lists mix fewer "]
+    of_all["category_diversity_at_10"] = {"difference": 0.02, "low": 0.01, "high": 0.03}
+    assert narrowing(with_beyond) == []
+    assert "At a price" not in page(with_beyond).text
+
+
+def test_the_top_says_that_pin_is_the_base_with_one_plugin_for_all_where_it_is(evaluation):
+    assert one_for_all(evaluation) is None
+    assert "one plugin for all users: no stratum" not in page(evaluation).text
+    evaluation["plugins"] = ["shared", "own"]
+    assert one_for_all(evaluation) is None
+    evaluation["plugins"] = ["shared", "shared"]
+    told = one_for_all(evaluation)
+    assert told.startswith("PIN is here the base with one plugin for all users")
+    aggregated = {"backbone": "deconfounded", "reason": "configured", "gains": {}}
+    assert "the backbone trained by aggregation with one" in one_for_all(evaluation | {"backbone_choice": aggregated})
+    assert (text := page(evaluation).text).index(told) < text.index("PIN is the Personalizing")
+    assert told in summary_lines(evaluation)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +491,7 @@ def test_the_top_says_when_the_reading_as_shipped_disagrees(evaluation, before, 
     set_gain(evaluation["as_shipped"], "pin_vs_base", "head", after, 0.3)
     told = disagreement(evaluation)
     other = "Ship PIN" if after > 0 else "Do not ship PIN"
-    assert told.startswith(f"As shipped, the same rule says “{other}”: tail users gain")
+    assert told.startswith(f"After the final training, the same rule says “{other}”: tail users gain")
     text = page(evaluation).text
     assert text.index("The two readings disagree.") < text.index("PIN is the Personalizing")
     assert told in summary_lines(evaluation)
@@ -519,7 +553,7 @@ def test_without_an_aggregation_the_page_says_so_and_compares_what_is_left(evalu
     }
     text = page(evaluation).text
     assert "No aggregation of gradients is configured" in text
-    assert "What the aggregation adds" not in text
+    assert "by aggregation" not in text
     assert "PIN against the base" in text
     assert not any("ggregation" in line for line in summary_lines(evaluation))
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from plotly.graph_objects import Figure
 
-from pinet_kedro.figures.style import GREY, GROUP_STYLE, finish, style
+from pinet_kedro.figures.style import DASHES, GREY, GROUP_STYLE, finish, style
 from pinet_kedro.reporting.text import GROUP_LABELS, gain, model_label, with_interval
+
+_STEP = 0.07  # of the distance between two fifths: a model's marks stand beside those of the others
 
 
 def gains_figure(evaluation: dict[str, Any]) -> Figure:
@@ -50,23 +52,27 @@ def quintiles_figure(evaluation: dict[str, Any]) -> Figure:
     models = evaluation["models"]
     quintiles = sorted({g for groups in models.values() for g in groups if g not in GROUP_LABELS})
     figure = Figure()
-    for model, groups in models.items():
+    for i, (model, groups) in enumerate(models.items()):
         color, symbol = style(model)
-        present = [q for q in quintiles if q in groups]
+        present = [(place + _STEP * (i - (len(models) - 1) / 2), q) for place, q in enumerate(quintiles) if q in groups]
         figure.add_scatter(
-            x=[q.upper() for q in present], y=[groups[q]["ndcg_at_10"] for q in present], mode="lines+markers",
-            name=model_label(model), customdata=[groups[q]["users"] for q in present],
-            line={"color": color, "width": 2, "dash": "dot" if model == "base" else "solid"},
+            x=[x for x, _ in present], y=[groups[q]["ndcg_at_10"] for _, q in present], mode="lines+markers",
+            name=model_label(model), customdata=[[q.upper(), groups[q]["users"]] for _, q in present],
+            line={"color": color, "width": 2, "dash": DASHES.get(model, "solid")},
             marker={"symbol": symbol, "size": 10},
-            hovertemplate=f"{model_label(model)}, %{{x}}: %{{y:.4f}}<br>%{{customdata:,}} users<extra></extra>",
+            hovertemplate=f"{model_label(model)}, %{{customdata[0]}}: %{{y:.4f}}<br>%{{customdata[1]:,}} users"
+            "<extra></extra>",
         )  # fmt: skip
     both = [(models["pin"][q], models["base"][q]) for q in quintiles if q in models["pin"] and q in models["base"]]
     above = sum(pin["ndcg_at_10"] > base["ndcg_at_10"] for pin, base in both)
-    figure.update_xaxes(title="fifths of the users, Q1 = least active", type="category")
+    figure.update_xaxes(
+        title="fifths of the users, Q1 = least active", tickvals=list(range(len(quintiles))),
+        ticktext=[q.upper() for q in quintiles], showgrid=False,
+    )  # fmt: skip
     figure.update_yaxes(title="NDCG@10", rangemode="tozero")
     statement = f"PIN is above the base in {above} of {len(both)} fifths of the users by activeness"
     reading = (
         "From the least active fifth on the left to the most active one on the right: the higher a line, the better "
-        "the model ranks what these users took next."
+        "the model ranks what these users took next. Marks of one fifth are side by side, so that none hides another."
     )
     return finish(figure, statement, reading, height=440)

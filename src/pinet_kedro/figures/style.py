@@ -17,6 +17,8 @@ MODEL_STYLE = {
     "base_plugins": ("#008661", "diamond"),
     "pin": ("#2371e7", "star"),
 }
+# Models whose line is not solid; two that coincide are then told apart.
+DASHES = {"base": "dot", "backbone": "dash", "plugins_alone": "dashdot", "base_shared_plugin": "longdash"}
 GROUP_STYLE = {"all": (GREY, "circle"), "tail": ("#c75000", "diamond"), "head": ("#7564da", "square")}
 _INK, _GRID = "#22272e", "rgba(128, 128, 128, 0.25)"
 _TITLE = 120  # characters of a title's line; viewers of single figures, such as kedro-viz, cut longer ones

@@ -7,7 +7,7 @@ the artifact `model_card.md` of its run; the description also lists the decision
 from typing import Any
 
 from pinet_kedro.checking import as_yaml
-from pinet_kedro.reporting.statements import chosen, metric, verdict
+from pinet_kedro.reporting.statements import chosen, metric, narrowing, one_for_all, verdict
 from pinet_kedro.reporting.text import GROUP_LABELS, NONE, count, event_day, gain, number, period, with_interval
 
 MODEL_CARD = "model_card.md"
@@ -54,7 +54,7 @@ base is the same encoder with the same budget, without plugins.
 
 {_table(evaluation)}
 
-{verdict(evaluation)}
+{" ".join(filter(None, [verdict(evaluation), *narrowing(evaluation), one_for_all(evaluation)]))}
 {_shipped(shipped)}
 ## Data
 
@@ -114,7 +114,8 @@ def _table(reading: dict[str, Any]) -> str:
 def _shipped(reading: dict[str, Any] | None) -> str:
     if reading is None:
         return ""
-    return f"\nAs shipped, when both have learnt all events before the test part:\n\n{_table(reading)}\n\n&nbsp;\n"
+    about = "After the final training, in which both have learnt all events before the test part:"
+    return f"\n{about}\n\n{_table(reading)}\n\n&nbsp;\n"
 
 
 def _aggregation(training: dict[str, Any]) -> str:

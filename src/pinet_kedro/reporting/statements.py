@@ -52,11 +52,11 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     lines = [
         f"Base: test NDCG@10 {', '.join(base)}; below, 95 % intervals are in brackets",
         *gains,
-        verdict(evaluation),
+        " ".join([verdict(evaluation), *narrowing(evaluation)]),
         *effect,
         chosen(evaluation),
     ]
-    lines += [as_shipped(evaluation), disagreement(evaluation)]
+    lines += [one_for_all(evaluation), as_shipped(evaluation), disagreement(evaluation)]
     return [line for line in lines if line]
 
 
@@ -103,17 +103,49 @@ def verdict(evaluation: dict[str, Any]) -> str:
     return f"{DO_NOT_SHIP}: {of_tail}, {joint} {of_head}."
 
 
+def narrowing(evaluation: dict[str, Any]) -> list[str]:
+    """Sentences on what PIN's lists lose in variety against the base, as far as intervals show it; all users."""
+    tail, mixed = (
+        difference(evaluation, "pin_vs_base", "all", name)
+        for name in ("long_tail_share_at_10", "category_diversity_at_10")
+    )
+    sentences = []
+    if tail and effect(tail) == "loss":
+        base, pin = (evaluation["models"][model]["all"]["long_tail_share_at_10"] for model in ("base", "pin"))
+        sentences.append(
+            f"At a price: PIN shows fewer long-tail items, {share(pin, 1)} of its lists instead of {share(base, 1)} "
+            f"({in_units(tail, 1, 100)} percentage points)."
+        )
+    if mixed and effect(mixed) == "loss":
+        base, pin = (evaluation["models"][model]["all"]["category_diversity_at_10"] for model in ("base", "pin"))
+        sentences.append(
+            f"{'Its' if sentences else 'At a price: PIN’s'} lists mix fewer categories: two of their items differ in "
+            f"{share(pin, 1)} of their categories instead of {share(base, 1)} ({in_units(mixed, 1, 100)} percentage "
+            "points)."
+        )
+    return sentences
+
+
+def one_for_all(evaluation: dict[str, Any]) -> str | None:
+    """One sentence where all strata have taken the shared plugin, so that PIN is one plugin for all; else None."""
+    if set(evaluation.get("plugins", ())) != {"shared"}:
+        return None
+    choice = evaluation.get("backbone_choice", {"backbone": "joint"})
+    of = {"joint": "the base", "deconfounded": "the backbone trained by aggregation"}[choice["backbone"]]
+    return f"PIN is here {of} with one plugin for all users: no stratum has a plugin of its own that is better."
+
+
 def disagreement(evaluation: dict[str, Any]) -> str | None:
     """What the reading as shipped says where the same rule leads to the other verdict there; None if it does not."""
     reading = evaluation.get("as_shipped")
     if reading is None or improved(reading) == improved(evaluation):
         return None
     other, _, reason = verdict(reading).partition(": ")
-    return f"As shipped, the same rule says “{other}”: {reason}"
+    return f"After the final training, the same rule says “{other}”: {reason}"
 
 
 def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP_LABELS) -> str:
-    """One sentence on what gradient aggregation adds under the same plugins, for these groups of users."""
+    """One sentence on what gradient aggregation changes, both models having plugins, for these groups of users."""
     if "backbone" not in evaluation["models"]:
         return "No aggregation of gradients is configured (backbone_training.aggregation): PIN stands on the base."
     words = {
@@ -127,7 +159,7 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
     for group in groups:
         values = gain(evaluation, pair, group)
         parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
-    return f"The aggregation under the same plugins, NDCG@10: {'; '.join(parts)}."
+    return f"Training by aggregation instead of jointly, both with plugins, changes NDCG@10: {'; '.join(parts)}."
 
 
 def contributions(evaluation: dict[str, Any]) -> list[str]:
@@ -169,7 +201,10 @@ def as_shipped(evaluation: dict[str, Any]) -> str | None:
         f"{number(metric(reading, 'pin', group))}, {with_interval(gain(reading, 'pin_vs_base', group))}"
         for group in ("tail", "head")
     ]
-    return f"As shipped, base and PIN having learnt all events before the test part, NDCG@10: {'; '.join(parts)}."
+    return (
+        "After the final training, in which base and PIN have learnt all events before the test part, NDCG@10: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def refit_effect(evaluation: dict[str, Any]) -> str | None:
@@ -177,7 +212,7 @@ def refit_effect(evaluation: dict[str, Any]) -> str | None:
     if (reading := evaluation.get("as_shipped")) is None:
         return None
     pin, base = (gain(reading, pair, "all") for pair in ("refit_pin_vs_pin", "refit_base_vs_base"))
-    return f"The refit adds {with_interval(pin)} to PIN, and {with_interval(base)} to the base (all users)."
+    return f"The final training adds {with_interval(pin)} to PIN, and {with_interval(base)} to the base (all users)."
 
 
 def popularity_effect(evaluation: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ METRIC_LABELS = {
     "mrr": "MRR",
     "auc": "AUC",
     "popularity_at_10": "Training events of a recommended item",
-    "novelty_at_10": "Novelty of a recommended item, bits",
+    "novelty_at_10": "Rarity of a recommended item (+1: half as popular)",
     "long_tail_share_at_10": "Long-tail items among the recommended",
     "category_diversity_at_10": "Difference of categories within a list, 0 to 1",
     "coverage_at_10": "Part of the catalogue that is recommended",

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.pipelines.types import BackboneChoice, Figure, Manifest, NoModel, Recommender
+from pinet_kedro.pipelines.types import Figure, Manifest, NoModel, Recommender
 from pinet_kedro.tracking.run_info import RunInfo
 
 
@@ -23,10 +23,11 @@ def evaluate(
     dataset: Dataset,
     cleaning: pd.DataFrame,
     parameters: dict[str, Any],
-    choice: BackboneChoice,
+    **chosen: Any,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The evaluation as `evaluation.json` stores it, and its metrics as a table.
 
+    `chosen`: the backbone on which PIN stands (`backbone`), and the plugin of every stratum (`plugins`).
     `lineage` has the sha256 of the ranks and of all stored datasets from which they were made.
     """
     from pinet_kedro.evaluation.comparison import (
@@ -42,7 +43,8 @@ def evaluate(
     evaluation = {
         **compare(ranks, dataset),
         "as_shipped": compare_as_shipped(ranks, dataset),
-        "backbone_choice": choice.model_dump(mode="json"),
+        "backbone_choice": chosen["backbone"].model_dump(mode="json"),
+        "plugins": list(chosen["plugins"]["choice"]),
         "protocol": describe_protocol(dataset.strata, plain(parameters)),
         "data": describe_data(dataset, cleaning),
         "versions": versions(),

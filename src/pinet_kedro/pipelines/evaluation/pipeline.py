@@ -32,7 +32,8 @@ def create_pipeline(parameters: str = "parameters") -> Pipeline:
             node(rank_targets, {"dataset": "dataset", **MODELS}, "ranks", name="rank_targets"),
             node(
                 evaluate,
-                ["ranks", "ranks_manifest", "dataset", "cleaning_report", parameters, "backbone_choice"],
+                {"ranks": "ranks", "manifest": "ranks_manifest", "dataset": "dataset", "cleaning": "cleaning_report"}
+                | {"parameters": parameters, "backbone": "backbone_choice", "plugins": "plugins"},
                 ["evaluation", "metrics"],
                 name="evaluate",
             ),
