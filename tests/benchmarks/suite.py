@@ -23,7 +23,7 @@ from measuring import machine
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.provenance import git_state, versions
 
-NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals", "device")
+NAMES = ("step", "catalogue", "preparation", "memory", "whole_run", "rivals", "device", "processes")
 FOLDER = Path("data/08_reporting/benchmarks")
 TABLE = FOLDER.with_suffix(".md")
 
