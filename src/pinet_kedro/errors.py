@@ -12,5 +12,9 @@ class InputError(ValueError):
     """
 
 
+class EndedError(RuntimeError):
+    """A process of this run has ended without a result, for example because the system killed it for its memory."""
+
+
 class NothingToDo(Exception):  # noqa: N818
     """There is nothing to do for this run. It is not an error: the message gives the reason, and the exit code is 0."""

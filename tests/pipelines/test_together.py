@@ -68,7 +68,18 @@ def test_long_trainings_get_processes_where_there_are_cores_and_memory(
     planted_world, small_training, monkeypatch, cores, free, expected
 ):
     monkeypatch.setattr(together, "_WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(together.os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(together, "cores", lambda: cores)
     monkeypatch.setattr(together, "free_bytes", lambda: free)
     trainings, _ = both(planted_world.dataset, small_training)
     assert together._worth_processes(list(trainings.values())) is expected
+
+
+def test_trainings_on_several_processes_need_cores_and_memory_for_all(planted_world, small_training, monkeypatch):
+    monkeypatch.setattr(together, "_WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(together, "cores", lambda: 4)
+    trainings = {n: list(both(planted_world.dataset, small_training.model_copy(update={"processes": n}))[0].values())
+                 for n in (1, 2, 3)}  # fmt: skip
+    assert [together._worth_processes(trainings[n]) for n in trainings] == [True, True, False]
+    need = sum(need.bytes for t in trainings[2] for need in together.backbone_memory(t.dataset, t.config))
+    monkeypatch.setattr(together, "free_bytes", lambda: 1.5 * need)
+    assert [together._worth_processes(trainings[n]) for n in (1, 2)] == [True, False]

@@ -34,11 +34,11 @@ def visit_strata(
     for a in torch.randperm(len(visits), generator=rng).tolist():
         loss, weight = visits[a]
         value = loss()
-        values[a] = value.item()
-        step = torch.autograd.grad(value * weight, parameters)
+        step, now = gradients.met(torch.autograd.grad(value * weight, parameters), [value.detach()])
+        values[a] = now.item()
         # Summed instead of computed as θ − θ_G, which is mostly rounding error if α is small.
-        torch._foreach_add_(total, list(step))
-        torch._foreach_add_(moved, list(step), alpha=-inner_rate)
+        torch._foreach_add_(total, step)
+        torch._foreach_add_(moved, step, alpha=-inner_rate)
     torch._foreach_copy_(moved, start)
     for p, gradient in zip(parameters, total, strict=True):
         p.grad = gradient

@@ -7,7 +7,7 @@ import click
 from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
-from pinet_kedro.errors import InputError, NothingToDo
+from pinet_kedro.errors import EndedError, InputError, NothingToDo
 from pinet_kedro.printable import printable
 
 
@@ -26,7 +26,7 @@ def sentences() -> Iterator[None]:
                 "of it: backbone_training.backbone.width and max_length, backbone_training.schedule.batch_users, "
                 "plugin_training.rank and the numbers of candidates and factors."
             ) from error
-        known = (InputError, DatasetError, ParameterValidationError, ArithmeticError)
+        known = (InputError, DatasetError, ParameterValidationError, ArithmeticError, EndedError)
         if not isinstance(cause, known):
             raise  # a defect: the traceback helps
         raise click.ClickException(printable(str(cause))) from error

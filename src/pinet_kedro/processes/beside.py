@@ -1,18 +1,15 @@
 """A call in a process of its own, while this process goes on with other work."""
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from pinet_kedro.errors import EndedError
 from pinet_kedro.processes.workers import run_worker
-
-
-class EndedError(RuntimeError):
-    """The process has ended without a result, for example because the system killed it for its memory."""
 
 
 class Beside:
@@ -21,6 +18,11 @@ class Beside:
     def __init__(self, process: SpawnProcess, receiver: Connection) -> None:
         self._process, self._receiver = process, receiver
         self._done, self._result = False, None
+
+    @property
+    def awaited(self) -> Connection | None:
+        """The connection by which more will come; None after the result."""
+        return None if self._done else self._receiver
 
     def messages(self, wait: bool = False) -> Iterator[Any]:
         """The messages that have arrived; with `wait`, all until the call has ended. Raises the call's error."""
@@ -45,6 +47,29 @@ class Beside:
         for _ in self.messages(wait=True):
             pass
         return self._result
+
+
+class Several:
+    """What several calls that need one another have sent, as it arrives, and in the end the result of the first."""
+
+    def __init__(self, calls: Sequence[Beside]) -> None:
+        self._calls = calls
+
+    def messages(self, wait: bool = False) -> Iterator[Any]:
+        """As `Beside.messages`: the first error of any of the calls is raised."""
+        while True:
+            for call in self._calls:
+                yield from call.messages()
+            awaited = [call.awaited for call in self._calls if call.awaited]
+            if not wait or not awaited:
+                return
+            connection.wait(awaited)
+
+    def result(self) -> Any:
+        """The result of the first call, after the last message of all."""
+        for _ in self.messages(wait=True):
+            pass
+        return self._calls[0].result()
 
 
 @contextmanager

@@ -44,7 +44,7 @@ log = logging.getLogger("pinet_kedro")
 _UNRECORDED = {"tracking", "promotion", "parameters"}
 # Recorded, but a later value may differ: how retraining treated its partitions, …
 _UNCHECKED = {"retraining"}
-_MACHINE = {"threads", "device", "workers"}  # … and parameters of the machine
+_MACHINE = {"threads", "device", "workers", "processes"}  # … and parameters of the machine
 _SHOWN = 3
 _OR_ALL = " (or everything: --pipeline=full)"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
@@ -20,14 +20,15 @@ from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.metrics import metrics_by_group
-from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evaluation.ranks import Ranks, target_ranks
 from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import BackboneScorer
-from pinet_kedro.training.batches import Batches, quotas
+from pinet_kedro.training.batches import Batches, length_buckets, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.devices import find_device
 from pinet_kedro.training.memory import Need, backbone_needs, check_memory
+from pinet_kedro.training.peers import ALONE, Part, Peers
 from pinet_kedro.training.sparse_rows import SparseRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
@@ -58,11 +59,6 @@ class EpochReport:
 
 
 OnEpoch = Callable[[EpochReport], None]
-# Inputs and targets of users that are computed together, and the items drawn for them.
-Part = tuple[Int[Tensor, "B L"], Int[Tensor, " N"], Any]
-
-# So many positions of padding cost as much as an additional forward and backward pass.
-_PART_POSITIONS = 200
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,7 @@ def train_backbone(
     on_epoch: OnEpoch | None = None,
     start: Backbone | None = None,
     keep_best: bool = False,
+    peers: Peers = ALONE,
 ) -> Backbone:
     """The trained backbone (averaged weights, evaluation mode).
 
@@ -101,16 +98,20 @@ def train_backbone(
     Training starts from a copy of `start`, or from new weights. With `keep_best` the result is the validated epoch with
     the highest validation NDCG@10, including the start (the earliest on a tie), instead of the last epoch.
 
-    Raises `DivergedError` if a loss or a validation score is NaN or infinite, and `InputError` if torch does not have
-    the device or there is not enough memory. All random numbers come from generators of this training, so other
-    threads do not change the result.
+    Training is in this process, whatever `config.processes` is. With `peers`, several processes make this call with the
+    same arguments: each computes its share of the users of every step, and all return the same weights. These are those
+    of one process up to rounding, apart from the random numbers of dropout.
+
+    Raises `DivergedError` if a loss or a validation score is NaN or infinite, `InputError` if torch does not have the
+    device or there is not enough memory, and `EndedError` if a peer has ended. All random numbers come from generators
+    of this training, so other threads do not change the result.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     device = find_device(config.device)
     if device.type == "cpu":
         check_memory(backbone_memory(dataset, config))
-    return _Training(dataset, config, device, start).run(on_epoch, keep_best)
+    return _Training(dataset, config, device, start, peers).run(on_epoch, keep_best)
 
 
 def backbone_memory(dataset: Dataset, config: BackboneTraining) -> list[Need]:
@@ -127,11 +128,13 @@ class _Training:
         config: BackboneTraining,
         device: torch.device,
         start: Backbone | None = None,
+        peers: Peers = ALONE,
     ) -> None:
-        self.dataset, self.config, self.device = dataset, config, device
+        self.dataset, self.config, self.device, self.peers = dataset, config, device, peers
         split, n_items = dataset.split, dataset.n_items
         self.batches = Batches(dataset, config)
         self.rng, self.generators = np.random.default_rng(config.seed), Generators(config.seed, device)
+        self.noise = peers.noise(config.seed, self.generators)
         self.model = copy.deepcopy(start) if start else build_backbone(config.backbone, n_items, self.generators)
         self.model.finished = False
         self.model.to(device)
@@ -159,7 +162,7 @@ class _Training:
         sizes = [p.numel() for p in (*self.body, *self.tables)]
         # On a CPU the kernel provides memory only when it is written, as far as a step needs it. On other devices torch
         # reuses the memory of the previous step.
-        self.memory = torch.empty(len(self.streams) * sum(sizes)) if device.type == "cpu" else None
+        self.memory = torch.empty(len(self.streams) * (sum(sizes) + 1)) if device.type == "cpu" else None
         rule_inputs = RuleInputs(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
@@ -192,6 +195,7 @@ class _Training:
             if on_epoch:
                 on_epoch(report)
         self.updates.settle()
+        self.peers.check_equal(self.average)
         return self.best.backbone if keep_best and self.best else self.average.finish()
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
@@ -201,8 +205,10 @@ class _Training:
         share = torch.from_numpy(targets / targets.sum()).float()
         rows = self.sparse_rows.rows([part[:2] for group in groups for part in group], drawn)
         with self.sparse_rows.narrow(self.model, rows) as tables:
-            gradients = GroupGradients([*self.body, *tables], len(groups), self.memory)
-            losses = (partial(self._group_loss, group) for group in groups)
+            parameters, meet = [*self.body, *tables], self.peers.add_up if self.peers.count > 1 else None
+            gradients = GroupGradients(parameters, len(groups), self.memory, meet)
+            own = zip(self.peers.own(groups), targets, strict=True)
+            losses = (partial(self._group_loss, group, total, parameters) for group, total in own)
             values, weights = self._differentiate(gradients, losses, share, rows, f"epoch {epoch}, step {step + 1}")
         self.updates.step(rows)
         return float(np.average(values, weights=targets)), weights
@@ -256,17 +262,17 @@ class _Training:
     def _parts(self, users: np.ndarray, ends: np.ndarray) -> list[tuple[Int[Tensor, "B L"], Int[Tensor, " N"]]]:
         """Inputs and targets of these users, in parts of similar length if padding costs time."""
         limit = self.config.backbone.max_length + 1
-        parts = _length_buckets(users, ends, limit) if self.model.pads else [(users, ends)]
+        parts = length_buckets(users, ends, limit) if self.model.pads else [(users, ends)]
         return [self.batches.gather(*part) for part in parts]
 
-    def _group_loss(self, group: list[Part]) -> Float[Tensor, ""]:
-        """Mean loss over all targets of a group."""
-        total = sum(len(targets) for _, targets, _ in group)
-        return torch.stack([self._loss(*part) * (len(part[1]) / total) for part in group]).sum()
+    def _group_loss(self, group: list[Part], total: int, parameters: list[nn.Parameter]) -> Float[Tensor, ""]:
+        """Sum of the losses over the targets of a group, divided by `total`; without any, 0 with gradients of 0."""
+        losses = [self._loss(*part) * (len(part[1]) / total) for part in group]
+        return torch.stack(losses or [p.flatten()[:0].sum() for p in parameters]).sum()
 
     def _loss(self, inputs: Int[Tensor, "B L"], targets: Int[Tensor, " N"], drawn: Any) -> Tensor:
         inputs, targets, drawn = self.sparse_rows.named(inputs, targets, drawn)
-        return self.model.loss(inputs, targets, self.loss, drawn, self.generators.of_device)
+        return self.model.loss(inputs, targets, self.loss, drawn, self.noise)
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
@@ -284,12 +290,18 @@ class _Training:
         users = validation_users(self.dataset, self.config.schedule.validation_users)
         sequences, split = self.dataset.sequences, self.dataset.split
         finished = self._finished()
+        found, mine = np.zeros((2, len(users))), self.peers.own_users(len(users))
+        own = users[mine]
         try:
-            ranks = target_ranks(BackboneScorer(finished), sequences, users, split.valid_at[users], split.exclude_seen)
-        except FloatingPointError as error:
-            raise self._diverged(f"a validation score is not finite after epoch {epoch}") from error
+            ranks = target_ranks(BackboneScorer(finished), sequences, own, split.valid_at[own], split.exclude_seen)
+            found[:, mine] = ranks.rank, ranks.candidates
+        except FloatingPointError:
+            found[:] = np.nan
+        self.peers.add_up(torch.from_numpy(found))
+        if np.isnan(found).any():
+            raise self._diverged(f"a validation score is not finite after epoch {epoch}")
         groups = self.dataset.strata.groups(split.train_end[users])
-        table = metrics_by_group(ranks, {name: groups[name] for name in ("all", "head", "tail")})
+        table = metrics_by_group(Ranks(*found), {name: groups[name] for name in ("all", "head", "tail")})
         ndcg = {name: values["ndcg_at_10"] for name, values in table.items()}
         if "all" in ndcg and (self.best is None or ndcg["all"] > self.best.valid_ndcg):
             self.best = Checkpoint(epoch, ndcg["all"], finished)
@@ -314,21 +326,3 @@ class _Shuffled:
             self.queue = np.concatenate([self.queue, self.rng.permutation(self.users)])
         taken, self.queue = np.split(self.queue, [count])
         return taken
-
-
-def _length_buckets(users: np.ndarray, ends: np.ndarray, limit: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The users in parts whose lengths differ by less than a factor of two, unless a separate part costs more time than
-    its padding.
-
-    The gradient is the sum over the parts, up to rounding. A joint step with 256 users on Amazon Beauty (mean length 7,
-    maximum 50) takes less than half the time of one padded batch.
-    """
-    lengths = np.minimum(ends, limit)
-    bucket = np.frexp(lengths)[1]
-    parts: list[np.ndarray] = []
-    for b in np.unique(bucket):
-        part = np.flatnonzero(bucket == b)
-        if parts and (lengths[part].max() - lengths[parts[-1]].max()) * len(parts[-1]) < _PART_POSITIONS:
-            part = np.concatenate([parts.pop(), part])
-        parts.append(part)
-    return [(users[part], ends[part]) for part in parts]

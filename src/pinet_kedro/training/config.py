@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
-from pinet_kedro.configuration import Configuration, Count, Seed, Text, Threads
+from pinet_kedro.configuration import Configuration, Count, Processes, Seed, Text, Threads
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
 
 # From this number of items, a dense step spends most of its time on items that are not in it.
@@ -43,6 +43,13 @@ class BackboneTraining(Configuration):
     seed: Seed = 1
     threads: Threads | None = Field(1, description="torch threads; null: torch decides")
     device: Text = Field("cpu", description="torch device, such as cpu or cuda")
+    # Omitted when 1, so that hashes computed before this field existed stay valid.
+    processes: Processes = Field(
+        1,
+        exclude_if=lambda value: value == 1,
+        description="processes of this machine that share the users of every step, each with `threads` threads or, "
+        "where the device is cuda, a GPU of its own",
+    )
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
     schedule: TrainingSchedule = TrainingSchedule()
@@ -52,6 +59,15 @@ class BackboneTraining(Configuration):
     def _lazy_needs_a_draw(self) -> "BackboneTraining":
         if self.schedule.item_updates == "lazy" and isinstance(self.loss, FullSoftmaxConfig):
             raise ValueError("schedule.item_updates: lazy needs a loss that draws items; full_softmax uses all of them")
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_its_own(self) -> "BackboneTraining":
+        if self.processes > 1 and self.threads is None:
+            raise ValueError("with several processes threads must be a number: null gives each of them all cores")
+        if self.processes > 1 and ":" in self.device:
+            kind = self.device.partition(":")[0]
+            raise ValueError(f"with several processes device must be {kind}: {self.device} is a single one")
         return self
 
     def joint(self) -> "BackboneTraining":

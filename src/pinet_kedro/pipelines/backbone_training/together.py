@@ -1,17 +1,19 @@
 """Several trainings on one dataset, at once where the machine allows it."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+import torch.distributed as dist
 
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.divergence import store_best_on_divergence
-from pinet_kedro.processes.beside import Beside, beside
+from pinet_kedro.pipelines.backbone_training.hosts import lead
+from pinet_kedro.pipelines.backbone_training.spread import cores, spread
+from pinet_kedro.processes.beside import Several
 from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.tracking.watching import watch_training
 from pinet_kedro.training.backbone import EpochReport, OnEpoch, backbone_memory, train_backbone
@@ -36,14 +38,22 @@ class Training:
     guard: Callable[[], AbstractContextManager]
 
     def here(self, on_epoch: OnEpoch | None = None) -> Backbone:
-        """The trained backbone, from this process."""
+        """The trained backbone, from this process, from several where it is configured so, or from all of torchrun."""
+        on_epoch = on_epoch or self.on_epoch
         with self.guard():
-            return train_backbone(self.dataset, self.config, on_epoch or self.on_epoch, self.start)
+            if dist.is_initialized():
+                return lead(self.dataset, self.config, on_epoch, self.start)
+            if self.config.processes == 1:
+                return train_backbone(self.dataset, self.config, on_epoch, self.start)
+            with spread(self.dataset, self.config, self.start) as processes:
+                for report in processes.messages(wait=True):
+                    on_epoch(report)
+                return processes.result()
 
-    def pass_on(self, process: Beside, wait: bool = False) -> None:
-        """Passes on the reports that have arrived from a process, or all until it has ended."""
+    def pass_on(self, processes: Several, wait: bool = False) -> None:
+        """Passes on the reports that have arrived from its processes, or all until they have ended."""
         with self.guard():
-            for report in process.messages(wait):
+            for report in processes.messages(wait):
                 self.on_epoch(report)
 
 
@@ -78,10 +88,10 @@ class _OfAnotherError(Exception):
 
 
 def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
-    """The trained backbones: the first from this process, the others each from a process of its own.
+    """The trained backbones: the first from this process, the others each from a process (or several) of its own.
 
-    One after the other in this process instead if the machine has too few cores or too little memory, or if training is
-    too short to be worth a process. The weights are the same. All reports are passed on by this process.
+    One after the other instead if the machine has too few cores or too little memory for all, or if training is too
+    short to be worth a process. The weights are the same. All reports are passed on by this process.
     """
     if len(trainings) < 2 or not _worth_processes(list(trainings.values())):
         return {name: training.here() for name, training in trainings.items()}
@@ -90,7 +100,7 @@ def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
         processes = {}
         for name in others:
             job = trainings[name]
-            processes[name] = stack.enter_context(beside(_train, job.dataset, job.config, job.start))
+            processes[name] = stack.enter_context(spread(job.dataset, job.config, job.start))
 
         def on_epoch(report: EpochReport) -> None:
             trainings[first].on_epoch(report)
@@ -110,17 +120,10 @@ def train_together(trainings: Mapping[str, Training]) -> dict[str, Backbone]:
     return trained
 
 
-def _train(
-    dataset: Dataset, config: BackboneTraining, start: Backbone | None, send: Callable[[EpochReport], None]
-) -> Backbone:
-    return train_backbone(dataset, config, lambda report: send(replace(report, model=None)), start)
-
-
 def _worth_processes(trainings: list[Training]) -> bool:
-    if any(t.config.device != "cpu" or t.config.threads is None for t in trainings):
+    if dist.is_initialized() or any(t.config.device != "cpu" or t.config.threads is None for t in trainings):
         return False
     work = max(t.config.schedule.epochs * int(t.dataset.split.train_end.sum()) for t in trainings)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = sum(t.config.threads or 1 for t in trainings)
-    memory = sum(need.bytes for t in trainings for need in backbone_memory(t.dataset, t.config))
-    return work >= _WORTH_A_PROCESS and threads <= cores and memory <= free_bytes()
+    threads = sum(t.config.processes * (t.config.threads or 1) for t in trainings)
+    memory = sum(t.config.processes * need.bytes for t in trainings for need in backbone_memory(t.dataset, t.config))
+    return work >= _WORTH_A_PROCESS and threads <= cores() and memory <= free_bytes()

@@ -70,7 +70,8 @@ class Cell:
         It changes with the data and with everything that training depends on, including the code.
         """
         training = plain(self.training)
-        del training["threads"], training["device"]
+        for name in ("threads", "device", "processes"):  # the last one is omitted where it is 1
+            training.pop(name, None)
         if self.joint:
             del training["aggregation"]
         else:

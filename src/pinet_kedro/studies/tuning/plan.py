@@ -52,7 +52,7 @@ class StudyPlan:
 
     @cached_property
     def name(self) -> str:
-        anywhere = self.training.model_copy(update={"threads": None, "device": "any"})
+        anywhere = self.training.model_copy(update={"threads": None, "device": "any", "processes": 1})
         content = {
             "data": self.dataset.split_sha256,
             "strata": plain(self.dataset.strata),

@@ -18,7 +18,10 @@ from pinet_kedro.studies.tuning.config import Categorical, Dimension, IntRange
 from pinet_kedro.training.config import BackboneTraining
 
 _ROOTS = ("backbone_training", "plugin_training")
-_FIXED = ("seed", "threads", "device", "schedule.epochs", "schedule.validate_every", "schedule.validation_users")
+_FIXED = (
+    "seed", "threads", "device", "processes",
+    "schedule.epochs", "schedule.validate_every", "schedule.validation_users",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Several processes that train one model: each has its share of the users of every step, and gradients are added up.
+
+All draw the same random numbers and make the same update, so their weights stay equal.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from pinet_kedro.errors import EndedError
+from pinet_kedro.randomness import Generators
+
+# Inputs and targets of users that are computed together, and the items drawn for them.
+Part = tuple[Int[Tensor, "B L"], Int[Tensor, " N"], Any]
+
+
+@dataclass(frozen=True)
+class Peers:
+    """This process is number `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    def own(self, groups: list[list[Part]]) -> list[list[Part]]:
+        """This process's users of every part. Parts without any are left out, so a group may be empty."""
+        if self.count == 1:
+            return groups
+        number = iter(range(sum(map(len, groups))))
+        own = [[self._own(part, next(number)) for part in group] for group in groups]
+        return [[part for part in group if len(part[0])] for group in own]
+
+    def _own(self, part: Part, number: int) -> Part:
+        inputs, targets, drawn = part
+        # In turns, since a part that cannot be divided evenly would always have its larger share in the same process.
+        place = (self.rank + number) % self.count
+        start, end = (len(inputs) * p // self.count for p in (place, place + 1))
+        real = [int((users != 0).sum()) for users in (inputs[:start], inputs[start:end], inputs[end:])]
+        return inputs[start:end], targets.split(real)[1], drawn.split(real)[1]
+
+    def own_users(self, users: int) -> slice:
+        """This process's users of so many."""
+        return slice(self.rank, users, self.count)
+
+    def add_up(self, tensor: Tensor) -> None:
+        """Replaces the tensor by its sum over all processes; all get the same digits."""
+        if self.count > 1:
+            with _connected(self):
+                dist.all_reduce(tensor)
+
+    def hand_out(self, thing: Any = None) -> Any:
+        """What the first process hands out to all."""
+        held = [thing]
+        with _connected(self):
+            dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+        return held[0]
+
+    def noise(self, seed: int, shared: Generators) -> torch.Generator:
+        """The generator of dropout: the shared one in a single process; of several, each has its own."""
+        if self.count == 1:
+            return shared.of_device
+        own = np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)[0]
+        return torch.Generator(shared.of_device.device).manual_seed(int(own))
+
+    def check_equal(self, model: nn.Module) -> None:
+        """Raises `RuntimeError` if the weights of the processes differ in any bit."""
+        if self.count == 1:
+            return
+        digest = hashlib.sha256()
+        for parameter in model.parameters():
+            digest.update(parameter.detach().cpu().contiguous().numpy().data)
+        number = int.from_bytes(digest.digest()[:7])
+        ends = torch.tensor([number, -number])
+        with _connected(self):
+            dist.all_reduce(ends, dist.ReduceOp.MAX)
+        if ends[0] != -ends[1]:
+            raise RuntimeError(
+                f"the {self.count} processes of a training have different weights at its end. Processors, or versions "
+                "of torch, that round differently are the likely cause: use hosts of one kind, or one process."
+            )
+
+
+ALONE = Peers()
+
+
+@contextmanager
+def joined(device: str, **where: Any) -> Iterator[Peers]:
+    """The processes of torch's process group, which this process joins for the block.
+
+    `where` has arguments of `torch.distributed.init_process_group`; by default it is what torchrun has set up.
+    """
+    # Tensors on a CPU meet by gloo in any case.
+    dist.init_process_group("gloo" if device == "cpu" else f"cpu:gloo,{device.partition(':')[0]}:nccl", **where)
+    try:
+        yield Peers(dist.get_rank(), dist.get_world_size())
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _connected(peers: Peers) -> Iterator[None]:
+    """Turns the failure of an exchange, for which gloo has no exception class, into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EndedError(
+            f"process {peers.rank + 1} of {peers.count} of a training has lost another one ({why}); nothing was stored"
+        ) from error
