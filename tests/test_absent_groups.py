@@ -13,6 +13,7 @@ from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
 from pinet_kedro.evaluation.comparison import compare, compare_as_shipped
 from pinet_kedro.evaluation.ranks import rank_models
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.figures.results import gains_figure, quintiles_figure
 from pinet_kedro.figures.studies import benchmark_forest_figure, benchmark_pareto_figure
 from pinet_kedro.figures.training import learning_curves_figure
@@ -25,7 +26,7 @@ from pinet_kedro.promotion.config import Gates
 from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.promotion.gates import GateInputs, judge
-from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.model_card import model_card
 from pinet_kedro.registry.registration import _tags
 from pinet_kedro.reporting.report import render_report

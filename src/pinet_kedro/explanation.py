@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.asking import Constraints
-from pinet_kedro.recommender import Recommender, block_users
+from pinet_kedro.evidence import block_users
+from pinet_kedro.recommender import Recommender
 
 
 @dataclass(frozen=True)

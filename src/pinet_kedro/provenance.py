@@ -15,7 +15,8 @@ _PACKAGE = Path(pinet_kedro.__file__).parent
 # The modules that compute a trained model and its ranks.
 _METHOD = (
     "randomness.py", "reading", "interactions", "activeness.py", "categories.py", "dataset.py", "losses", "backbones",
-    "aggregation", "fitting", "plugins", "training", "recommender.py", "evaluation/ranks.py", "evaluation/metrics.py",
+    "aggregation", "evidence.py", "fitting", "plugins", "training", "recommender.py", "evaluation/ranks.py",
+    "evaluation/metrics.py",
 )  # fmt: skip
 
 _PACKAGES = (

@@ -20,39 +20,14 @@ from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.categories import ItemCategories
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.evidence import block_users, gather_evidence
 from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence
-
-# Scores (floats) and users per block. Larger temporaries are allocated page by page in every step: with 2**24 scores
-# the ranking of Amazon Beauty took twice as long. But every block reads all item vectors, so with a million items
-# blocks of very few users cost more than they save.
-_BLOCK_SCORES = 2**21
-_BLOCK_USERS = 1024
-_LEAST_USERS = 32
-
-
-class BackboneScorer:
-    """Scores of a backbone alone."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
-        self.history_length = backbone.config.max_length
-        self.n_items = backbone.n_items
-
-    def read(self, histories: Int[Tensor, "B L"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B I"]]:
-        """State after the newest event, and logits of items 1..I, on the CPU."""
-        device = self.backbone.item_vectors().device
-        states, scores = self.backbone.read(histories[:, -self.history_length :].to(device))
-        return states.cpu(), scores.cpu()
-
-    @torch.no_grad()
-    def scores(self, histories: Int[Tensor, "B L"], lengths: Int[np.ndarray, " B"]) -> Float[Tensor, "B I"]:  # noqa: ARG002
-        """Logits of items 1..I."""
-        return self.read(histories)[1]
+from pinet_kedro.retrieval.candidates import Candidates, Scored
 
 
 @dataclass(frozen=True)
@@ -61,8 +36,8 @@ class Recommender:
 
     With plugins it is the paper's PIN; without, a plain sequential recommender. `item_ids[j - 1]` is the raw id of
     item j. `exclude_seen` is the policy of its evaluation and serving: whether items of a history are never
-    recommended. `categories` are for requests that filter by them, which only a registered model gets; it computes
-    nothing with them.
+    recommended. `categories` are for requests that filter by them, and `candidates` for recommending in two stages;
+    only a registered model gets either.
     """
 
     backbone: Backbone
@@ -72,6 +47,7 @@ class Recommender:
     plugins: Plugins | None = None
     exclude_seen: bool = True
     categories: ItemCategories | None = None
+    candidates: Candidates | None = None
 
     def __post_init__(self) -> None:
         self.backbone.finish()
@@ -137,11 +113,43 @@ class Recommender:
     ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
         """Scores and columns (0..I-1) of each user's best K = min(k, I) items, the best first.
 
-        Scores of `block_users` users are in memory at a time. `hidden` (rows, columns) are items that are not
-        recommended; `only` has for each user the columns that may be, None: all. For a user in `spread` (row: (k, n)),
-        the first k items have at least n categories if possible, and no others follow. If fewer than K items remain,
-        the rest have the score -inf. Raises `FloatingPointError` on NaN, which `topk` would put first.
+        `hidden` (rows, columns) are items that are not recommended; `only` has for each user the columns that may be,
+        None: all. For a user in `spread` (row: (k, n)), the first k items have at least n categories if possible, and
+        no others follow. If fewer than K items remain, the rest have the score -inf. Raises `FloatingPointError` on
+        NaN, which `topk` would put first.
+
+        With `candidates`, users get the best of these (`Candidates.best`), unless the constraints leave too few, `only`
+        or `spread` needs the whole catalogue, the history is empty, or k is larger than `candidates.most`.
         """
+        if self.candidates is None or k > self.candidates.most:
+            return self.best_of_all(histories, lengths, k, hidden, only, spread)
+        slow = lengths == 0
+        slow[[row for row, allowed in enumerate(only) if allowed is not None]] = True
+        slow[list(spread or ())] = True
+        scores, columns = torch.full((len(slow), k), -torch.inf), torch.zeros((len(slow), k), dtype=torch.int64)
+        quick = np.flatnonzero(~slow)
+        model = Scored(self.backbone, self.plugins, self.popularity)
+        stratum = self.strata.training.assign(lengths[quick])
+        scores[quick], columns[quick] = self.candidates.best(model, histories[quick], stratum, k, _of(quick, hidden))
+        rows = np.flatnonzero(slow | (scores[:, -1] == -torch.inf).numpy())
+        if len(rows):
+            among = [only[row] for row in rows.tolist()] if only else ()
+            place = {row: place for place, row in enumerate(rows.tolist())}
+            apart = {place[row]: asked for row, asked in (spread or {}).items()}
+            exact = self.best_of_all(histories[rows], lengths[rows], k, _of(rows, hidden), among, apart)
+            scores[rows], columns[rows] = exact
+        return scores, columns
+
+    def best_of_all(
+        self,
+        histories: Int[Tensor, "B L"],
+        lengths: Int[np.ndarray, " B"],
+        k: int,
+        hidden: Cells,
+        only: Sequence[Int[np.ndarray, " A"] | None] = (),
+        spread: dict[int, tuple[int, int]] | None = None,
+    ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
+        """As `best`, by the scores of the whole catalogue, those of `block_users` users at a time."""
         rows, columns = hidden
         block, found = block_users(self.n_items), []
         for start in range(0, len(histories), block):
@@ -254,6 +262,8 @@ class Recommender:
         if self.categories is not None:
             description["categories"] = list(self.categories.names)
             tensors |= {name: torch.from_numpy(values) for name, values in self.categories.arrays().items()}
+        if self.candidates is not None:
+            self.candidates.save(folder)
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "weights.safetensors")
         (folder / "items.json").write_text(json.dumps(self.item_ids.tolist()), encoding="utf-8")
         (folder / "recommender.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
@@ -289,6 +299,7 @@ class Recommender:
             plugins=plugins,
             exclude_seen=description.get("exclude_seen", True),  # versions without the field were served with True
             categories=ItemCategories.restore(tensors, names) if (names := description.get("categories")) else None,
+            candidates=Candidates.load(folder),
         )
 
 
@@ -321,29 +332,11 @@ def _spelled(item_ids: list[str]) -> np.ndarray:
     return np.array(spelled if len(set(spelled)) == len(item_ids) else item_ids, dtype=object)
 
 
-def block_users(n_items: int) -> int:
-    """Number of users whose scores are computed together, for a catalogue of this size."""
-    return min(_BLOCK_USERS, max(_LEAST_USERS, _BLOCK_SCORES // n_items))
-
-
 def _equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@torch.no_grad()
-def gather_evidence(
-    backbone: Backbone | None, scorers: FrozenScorers | None, histories: Int[Tensor, "B L"]
-) -> Evidence:
-    """Evidence over the whole catalogue for left-padded histories.
-
-    Without a backbone the scores are 0; without scorers there are no terms.
-    """
-    if backbone is None:
-        assert scorers is not None
-        n_items = len(scorers.popularity.counts)
-        states, scores, vectors = torch.empty(len(histories), 0), torch.zeros(len(histories), n_items), torch.empty(0)
-    else:
-        states, scores = BackboneScorer(backbone).read(histories)
-        vectors = backbone.item_vectors().cpu()
-    terms = scorers.terms(histories.numpy()) if scorers else ()
-    return Evidence(scores=scores, states=states, vectors=vectors, terms=terms)
+def _of(rows: Int[np.ndarray, " R"], cells: Cells) -> Cells:
+    """The cells of these rows (ascending), which are numbered by their place."""
+    inside = np.isin(cells[0].numpy(), rows)
+    return torch.from_numpy(np.searchsorted(rows, cells[0][inside].numpy())), cells[1][inside]

@@ -14,10 +14,11 @@ from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfi
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import rank_models, target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates, FullSoftmax
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.recommender import Recommender
 from pinet_kedro.training.backbone import train_backbone
 
 SMALL = {"width": 16, "max_length": 10, "dropout": 0.1}

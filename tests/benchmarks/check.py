@@ -27,13 +27,13 @@ from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.dataset import build_dataset
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, without_repeats
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import MemoryConfig
 from pinet_kedro.plugins.memory import build_memory
-from pinet_kedro.recommender import BackboneScorer
 
 BOUNDS = Path(__file__).with_name("bounds.json")
 TOLERANCE = 1.05

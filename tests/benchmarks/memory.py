@@ -24,7 +24,8 @@ from pinet_kedro.backbones.config import SASRecConfig
 from pinet_kedro.dataset import build_dataset
 from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.evaluation.metrics import user_metrics
-from pinet_kedro.evaluation.ranks import block_users, target_ranks
+from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import block_users
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions

@@ -32,9 +32,9 @@ from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.dataset import Dataset, build_dataset
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.interactions.events import Cleaning, Columns, clean_events, read_interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
-from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining
 

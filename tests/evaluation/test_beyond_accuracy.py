@@ -23,9 +23,9 @@ from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.comparison import compare, compare_as_shipped, metrics_table
 from pinet_kedro.evaluation.intervals import mean_differences
 from pinet_kedro.evaluation.ranks import Ranks, rank_models
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
-from pinet_kedro.recommender import BackboneScorer
 from prepared import as_dataset
 
 POPULARITY = ItemFacts(np.array([8, 4, 2, 2, 0]), bound=2)  # 16 events: p = 1/2, 1/4, 1/8, 1/8, 0

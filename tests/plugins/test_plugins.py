@@ -10,6 +10,7 @@ import torch
 from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.evidence import gather_evidence
 from pinet_kedro.fitting import candidates as collecting
 from pinet_kedro.fitting.candidates import collect_examples
 from pinet_kedro.fitting.plugin import fit_plugins
@@ -21,7 +22,6 @@ from pinet_kedro.plugins.factors import ImplicitFactors
 from pinet_kedro.plugins.memory import build_memory
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.plugins.spaces import Evidence, LogitSpace, StateSpace
-from pinet_kedro.recommender import gather_evidence
 from prepared import as_dataset
 
 LOG = [[3, 1, 3, 2, 5, 4], [2, 5, 2, 1], [4, 4, 1], [5]]

@@ -9,9 +9,9 @@ from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.losses.config import SampledSoftmaxConfig
-from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.studies.transfer.config import FineTuningConfig, SeparateConfig, TransferConfig, UserBranchConfig
 from pinet_kedro.studies.transfer.transfer import HeadTailScorer, transfer
 from pinet_kedro.studies.transfer.user_branch import UserBranchScorer, _histories, fit_user_branch

@@ -14,9 +14,10 @@ from pinet_kedro.asking import Constraints
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.recommender import BackboneScorer, Recommender
+from pinet_kedro.recommender import Recommender
 from pinet_kedro.training.backbone import DivergedError, _Shuffled, _Training, train_backbone
 from pinet_kedro.training.batches import quotas
 

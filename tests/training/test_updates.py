@@ -12,9 +12,9 @@ from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.losses.config import BCEConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.parameters import plain
-from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.backbone import _Training, train_backbone
 from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates

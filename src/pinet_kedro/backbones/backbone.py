@@ -27,6 +27,7 @@ class Backbone(nn.Module, ABC):
     n_items: int
     finished = False  # set by `finish`
     item_tables: tuple[str, ...] = ("items",)  # embeddings with one row per item, after a row for padding
+    inner_products = True  # whether the logit of item j is h · vectors[j - 1]
     pads = True  # whether padding costs time; if so, training batches users with histories of similar length
 
     @abstractmethod

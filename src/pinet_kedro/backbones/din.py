@@ -38,6 +38,7 @@ class DIN(Backbone):
 
     config: DINConfig
     item_tables = ("items", "item_bias")
+    inner_products = False
 
     def __init__(self, config: DINConfig, n_items: int) -> None:
         super().__init__()

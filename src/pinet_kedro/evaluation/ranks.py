@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
+from pinet_kedro.evidence import block_users
 from pinet_kedro.interactions.sequences import Sequences
-from pinet_kedro.recommender import Recommender, block_users
+from pinet_kedro.recommender import Recommender
 
 CUT_OFF = 10  # of the headline and of the lists that are kept
 TOP = [f"top_{place}" for place in range(1, CUT_OFF + 1)]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.evaluation.ranks import block_users, seen_items
+from pinet_kedro.evaluation.ranks import seen_items
+from pinet_kedro.evidence import block_users, gather_evidence
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import FrozenScorers
 from pinet_kedro.plugins.spaces import Evidence, PredictionSpace
-from pinet_kedro.recommender import gather_evidence
 
 _CHUNK = 1024  # users per chunk of a fit
 

@@ -15,8 +15,10 @@ def refreshed(model: Recommender, known: Sequences, now: Sequences) -> Recommend
     Both have the same users in the same order, in the model's item numbers; users who are new have no events in
     `known`. Popularity, recency, the memory and other scorers that only count (`FrozenScorer.counted`) become those of
     all events, at a cost that depends on the new ones. The backbone, the factors of the items and the weights of the
-    plugins stay: the factors of a user are computed from the newest events of each request anyway.
+    plugins stay: the factors of a user are computed from the newest events of each request anyway. Candidates of the
+    model are gone; those of the new one are others.
     """
+    model = replace(model, candidates=None)
     popularity = model.popularity
     one, two = (count_events(histories, histories.lengths, model.n_items) for histories in (known, now))
     again = Popularity(

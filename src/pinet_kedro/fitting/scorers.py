@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.dataset import Dataset
-from pinet_kedro.evaluation.ranks import block_users
+from pinet_kedro.evidence import block_users
 from pinet_kedro.fitting.candidates import PluginExamples, collect_examples, fit, sum_of_losses
 from pinet_kedro.plugins.config import MemoryConfig, MemorySearch, PluginTraining
 from pinet_kedro.plugins.frozen_scorer import FrozenScorer, log_scaled

@@ -45,6 +45,11 @@ class ImplicitFactors(FrozenScorer):
         """log(1 + 20 max(x_u · y_j, 0))."""
         return log_scaled(self.affinity(histories).clamp_(min=0))
 
+    def term_at(self, histories: Int[np.ndarray, "B L"], columns: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """As `term`, computed for these columns alone."""
+        affinity = torch.einsum("bf,bcf->bc", self.users(histories), self.items[columns])
+        return log_scaled(affinity.clamp_(min=0))
+
     def tensors(self) -> dict[str, Tensor]:
         """Y."""
         return {"items": self.items}
@@ -61,12 +66,15 @@ class ImplicitFactors(FrozenScorer):
 
     def affinity(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B I"]:
         """x_u · y_j for left-padded histories; 0 for an empty one."""
+        return self.users(histories) @ self.items.T
+
+    def users(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "B F"]:
+        """x_u for left-padded histories; 0 for an empty one."""
         newest = np.sort(histories[:, -self.config.window :], axis=1)
         once = (newest != 0) & np.diff(newest, prepend=0, axis=1).astype(bool)
         liked = self.items[torch.from_numpy(np.maximum(newest, 1) - 1)] * torch.from_numpy(once)[:, :, None]
         system = self._everyone + (self.config.confidence - 1) * (liked.mT @ liked)
-        users = torch.linalg.solve(system, self.config.confidence * liked.sum(1))
-        return users @ self.items.T
+        return torch.linalg.solve(system, self.config.confidence * liked.sum(1))
 
 
 def _fit_items(dataset: Dataset, config: FactorsConfig) -> Float[Tensor, "I F"]:

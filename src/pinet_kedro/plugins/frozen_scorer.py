@@ -41,6 +41,11 @@ class FrozenScorer(ABC):
     def term(self, histories: Int[np.ndarray, "B L"]) -> Float[Tensor, "*B I"]:
         """Scores of items 1..I after left-padded histories; without the axis B if they are the same for all users."""
 
+    def term_at(self, histories: Int[np.ndarray, "B L"], columns: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """`term` at these columns (0..I-1); a scorer that can compute these alone makes large catalogues faster."""
+        term = self.term(histories)
+        return term[columns] if term.dim() == 1 else term.gather(1, columns)
+
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The fitted numbers by name, which are stored with the model."""

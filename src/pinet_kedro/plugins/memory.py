@@ -37,6 +37,16 @@ class TransitionMemory:
         r = sparse.csr_array((weight[column].astype(np.float32), place), shape=shape)
         return r @ self.matrix
 
+    @staticmethod
+    def strongest(recalled: sparse.csr_array, n: int) -> Int[np.ndarray, "B N"]:
+        """Columns (0..I-1) of the n items with the largest scores in what `recall` gave; −1 where it has fewer."""
+        kept = _strongest(recalled, n)
+        counts = np.diff(kept.indptr)
+        row = np.repeat(np.arange(len(counts)), counts)
+        found = np.full((len(counts), n), -1, np.int64)
+        found[row, np.arange(len(row)) - kept.indptr[row]] = kept.indices
+        return found
+
     def strongest_source(
         self, histories: Int[np.ndarray, "B L"], items: Int[np.ndarray, "B K"]
     ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:

@@ -50,6 +50,17 @@ class FrozenScorers:
         items = self.popularity.log_popularity, self.popularity.log_recency
         return torch.from_numpy(recalled.toarray()), *others, *map(torch.from_numpy, items)
 
+    def terms_at(
+        self, histories: Int[np.ndarray, "B L"], columns: Int[Tensor, "B C"], recalled: sparse.csr_array
+    ) -> tuple[Float[Tensor, "B C"], ...]:
+        """`terms` at these columns (0..I-1) alone; `recalled` is what the memory recalls for the histories."""
+        recalled.sort_indices()  # else looking entries up takes the time of a row for each
+        row = np.arange(len(columns))[:, None].repeat(columns.shape[1], 1)
+        memory = torch.from_numpy(np.asarray(recalled[row.ravel(), columns.numpy().ravel()]).reshape(row.shape))
+        others = (scorer.term_at(histories, columns) for scorer in self.others.values())
+        items = self.popularity.log_popularity, self.popularity.log_recency
+        return log_scaled(memory), *others, *(torch.from_numpy(term)[columns] for term in items)
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, without those of popularity."""
         matrix = self.memory.matrix

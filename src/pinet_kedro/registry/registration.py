@@ -25,8 +25,8 @@ _PACKAGE = Path(pinet_kedro.__file__).parent
 # The code that a version needs to answer: the method without its training, and the class that MLflow loads.
 _SERVING_CODE = (
     "__init__.py", "activeness.py", "asking.py", "categories.py", "configuration.py", "dataset.py", "errors.py",
-    "explanation.py", "randomness.py", "recommender.py", "backbones", "interactions", "losses", "plugins", "reading",
-    "serving/__init__.py", "serving/served_model.py",
+    "evidence.py", "explanation.py", "randomness.py", "recommender.py", "backbones", "interactions", "losses",
+    "plugins", "reading", "retrieval", "serving/__init__.py", "serving/served_model.py",
 )  # fmt: skip
 _REQUIREMENTS = ("jaxtyping", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
@@ -63,6 +63,7 @@ def register_model(
         [{"history": model.item_ids[:3].tolist()}],
         {"k": 10, "exclude_seen": model.exclude_seen, "explain": False},
     )
+    needed = (*_REQUIREMENTS, *(("faiss-cpu",) if model.candidates else ()))
     client = tracking.connect(config)
     if run_id is None:
         with mlflow.start_run() as started:
@@ -92,7 +93,7 @@ def register_model(
             artifacts=artifacts,
             code_paths=[str(_copy_serving_code(Path(folder, "pinet_kedro")))],
             input_example=example,
-            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in _REQUIREMENTS],
+            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in needed],
         )
         for name, content in files.items():
             mlflow.log_dict(content, name, run_id=run_id)
@@ -190,6 +191,7 @@ def _all_tags(models: VersionModels, evaluation: dict[str, Any], tags: dict[str,
         "backbone": models.served.backbone.config.name,
         SERVING: _serving_code(),
         "data.categories": categories.sha256[:12] if categories else "none",  # the stored model has none
+        "two_stage": str(models.served.candidates or "none"),
     }
     if models.users is not None:  # the hash of the log does not depend on the users' ids
         own["data.user_ids"] = hashlib.sha256(models.users.tobytes()).hexdigest()[:12]

@@ -15,6 +15,7 @@ from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.refresh.config import Refresh
 from pinet_kedro.registry.registration_config import Registration
 from pinet_kedro.retraining.config import Retraining
+from pinet_kedro.retrieval.config import TwoStage
 from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.serving.config import BatchInference, Serving
 from pinet_kedro.studies.benchmark.config import Benchmark
@@ -30,6 +31,7 @@ SECTIONS: dict[str, Any] = {
     "backbone_training": BackboneTraining,
     "plugin_training": PluginTraining,
     "registration": Registration,
+    "two_stage": TwoStage,
     "tracking": Tracking,
     "promotion": Promotion,
     "retraining": Retraining,

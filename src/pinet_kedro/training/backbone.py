@@ -21,9 +21,9 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.metrics import metrics_by_group
 from pinet_kedro.evaluation.ranks import Ranks, target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.losses.loss import build_loss
 from pinet_kedro.randomness import Generators
-from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.training.batches import Batches, length_buckets, quotas
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.devices import find_device

@@ -22,7 +22,7 @@ _COPIES = 6
 _KEPT = 3
 # Copies in torch's L-BFGS: a step and a gradient change for each of 60 iterations, and temporaries.
 _LBFGS_COPIES = 126
-# Users whose plugin parameters are gathered together; the minimum of `recommender.block_users`.
+# Users whose plugin parameters are gathered together; the minimum of `evidence.block_users`.
 _LEAST_BLOCK = 32
 
 

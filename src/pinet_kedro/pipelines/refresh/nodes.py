@@ -11,6 +11,7 @@ from pinet_kedro.pipelines.types import Champion, Growth, Intake, RawLog, Versio
 from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.refresh.config import Refresh
 from pinet_kedro.retraining.partitions import Delivery
+from pinet_kedro.retrieval.config import TwoStage
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.run_info import RunInfo
 
@@ -36,11 +37,17 @@ def find_growth(
     return find_growth(champion.models.served, *gather_unlearnt(champion, raw_log, accepted, intake), cleaning)
 
 
-def refresh_scorers(champion: Champion, growth: Growth, config: Refresh) -> tuple[VersionModels, Dataset]:
+def refresh_scorers(
+    champion: Champion, growth: Growth, config: Refresh, two_stage: TwoStage
+) -> tuple[VersionModels, Dataset]:
     """The refreshed models, the served and the judged one, and the data to judge them on."""
+    from dataclasses import replace
+
+    from pinet_kedro.fitting.two_stage import in_two_stages
     from pinet_kedro.refresh.refresh import refresh
 
-    return refresh(champion, growth, config.held_out)
+    models, dataset = refresh(champion, growth, config.held_out)
+    return replace(models, served=in_two_stages(models.served, dataset, two_stage)), dataset
 
 
 def register(models: VersionModels, champion: Champion, growth: Growth, intake: Intake, run: RunInfo) -> dict[str, Any]:

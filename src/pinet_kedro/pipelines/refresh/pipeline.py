@@ -35,7 +35,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 refresh_scorers,
-                ["refresh_champion", "growth", "params:refresh"],
+                ["refresh_champion", "growth", "params:refresh", "params:two_stage"],
                 ["refreshed_models", "refresh_dataset"],
                 name="refresh_scorers",
             ),

@@ -6,20 +6,26 @@ import pandas as pd
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.pipelines.types import Manifest, NoModel, Recommender, VersionModels
+from pinet_kedro.retrieval.config import TwoStage
 from pinet_kedro.tracking.run_info import RunInfo
 
 
-def collect(model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame, dataset: Dataset) -> VersionModels:
-    """The models of a version, the served one with the categories of its items, and the hashes of its users."""
+def collect(
+    model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame, dataset: Dataset, two_stage: TwoStage
+) -> VersionModels:
+    """The models of a version, the served one as it answers: with categories of its items, in two stages if configured;
+    and the hashes of its users."""
     from dataclasses import replace
 
     from pinet_kedro.categories import ItemCategories
+    from pinet_kedro.fitting.two_stage import in_two_stages
     from pinet_kedro.recommender import NoModel
     from pinet_kedro.registry.loading import VersionModels
     from pinet_kedro.registry.users import hash_users
 
     hashes = hash_users(users["user_id"])
-    served = replace(model, categories=ItemCategories.of(model.item_ids, dataset.items))
+    served = in_two_stages(model, dataset, two_stage)
+    served = replace(served, categories=ItemCategories.of(model.item_ids, dataset.items))
     return VersionModels(served, None if isinstance(judged, NoModel) else judged, users=hashes)
 
 

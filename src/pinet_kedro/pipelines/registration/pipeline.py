@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 collect,
-                ["shipped_model", "refit_pin_model", "users", "dataset"],
+                ["shipped_model", "refit_pin_model", "users", "dataset", "params:two_stage"],
                 "version_models",
                 name="collect_version",
                 tags=AS_STORED,

@@ -94,7 +94,10 @@ def create_pipeline() -> Pipeline:
     judgement = [
         node(record_training, ["intake", "start", "parameters"], "training_record", name="record_training"),
         node(
-            collect, ["shipped_model", "refit_pin_model", "users", "dataset"], "version_models", name="collect_version"
+            collect,
+            ["shipped_model", "refit_pin_model", "users", "dataset", "params:two_stage"],
+            "version_models",
+            name="collect_version",
         ),
         node(
             register,

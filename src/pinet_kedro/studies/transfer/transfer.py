@@ -12,7 +12,7 @@ from pinet_kedro.activeness import Strata
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import Scorer
-from pinet_kedro.recommender import BackboneScorer
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.studies.transfer.config import FineTuningConfig, TransferConfig, UserBranchConfig
 from pinet_kedro.studies.transfer.user_branch import fit_user_branch
 from pinet_kedro.training.backbone import train_backbone

@@ -9,8 +9,8 @@ from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
+from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.randomness import DrawsFrom, Generators
-from pinet_kedro.recommender import BackboneScorer
 from pinet_kedro.studies.transfer.config import UserBranchConfig
 
 
