@@ -9,10 +9,14 @@ and a gradient average a stratum. Not in a step's time: once in 540 steps the st
 as a whole.
 
 Ranking and recommending (ten best, seen items left out), by the backbone alone and with plugins (memory, 64 factors,
-popularity and recency): CPU time for 1,000 users, and peak of a fresh process beyond its memory before.
+popularity and recency): CPU time for 1,000 users, and peak of a fresh process beyond its memory before. In two stages:
+the same with candidates from 16 cells (retrieval/candidates.py), the time for one user at a time, and what the index
+takes to build; vectors of items are random here, and how much is found is for trained models to say.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -29,6 +33,8 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
+from pinet_kedro.retrieval.candidates import Candidates, Scored
+from pinet_kedro.retrieval.config import TwoStage
 
 SIZES = (10_000, 100_000, 1_000_000)
 USERS, BATCH = 10_000, 256
@@ -91,13 +97,29 @@ class Ranking:
             plugins = Plugins(config, theta, ("own",) * strata, scorers)
         self.recommender = Recommender(model, dataset.strata, popularity, np.arange(items), plugins)
 
+    def in_two_stages(self) -> float:
+        """Makes `recommend` search for candidates, and returns the CPU seconds of building the index."""
+        model, started = self.recommender, time.process_time()
+        candidates = Candidates.of(Scored(model.backbone, model.plugins, model.popularity), TwoStage().number)
+        self.recommender = replace(model, candidates=replace(candidates, probes=16))
+        return time.process_time() - started
+
     def rank(self) -> None:
         target_ranks(self.recommender, self.sequences, self.users, self.split.test_at, self.split.exclude_seen)
 
-    def recommend(self) -> None:
-        ends = self.sequences.lengths
-        histories = torch.from_numpy(self.sequences.windows(self.users, ends, 50))
-        self.recommender.best(histories, ends, 10, seen_items(self.sequences, self.users, ends))
+    def recommend(self, users: slice = slice(None)) -> None:
+        users, ends = self.users[users], self.sequences.lengths[users]
+        histories = torch.from_numpy(self.sequences.windows(users, ends, 50))
+        self.recommender.best(histories, ends, 10, seen_items(self.sequences, users, ends))
+
+    def times_of_one(self) -> list[float]:
+        """CPU seconds for each of a hundred users alone."""
+        taken = []
+        for user in range(100):
+            started = time.process_time()
+            self.recommend(slice(user, user + 1))
+            taken.append(time.process_time() - started)
+        return taken
 
 
 def memory_of_ranking(items: int, plugged: bool, what: str) -> int:
@@ -149,3 +171,12 @@ def figures() -> Iterator[Figure]:
             yield Figure(f"{what} 1,000 users", "s", [1000 * t / RANKED[items] for t in taken], at)
             beyond = in_fresh_process(memory_of_ranking, items, plugged, what).value
             yield Figure(f"memory to {what}", "MiB", [beyond / 2**20], at)
+    for items in SIZES:
+        one, two = Ranking(items, plugged=True), Ranking(items, plugged=True)
+        at = {"items": items, "backbone": "sasrec", "plugins": True}
+        yield Figure("index of candidates", "s", [two.in_two_stages()], at)
+        times = alternately(3, one.recommend, two.recommend)
+        yield Figure("recommend in two stages 1,000 users", "s", [1000 * t / RANKED[items] for t in times[1]], at)
+        yield Figure("two stages / one", "x", ratios(times[1], times[0]), at)
+        for name, ranking in (("one user", one), ("one user in two stages", two)):
+            yield Figure(name, "ms", [1000 * t for t in ranking.times_of_one()], at)

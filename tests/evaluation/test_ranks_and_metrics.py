@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinet_kedro import recommender
+from pinet_kedro import evidence
 from pinet_kedro.evaluation import intervals
 from pinet_kedro.evaluation.intervals import mean_differences, relative_gain, relative_gains
 from pinet_kedro.evaluation.metrics import metrics_by_group, user_metrics
@@ -56,7 +56,7 @@ def naive_rank(scores, not_offered, target):
 @pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("block", [1, 7, 1024])
 def test_ranks_equal_a_loop(monkeypatch, block, exclude_seen):
-    monkeypatch.setattr(recommender, "_BLOCK_USERS", block)
+    monkeypatch.setattr(evidence, "_BLOCK_USERS", block)
     rng = np.random.default_rng(1)
     histories = [rng.integers(1, ITEMS + 1, rng.integers(2, 10)) for _ in range(200)]
     asked = [(history, rng.integers(1, len(history))) for history in histories]
@@ -89,7 +89,7 @@ def test_the_scorer_sees_only_events_before_the_target():
 @pytest.mark.parametrize("block", [7, 1024])
 def test_lists_are_the_best_candidates_in_order(monkeypatch, block, exclude_seen):
     """Of 12 items less those of the history: fewer than ten are left where the history is long."""
-    monkeypatch.setattr(recommender, "_BLOCK_USERS", block)
+    monkeypatch.setattr(evidence, "_BLOCK_USERS", block)
     rng = np.random.default_rng(3)
     histories = [rng.permutation(np.arange(1, ITEMS + 1))[: rng.integers(2, 10)] for _ in range(60)]
     at = np.array([len(history) - 1 for history in histories])

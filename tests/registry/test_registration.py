@@ -7,10 +7,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pinet_kedro.fitting.two_stage import in_two_stages
 from pinet_kedro.recommender import new_recommender
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.registry.registration import register_model, register_once
 from pinet_kedro.registry.users import hash_users
+from pinet_kedro.retrieval.config import TwoStage
 from pinet_kedro.tracking.config import Tracking
 
 pytestmark = pytest.mark.slow
@@ -90,3 +92,22 @@ def test_a_version_says_what_it_is_and_the_words_of_a_user_stay(registered):
     made = register_model(VersionModels(served), EVALUATION, config)
     assert client.get_registered_model("pinet").description == "ours"
     assert "Items of the history may be recommended." in client.get_model_version("pinet", made["version"]).description
+
+
+def test_a_version_with_an_index_answers_with_it_and_is_another_version(registered, planted_world):
+    config, models = registered
+    served = in_two_stages(models.served, planted_world.dataset, TwoStage(from_items=1, number=50))
+    made = register_once(replace(models, served=served), EVALUATION, config, TAGS, {})
+    assert "registered_before" not in made
+    assert "registered_before" in register_once(replace(models, served=served), EVALUATION, config, TAGS, {})
+    tag = mlflow.MlflowClient().get_model_version("pinet", made["version"]).tags["two_stage"]
+    assert tag == str(served.candidates)
+    loaded = mlflow.pyfunc.load_model(f"models:/pinet/{made['version']}")
+    assert "faiss-cpu" in Path(mlflow.pyfunc.get_model_dependencies(f"models:/pinet/{made['version']}")).read_text()
+    ids = planted_world.item_ids.tolist()
+    requests = [{"history": ids[row : row + 5]} for row in range(20)]
+    found = loaded.predict(requests, params={"k": 10})
+    searched = loaded.unwrap_python_model().recommender.candidates
+    assert searched.recall == served.candidates.recall
+    for mine, request in zip(found, requests, strict=True):
+        assert mine["items"] == models.served.recommend([request["history"]], 10)[0].items

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinet_kedro import recommender as recommender_module
+from pinet_kedro import evidence as evidence_module
 from pinet_kedro.activeness import Strata
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.asking import Constraints
@@ -405,7 +405,7 @@ def test_an_allow_list_leaves_scores_and_order_as_they_are(planted_world, recomm
     histories = [ids[:2], ids[3:5], ids[10:40], ids[20:30], ids[7:9]]
     lists = [ids[::3], None, ids[30:50], [], [ids[50], "?", ids[50], ids[7]]]
     everything = recommender.recommend(histories, k=60)
-    monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
+    monkeypatch.setattr(evidence_module, "_BLOCK_USERS", block)
     answers = recommender.recommend(histories, k=60, constraints=only(lists))
     for full, allowed, answer in zip(everything, lists, answers, strict=True):
         kept = [place for place, item in enumerate(full.items) if allowed is None or item in allowed]
@@ -449,7 +449,7 @@ def test_recommendations_do_not_depend_on_the_blocks_of_users(planted_world, rec
     histories = [ids[:2].tolist(), [], ids[10:40].tolist(), ids[[5, 5, 5]].tolist(), ids[7:9].tolist()]
     excluded = [Constraints(exclude=items) for items in ([], ids[:3].tolist(), [], [], ids[20:30].tolist())]
     together = recommender.recommend(histories, constraints=excluded)
-    monkeypatch.setattr(recommender_module, "_BLOCK_USERS", block)
+    monkeypatch.setattr(evidence_module, "_BLOCK_USERS", block)
     in_blocks = recommender.recommend(histories, constraints=excluded)
     for (items, scores, group, *_), (others, other_scores, other_group, *_) in zip(together, in_blocks, strict=True):
         assert (items, group) == (others, other_group)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from pinet_kedro.errors import InputError
@@ -51,6 +52,7 @@ class ItemIndex:
         """Columns (0..I-1) of the n items with the largest inner products in the `probes` nearest cells; −1 where these
         have fewer items."""
         faiss = _faiss()
+        faiss.omp_set_num_threads(torch.get_num_threads())  # its own default is every core
         points = np.pad(queries.astype(np.float32), ((0, 0), (0, 1)))
         return self.index.search(points, n, params=faiss.SearchParametersIVF(nprobe=min(probes, self.cells)))[1]
 
