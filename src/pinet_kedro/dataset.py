@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from scipy import sparse
 
 from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.categories import ItemCategories
-from pinet_kedro.interactions.items import categories_of
+from pinet_kedro.interactions.items import categories_of, items_without_events, no_items
 from pinet_kedro.interactions.sequences import Indexed, Sequences, build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting, split_sequences
 
@@ -26,9 +26,9 @@ class Dataset:
     """The data of U users and I items that training, evaluation and promotion use.
 
     `items` has one row for each item 1..I, in this order, with its raw id in the column `item_id`, and with the list of
-    its categories in `categories` if any item has one. The arrays of `sequences` and `split` may be memory-mapped; a
-    pickled dataset then refers to their files, so that processes share them. Use `dataclasses.replace` for the same
-    data with another split or other strata.
+    its categories in `categories` if any item has one. Items without any event come last (`logged`). The arrays of
+    `sequences` and `split` may be memory-mapped; a pickled dataset then refers to their files, so that processes share
+    them. Use `dataclasses.replace` for the same data with another split or other strata.
     """
 
     sequences: Sequences
@@ -45,6 +45,16 @@ class Dataset:
     def n_items(self) -> int:
         """I."""
         return len(self.items)
+
+    @cached_property
+    def logged(self) -> "Dataset":
+        """The dataset without items that have no event: what can be learnt of items is learnt of these.
+
+        An item without events has not been refused by anybody, perhaps it was never shown. So it is no negative in the
+        training of backbones and plugins: it would be one in each step, and every other item would move, too.
+        """
+        known = int(self.sequences.items.max(initial=0))
+        return self if known == self.n_items else replace(self, items=self.items[:known])
 
     @property
     def item_ids(self) -> np.ndarray:
@@ -116,9 +126,10 @@ def build_dataset(
     exclude_seen: ExcludeSeen,
     stratification: Stratification,
     metadata: pd.DataFrame | None = None,
+    without_events: bool = False,
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of clean events, and the raw ids of users 0..U-1; as `dataset_of`."""
-    return dataset_of(build_sequences(events), splitting, exclude_seen, stratification, metadata)
+    return dataset_of(build_sequences(events), splitting, exclude_seen, stratification, metadata, without_events)
 
 
 def dataset_of(
@@ -127,10 +138,11 @@ def dataset_of(
     exclude_seen: ExcludeSeen,
     stratification: Stratification,
     metadata: pd.DataFrame | None = None,
+    without_events: bool = False,
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of sequences with the raw ids of their users and items, and the raw ids of users 0..U-1.
 
-    `metadata` has categories of items, if any.
+    `metadata` has categories of items, if any; `without_events`: its items without events come after those of the log.
 
     The strata are fitted on the training part. Logged are the events that are no targets because their users know the
     item, and groups without a validation or a test target.
@@ -146,6 +158,8 @@ def dataset_of(
     for kind, at in (("validation", split.valid_at), ("test", split.test_at)):
         if absent := strata.absent(split.train_end[at > 0]):
             log.warning("No user of %s has a %s target: these groups have no metrics.", ", ".join(absent), kind)
+    if without_events:
+        item_ids = item_ids.append(items_without_events(item_ids, no_items() if metadata is None else metadata))
     counts = split.item_counts(sequences, len(item_ids))
     items = pd.DataFrame({"item_id": item_ids.astype("string"), "training_events": counts})
     if metadata is not None and (listed := categories_of(items["item_id"], metadata)) is not None:

@@ -62,6 +62,13 @@ def test_without_a_refit_the_card_has_one_reading_and_one_model():
     assert "until 2019-07-23. Promotion judges the same model." in card
 
 
+def test_items_without_events_are_named_where_there_are_any():
+    told = "7 of the items are known from the table of items alone"
+    assert told not in model_card(EVALUATION, MANIFEST, exclude_seen=True)
+    data = EVALUATION["data"] | {"items_without_events": 7}
+    assert told in model_card(EVALUATION | {"data": data}, MANIFEST, exclude_seen=True)
+
+
 def test_a_log_without_a_clock_has_positions():
     data = EVALUATION["data"] | {"oldest_event": 0, "newest_event": {"training": 5, "before_test": 6, "all": 7}}
     assert ", event 0 to event 7" in model_card(EVALUATION | {"data": data}, MANIFEST, exclude_seen=True)

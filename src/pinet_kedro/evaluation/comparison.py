@@ -122,6 +122,7 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
         "sha256": dataset.sha256,
         "users": dataset.n_users,
         "items": dataset.n_items,
+        **({"items_without_events": more} if (more := dataset.n_items - dataset.logged.n_items) else {}),
         "events": len(dataset.sequences.items),
         "training_events": int(np.sum(split.train_end)),
         "validation_targets": len(dataset.validation_users),

@@ -81,12 +81,12 @@ def collect_examples(
 ) -> PluginExamples:
     """Examples from these users' validation targets, ordered by the length of the history.
 
-    With `split.exclude_seen`, items of the history cannot be candidates. Hard candidates are the items with the highest
-    sum of the backbone's score and the scorers' terms, each divided by its standard deviation over the user's
-    catalogue. They and the target have the weight 1. Random candidates are a section of a shuffled catalogue, from a
-    random place for each user. Those that are neither hard nor the target have the weight (number of all such items /
-    number drawn), which makes the weighted sum over candidates an unbiased estimate of the sum over all items. All
-    other candidates have the weight 0.
+    Items without events are no candidates (`Dataset.logged`), nor, with `split.exclude_seen`, those of the history.
+    Hard candidates are the items with the highest sum of the backbone's score and the scorers' terms, each divided by
+    its standard deviation over the user's catalogue. They and the target have the weight 1. Random candidates are a
+    section of a shuffled catalogue, from a random place for each user. Those that are neither hard nor the target have
+    the weight (number of all such items / number drawn), which makes the weighted sum over candidates an unbiased
+    estimate of the sum over all items. All other candidates have the weight 0.
     """
     sequences, split = dataset.sequences, dataset.split
     users = users[np.argsort(split.valid_at[users], kind="stable")]  # a chunk is padded to its longest history
@@ -101,7 +101,7 @@ def collect_examples(
         everything = gather_evidence(backbone, scorers, histories)
         target = torch.from_numpy(sequences.items[sequences.offsets[user] + at].astype(np.int64) - 1)[:, None]
         seen = seen_items(sequences, user, at) if split.exclude_seen else None
-        parts.append(_candidates(everything, seen, target, config, rng))
+        parts.append(_candidates(everything.first(dataset.logged.n_items), seen, target, config, rng))
     some = [part for part, _ in parts]
     evidence = Evidence(
         scores=torch.cat([part.scores for part in some]),

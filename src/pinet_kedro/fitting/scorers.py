@@ -36,6 +36,7 @@ def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraini
     others = fit_others(dataset, config.configured_scorers())
     for name in config.configured_scorers().keys() - others.keys():
         log.warning("The scorer '%s' is left out: these data lack what it reads (categories: item_metadata).", name)
+    _warn_of_unknown(dataset, others if config.kind == "logit_space" else {})
     given = FrozenScorers(build_memory(dataset, config.memory), others, popularity)
     if config.memory_search is None or len(users) < config.folds:
         return given
@@ -44,6 +45,20 @@ def build_scorers(dataset: Dataset, popularity: Popularity, config: PluginTraini
         users = np.sort(drawn)
     examples = collect_examples(None, dataset, users, given, config)
     return replace(given, memory=_choose(given.memory, examples, dataset, config.memory_search))
+
+
+def _warn_of_unknown(dataset: Dataset, others: Mapping[str, FrozenScorer]) -> None:
+    """Says what score the items have of which nothing is known: no events, and no categories that a scorer reads."""
+    unknown = np.arange(dataset.n_items) >= dataset.logged.n_items
+    if "categories" in others and dataset.categories is not None:
+        unknown &= np.diff(dataset.categories.indptr) == 0
+    if count := int(unknown.sum()):
+        log.warning(
+            "%s items have no events, nor categories that a scorer reads. All of them have the same score: from the "
+            "backbone that of an average rare item, from the scorers that of 0 events; which of them comes first says "
+            "nothing. Give them categories (item_metadata), and the plugins the scorer that reads these: "
+            "plugin_training.scorers: {categories: {}}.", f"{count:,}",
+        )  # fmt: skip
 
 
 def fit_others(dataset: Dataset, configured: Mapping[str, Configuration]) -> dict[str, FrozenScorer]:

@@ -58,6 +58,10 @@ class Cleaning(Configuration):
     )
     min_user_events: int = Field(5, ge=3, le=LARGEST, description="k-core; leave-one-out needs at least 3 per user")
     min_item_events: int = Field(5, ge=1, le=LARGEST, description="k-core")
+    # Omitted if false, so that hashes computed before this field existed stay valid.
+    items_without_events: bool = Field(
+        False, exclude_if=lambda value: not value, description="items of item_metadata without events are candidates"
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,6 +87,24 @@ def describe_items(item_ids: pd.Series, metadata: pd.DataFrame) -> pd.DataFrame:
     items = pd.DataFrame({"item_id": item_ids}).merge(metadata, "left", "item_id", validate="one_to_one")
     items["categories"] = [value if isinstance(value, list) else [] for value in items["categories"]]
     return items
+
+
+def items_without_events(item_ids: pd.Index, metadata: pd.DataFrame) -> pd.Index:
+    """Ids of the metadata that are not among those of the log, sorted as strings; logs how many there are.
+
+    Raises `InputError` without metadata.
+    """
+    if metadata.empty:
+        raise InputError(
+            "cleaning.items_without_events = true, but there is no table of items. Name one in the catalog entry "
+            "item_metadata (--env=csv: metadata=…), or set the parameter to false."
+        )
+    more = pd.Index(np.sort(metadata.loc[~metadata["item_id"].isin(item_ids), "item_id"].astype(object)))
+    log.info(
+        "Items of item_metadata without events are candidates, too: %s beside the %s of the log",
+        f"{len(more):,}", f"{len(item_ids):,}",
+    )  # fmt: skip
+    return more
 
 
 def categories_of(item_ids: pd.Series, metadata: pd.DataFrame) -> pd.Series | None:

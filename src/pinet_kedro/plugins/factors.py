@@ -78,12 +78,15 @@ class ImplicitFactors(FrozenScorer):
 
 
 def _fit_items(dataset: Dataset, config: FactorsConfig) -> Float[Tensor, "I F"]:
-    """Y from the training part; repeated items of a user count once. The result is the same in every run."""
+    """Y from the training part; repeated items of a user count once. The result is the same in every run.
+
+    It is computed from the items with events; that of one without is 0, as its solution is.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
     user, item = dataset.split.training_pairs(dataset.sequences)
-    shape = (dataset.n_users, dataset.n_items)
+    shape = (dataset.n_users, dataset.logged.n_items)
     liked = sparse.csr_matrix((np.ones(len(item), np.float32), (user, item)), shape=shape)
     liked.data[:] = 1  # the matrix has summed repeated items
     # The library has its own threads and becomes slow if BLAS adds more.
@@ -93,4 +96,5 @@ def _fit_items(dataset: Dataset, config: FactorsConfig) -> Float[Tensor, "I F"]:
             iterations=config.iterations, num_threads=torch.get_num_threads(), random_state=config.seed,
         )  # fmt: skip
         model.fit(liked, show_progress=False)
-    return torch.from_numpy(np.asarray(model.item_factors))
+    found = torch.from_numpy(np.asarray(model.item_factors))
+    return torch.nn.functional.pad(found, (0, 0, 0, dataset.n_items - len(found)))

@@ -25,6 +25,11 @@ class Evidence:
         columns = None if self.columns is None else self.columns[users]
         return replace(self, scores=self.scores[users], states=self.states[users], terms=terms, columns=columns)
 
+    def first(self, items: int) -> "Evidence":
+        """The evidence of the first items of the catalogue."""
+        terms = tuple(term[..., :items] for term in self.terms)
+        return replace(self, scores=self.scores[:, :items], vectors=self.vectors[:items], terms=terms)
+
 
 class PredictionSpace(Protocol):
     """A kind of plugin with P parameters; with `start`, the logits are those of the backbone.

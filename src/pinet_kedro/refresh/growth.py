@@ -40,8 +40,8 @@ class Growth:
         if not self.unknown_events:
             return counted
         return (
-            f"{counted}; {self.unknown_events:,} more, with {self.unknown_items:,} items that the version does not "
-            "know, wait for the next training"
+            f"{counted}; {self.unknown_events:,} more, with {self.unknown_items:,} items of which the version has "
+            "learnt no event, wait for the next training"
         )
 
 
@@ -57,6 +57,8 @@ def find_growth(model: Recommender, learnt: pd.DataFrame, new: pd.DataFrame, cle
     is_new = np.arange(len(events)) >= len(parts[0])
     codes, distinct = encode(events["item_id"])
     numbers = pd.Index(model.item_ids.astype(str)).get_indexer(pd.Index(distinct).astype(str)) + 1
+    # Cleaning may have dropped all events of an item that the model has from the metadata: they are not counted.
+    numbers[(numbers > 0) & (model.popularity.counts[numbers - 1] == 0)] = 0
     user, user_ids = encode(events["user_id"])
     item, time = numbers[codes], events["timestamp"].to_numpy(np.int64)
     waiting = codes[is_new & (item == 0)]

@@ -74,6 +74,7 @@ environment {manifest.get("environment") or NONE}
 
 - For ranking the items of this catalogue after a known history. {seen}.
 - Users without a history get popular and recent items.
+{_without_events(data)}\
 - Items that are newer than the log are not recommended before the next training, and are skipped in histories.
 - Popularity is one of its scorers, and logged events favour what was shown before: rare items are recommended less.
 - Measured offline, on logged events. No experiment with users has been made.
@@ -116,6 +117,12 @@ def _shipped(reading: dict[str, Any] | None) -> str:
         return ""
     about = "After the final training, in which both have learnt all events before the test part:"
     return f"\n{about}\n\n{_table(reading)}\n\n&nbsp;\n"
+
+
+def _without_events(data: dict[str, Any]) -> str:
+    if not (more := data.get("items_without_events")):
+        return ""
+    return f"- {count(more)} of the items are known from the table of items alone: they have no events yet.\n"
 
 
 def _aggregation(training: dict[str, Any]) -> str:

@@ -121,6 +121,8 @@ def _facts(evaluation: dict[str, Any], configuration: dict[str, Any], run: dict[
     """Which run on which data the page is about, for its head."""
     data, training = evaluation["data"], configuration.get("backbone_training", {})
     sizes = [f"{count(data[name])} {name}" for name in ("users", "items", "events") if name in data]
+    if more := data.get("items_without_events"):
+        sizes[1] += f" ({count(more)} of them without events)"
     return {
         "date": run.get("date"),
         "data": ", ".join([f"{data['name']} ({data['sha256'][:8]})", *sizes]) if "sha256" in data else None,

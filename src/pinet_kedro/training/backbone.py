@@ -31,6 +31,7 @@ from pinet_kedro.training.memory import Need, backbone_needs, check_memory
 from pinet_kedro.training.peers import ALONE, Part, Peers
 from pinet_kedro.training.sparse_rows import SparseRows
 from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
+from pinet_kedro.training.warm_start import with_unknown, without_last
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,21 @@ class _Training:
         start: Backbone | None = None,
         peers: Peers = ALONE,
     ) -> None:
+        self.whole, dataset = dataset, dataset.logged
         self.dataset, self.config, self.device, self.peers = dataset, config, device, peers
         split, n_items = dataset.split, dataset.n_items
         self.batches = Batches(dataset, config)
         self.rng, self.generators = np.random.default_rng(config.seed), Generators(config.seed, device)
         self.noise = peers.noise(config.seed, self.generators)
-        self.model = copy.deepcopy(start) if start else build_backbone(config.backbone, n_items, self.generators)
+        if start:
+            self.model = copy.deepcopy(without_last(start, n_items))
+        else:
+            self.model = build_backbone(config.backbone, n_items, self.generators)
         self.model.finished = False
         self.model.to(device)
         self.average = copy.deepcopy(self.model)
-        self.loss = build_loss(config.loss, split.item_counts(dataset.sequences, n_items))
+        self.counts = split.item_counts(dataset.sequences, n_items)
+        self.loss = build_loss(config.loss, self.counts)
         self.users = np.flatnonzero(split.train_end >= 2)  # a single event has no next item to predict
         if len(self.users) == 0:
             raise InputError("no user has two training events: there is nothing to train on")
@@ -196,7 +202,7 @@ class _Training:
                 on_epoch(report)
         self.updates.settle()
         self.peers.check_equal(self.average)
-        return self.best.backbone if keep_best and self.best else self.average.finish()
+        return self.best.backbone if keep_best and self.best else self._finished(self.average)
 
     def _step(self, epoch: int, step: int) -> tuple[float, list[float]]:
         """The mean loss, and the weights of the strata; empty without aggregation."""
@@ -281,15 +287,15 @@ class _Training:
             self.best,
         )
 
-    def _finished(self) -> Backbone:
-        """The averaged weights as a finished model; the average itself goes on."""
-        return copy.deepcopy(self.average).finish()
+    def _finished(self, model: Backbone) -> Backbone:
+        """The model, which goes on no longer, for all items of the dataset."""
+        return with_unknown(model.finish(), self.whole.n_items, self.counts)
 
     def _validate(self, epoch: int) -> dict[str, float]:
         self.updates.settle()
         users = validation_users(self.dataset, self.config.schedule.validation_users)
         sequences, split = self.dataset.sequences, self.dataset.split
-        finished = self._finished()
+        finished = self._finished(copy.deepcopy(self.average))  # the average itself goes on
         found, mine = np.zeros((2, len(users))), self.peers.own_users(len(users))
         own = users[mine]
         try:

@@ -7,7 +7,7 @@ from pinet_kedro import dataset
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.interactions import items
-from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.pipelines.types import Figure
 
@@ -18,9 +18,11 @@ def build_dataset(
     splitting: Splitting,
     exclude_seen: ExcludeSeen,
     stratification: Stratification,
+    cleaning: Cleaning,
 ) -> tuple[Dataset, pd.Index]:
     """The dataset of the clean events and of the categories of its items, and the raw ids of its users."""
-    return dataset.dataset_of(clean.indexed(), splitting, exclude_seen, stratification, metadata)
+    more = cleaning.items_without_events
+    return dataset.dataset_of(clean.indexed(), splitting, exclude_seen, stratification, metadata, more)
 
 
 def describe_users(data: Dataset, user_ids: pd.Index) -> tuple[pd.DataFrame, Figure]:

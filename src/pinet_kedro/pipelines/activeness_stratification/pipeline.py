@@ -10,7 +10,7 @@ def create_pipeline(splitting: str = "params:splitting") -> Pipeline:
 
     `splitting`: the dataset or parameters with the split.
     """
-    parameters = [splitting, "params:exclude_seen", "params:stratification"]
+    parameters = [splitting, "params:exclude_seen", "params:stratification", "params:cleaning"]
     return Pipeline(
         [
             node(
