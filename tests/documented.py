@@ -59,6 +59,16 @@ def to_run(page: Path) -> Iterator[Command]:
     yield from filter(None, (command(line) for block in blocks(page) for line in block.splitlines()))
 
 
+def asked(page: Path) -> Iterator[tuple[list[str], str]]:
+    """The requests by curl in the page's blocks, as words of a shell, each with the answer that follows it."""
+    for block in blocks(page):
+        before, _, rest = block.partition("curl ")
+        if rest and not before:
+            lines = rest.splitlines()
+            end = next(n for n in range(1, len(lines) + 1) if "\n".join(lines[:n]).count("'") % 2 == 0)
+            yield ["curl", *shlex.split("\n".join(lines[:end]))], "\n".join(lines[end:])
+
+
 def mentioned(page: Path) -> Iterator[Command]:
     """The commands of the page's text."""
     for span in spans(page):

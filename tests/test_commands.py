@@ -83,6 +83,9 @@ def test_a_command_of_the_docs_exists_with_all_that_it_names(program, given):
         variables = re.findall(r"\$\((\w+)\)", (ROOT / "Makefile").read_text(encoding="utf-8"))
         for word in given:
             assert word.partition("=")[0] in (variables if "=" in word else targets), word
+        # What it would do, without doing it.
+        done = subprocess.run(["make", "-n", *given], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         return
     options = parsed(given).params
     env = options.get("env")
@@ -134,6 +137,12 @@ def test_a_parameter_that_the_docs_name_exists(page):
 def test_a_wrong_command_is_seen(given, error):
     with pytest.raises(Exception, match=error):
         test_a_command_of_the_docs_exists_with_all_that_it_names("kedro", given)
+
+
+@pytest.mark.parametrize("given", [("tests",), ("bench", "BENCHES=step")])
+def test_a_wrong_target_is_seen(given):
+    with pytest.raises(AssertionError):
+        test_a_command_of_the_docs_exists_with_all_that_it_names("make", given)
 
 
 def test_the_help_lists_each_command_once_and_ours_in_whole_sentences():

@@ -5,15 +5,18 @@ another environment does not read `conf/local`, so it gets the small settings as
 """
 
 import json
+import re
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from documented import PAGES, ROOT, blocks, to_run
+from documented import PAGES, ROOT, asked, blocks, to_run
 from pinet_kedro.errors import REFUSED_EXIT
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from servers import ScoringServer
 
 pytestmark = pytest.mark.usefixtures("own_address")
 
@@ -150,3 +153,28 @@ def test_the_python_of_the_readme_answers(reader, monkeypatch):
     [answer] = eval(question.strip(), names)
     assert len(answer["items"]) == 5
     assert not set(answer["items"]) & {"50", "181", "172"}
+
+
+def keys(value):
+    """The names in an answer, at every level."""
+    if isinstance(value, dict):
+        return {name: keys(inner) for name, inner in value.items()}
+    return [keys(inner) for inner in value[:1] if isinstance(inner, dict)] if isinstance(value, list) else None
+
+
+def test_a_request_of_the_docs_is_answered_as_they_say(reader):
+    """By the champion, which the commands above have made."""
+    requests = [found for page in PAGES for found in asked(page)]
+    assert len(requests) == sum(text.count("curl ") for page in PAGES for text in blocks(page)) > 0
+    server = ScoringServer(reader.folder, "local")
+    try:
+        for words, expected in requests:
+            at = [word.replace("localhost:5001", f"127.0.0.1:{server.port}") for word in words]
+            assert at != words
+            done = subprocess.run(
+                [*at, "--silent", "--show-error", "--fail"], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert keys(json.loads(done.stdout)) == keys(json.loads(re.sub(r"\[\.\.\.\]", "[]", expected)))
+    finally:
+        server.stop()
