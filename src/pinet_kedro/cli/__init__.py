@@ -17,7 +17,7 @@ def cli() -> None:
 
 
 for command in (
-    run, registry.promote, registry.rollback, registry.models, registry.trust, registry.fetch,
+    run, registry.promote, registry.rollback, registry.models, registry.trust, registry.fetch, registry.export,
     services.replay, services.schedule, services.serve, recommendations.recommend, recommendations.similar,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands on the versions in the registry: promote, rollback, models, trust, fetch."""
+"""Commands on the versions in the registry: promote, rollback, models, trust, fetch, export."""
 
 import shutil
 from collections.abc import Iterator
@@ -103,3 +103,28 @@ def fetch(version: str, folder: Path, env: str | None) -> None:
         found = find_version(version, registry)
         shutil.move(fetch_version(found, registry, Path(temporary)), folder)
         echo(f"Fetched: {registry.model} version {found}, as it was registered, to {folder}.")
+
+
+@click.command(short_help="Write the backbone of a version as ONNX.")
+@click.argument("version")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@env_option
+def export(version: str, folder: Path, env: str | None) -> None:
+    """Write the backbone of VERSION, an alias or a number, as ONNX to the new FOLDER, and compare it with torch.
+
+    It has the scores of the backbone alone, without the plugins, the memory and the factors.
+    """
+    click.echo(f"Loading the version '{version}' …", err=True)  # at once: what follows imports torch and MLflow
+    with registry_of(env, "Nothing has been exported.") as registry:
+        if folder.exists():
+            raise InputError(f"{folder} is there already: name a folder that does not exist.")
+        from pinet_kedro.registry.loading import load_version
+        from pinet_kedro.serving.onnx_export import export_backbone
+
+        found = find_version(version, registry)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        difference = export_backbone(load_version(found, registry), folder)
+        echo(
+            f"Exported: the backbone of {registry.model} version {found} to {folder / 'backbone.onnx'}, with "
+            f"items.json; its scores differ from those of torch by at most {difference:.0e} of the largest."
+        )
