@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from pinet_kedro.serving.config import Serving
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -35,3 +38,23 @@ def test_the_map_names_every_package():
     assert all(
         (ROOT / "src/pinet_kedro" / name).is_dir() or (ROOT / f"src/pinet_kedro/{name}.py").exists() for name in found
     )
+
+
+def test_the_deployment_of_the_docs_fits_the_server():
+    """Probes reach the port with a `Host` that is allowed, and a stopping server has its time."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/serving.md").read_text(encoding="utf-8"), re.DOTALL)
+    found = {entry["kind"]: entry["spec"] for block in blocks for entry in yaml.safe_load_all(block)}
+    pod, config = found["Deployment"]["template"]["spec"], Serving()
+    container = pod["containers"][0]
+    assert container["ports"] == [{"containerPort": config.port}]
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[name]["httpGet"]
+        assert (asked["path"], asked["port"]) == ("/ping", config.port)
+        assert {header["value"] for header in asked["httpHeaders"]} <= set(config.hosts)
+    waits = container["lifecycle"]["preStop"]["sleep"]["seconds"] + config.stop_seconds
+    assert pod["terminationGracePeriodSeconds"] > waits
+    start = container["startupProbe"]
+    assert start["periodSeconds"] * start["failureThreshold"] >= config.start_seconds
+    assert found["Service"]["ports"][0]["targetPort"] == config.port
+    labels = found["Deployment"]["template"]["metadata"]["labels"]
+    assert found["PodDisruptionBudget"]["selector"]["matchLabels"] == found["Service"]["selector"] == labels
