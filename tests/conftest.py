@@ -1,6 +1,7 @@
 """A small log with planted transitions, one of pure noise, and a backbone trained on the first; all on one thread."""
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from coverage import Coverage
+from filelock import FileLock
 
 from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.aggregation.config import DeconfoundedConfig
@@ -25,6 +27,7 @@ from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactio
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import Popularity, count_popularity
+from pinet_kedro.tracking import store
 from pinet_kedro.training.backbone import train_backbone
 from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from servers import start_tracking_server
@@ -75,6 +78,32 @@ def _nothing_of_another_test():
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     sys.path[:] = path
+
+
+@pytest.fixture(scope="session")
+def of_all_workers(tmp_path_factory):
+    """The folder of this session, for what its workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def make_database(of_all_workers):
+    """MLflow makes a database by some fifty migrations in 1.3 s. Here it makes one, and all others are copies of it.
+
+    Yields how a run makes one.
+    """
+    make, empty = store._make, of_all_workers / "empty.db"
+
+    def copy(path):
+        with FileLock(f"{empty}.lock"):
+            if not empty.exists():
+                make(empty)
+        shutil.copy(empty, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_make", copy)
+        yield make
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 # Isolated like the process in place of which it forks (`python -I`): nothing in it comes from the project.
 _SERVER = """
-import json, os, runpy, signal, socket, sys, traceback
+import json, os, runpy, select, signal, socket, sys, traceback
 import mlflow.pyfunc, torch
 
 def work(request):
@@ -36,7 +36,8 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 print("ready", flush=True)
-while True:
+# Its standard input is a pipe that ends with the process of the tests, even if that is killed.
+while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
     connection, _ = listener.accept()
     if os.fork() == 0:
         listener.close()
@@ -71,8 +72,9 @@ class FreshProcesses:
         place = self._folder / "fresh"
         if self._server is None:
             self._server = subprocess.Popen(
-                [sys.executable, "-I", "-c", _SERVER, str(place)], stdout=subprocess.PIPE, text=True
-            )
+                [sys.executable, "-I", "-c", _SERVER, str(place)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
             assert self._server.stdout is not None
             assert self._server.stdout.readline() == "ready\n"
         with tempfile.TemporaryDirectory() as texts, socket.socket(socket.AF_UNIX) as connection:

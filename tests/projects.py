@@ -29,6 +29,7 @@ class Project:
         from pinet_kedro.cli import cli
 
         folder, path, environment = Path.cwd(), sys.path[:], os.environ.get("PYTHONPATH")
+        on_term = signal.getsignal(signal.SIGTERM)  # a run that is recorded sets it for its process
         os.chdir(self.folder)
         try:
             # Once a process: all projects here have the same settings and pipelines, and under pytest, whose stack is
@@ -38,6 +39,7 @@ class Project:
             return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(folder)
+            signal.signal(signal.SIGTERM, on_term)
             # Kedro puts the project's `src` first in both paths; hundreds of them would slow every later import.
             sys.path[:] = path
             if environment is None:

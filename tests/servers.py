@@ -52,7 +52,7 @@ def free_port() -> int:
 def start_tracking_server(folder: Path) -> TrackingServer:
     """Returns when it answers. The folder keeps the database, the artifacts and the log."""
     port = free_port()
-    store._make(folder / "server.db")  # which the tests of pipelines make once
+    store._make(folder / "server.db")  # a copy (tests/conftest.py)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--serve-artifacts",

@@ -1,5 +1,3 @@
-import shutil
-
 import pandas as pd
 import pytest
 import yaml
@@ -7,23 +5,7 @@ from filelock import FileLock
 
 from fresh_processes import FreshProcesses
 from pinet_kedro.promotion import fresh_process
-from pinet_kedro.tracking import store
 from projects import Project, create_project
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_empty_database(tmp_path_factory):
-    """MLflow makes a database by some fifty migrations in 1.3 s. Here it makes one, and projects get copies."""
-    make, empty = store._make, tmp_path_factory.mktemp("empty") / "mlflow.db"
-
-    def copy(path):
-        if not empty.exists():
-            make(empty)
-        shutil.copy(empty, path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_make", copy)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +37,9 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id):
+def finished(of_all_workers):
     """A project after `kedro run --pipeline=full --env=test`, made once for all workers: tests read it or copy it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "finished"
+    folder = of_all_workers / "finished"
     with FileLock(f"{folder}.lock"):
         if not (folder / "data/08_reporting/evaluation.json").exists():
             folder.mkdir()

@@ -30,9 +30,11 @@ time.sleep(float(sys.argv[1]))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, make_database):
     folder = tmp_path_factory.mktemp("made")
-    store.check_database(f"sqlite:///{folder / 'mlflow.db'}", write=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_make", make_database)
+        store.check_database(f"sqlite:///{folder / 'mlflow.db'}", write=True)
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
     return folder / "mlflow.db"
 
