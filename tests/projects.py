@@ -1,17 +1,23 @@
 """Projects of the tests: `conf/` in a folder of its own, with the command line in this process."""
 
+import atexit
+import importlib
 import logging
 import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from click.testing import CliRunner, Result
 from kedro.framework import project
 from kedro.framework.startup import bootstrap_project
+
+from pinet_kedro.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,11 +79,36 @@ def create_project(folder: Path) -> Project:
     return Project(folder)
 
 
-class Forked:
-    """A command in a fork of this process, which has the seconds of imports behind it.
+class _Fork:
+    """A fork of this process, which has the seconds of imports behind it."""
 
-    The fork must not inherit connections of MLflow to the database that the command uses.
-    """
+    def __init__(self, work: Callable[[], None]) -> None:
+        def with_own_connections() -> None:
+            for name in ("tracking", "model_registry"):
+                store = sys.modules.get(f"mlflow.store.{name}.sqlalchemy_store")
+                for engine in store.SqlAlchemyStore._engine_map.values() if store else ():
+                    engine.dispose(close=False)
+            work()
+
+        for name in ("great_expectations", "mlflow.pyfunc", "torch._dynamo"):  # once, and not in every fork
+            importlib.import_module(name)
+        self._process = multiprocessing.get_context("fork").Process(target=with_own_connections)
+        self._process.start()
+        self.pid = self._process.pid
+        self.kill, self.terminate = self._process.kill, self._process.terminate
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = 900) -> int | None:
+        """The exit code, once it has ended."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+
+class Forked(_Fork):
+    """A command in a fork of this process."""
 
     def __init__(self, project: Project, arguments: tuple[str, ...], first: Callable[[], object]) -> None:
         self._log = project.folder / "command.log"
@@ -92,24 +123,47 @@ class Forked:
             log.info(result.output)
             sys.exit(result.exit_code)
 
-        self._process = multiprocessing.get_context("fork").Process(target=work)
-        self._process.start()
-        self.pid = self._process.pid
-        self.kill = self._process.kill
+        super().__init__(work)
 
     @property
     def said(self) -> str:
         """What it has logged, and in the end its output; a process that is killed has none."""
         return self._log.read_text()
 
-    def poll(self) -> int | None:
-        """The exit code, if it has ended."""
-        return self._process.exitcode
 
-    def wait(self, seconds: float = 900) -> int | None:
-        """The exit code, once it has ended."""
-        self._process.join(seconds)
-        return self._process.exitcode
+class Command(_Fork):
+    """`python -m pinet_kedro …` as a shell starts it: a session of its own, all that it writes in a file."""
+
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], output: Path, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        def work() -> None:
+            os.setsid()
+            for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+                signal.signal(number, handler)
+            os.chdir(folder)
+            given = dict(environment)
+            os.environ.clear()
+            os.environ.update(given)
+            for number, name in ((1, "stdout"), (2, "stderr")):
+                os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+                setattr(sys, name, os.fdopen(number, "w", buffering=1))
+            project.LOGGING.configure(project.LOGGING.data)  # to these streams
+            sys.argv = ["pinet_kedro", *arguments]
+            atexit._clear()  # what the tests do at their end
+            try:
+                main()
+            finally:
+                atexit._run_exitfuncs()  # which `multiprocessing` leaves out
+
+        output.write_bytes(b"")
+        super().__init__(work)
+
+
+def run_forked(command: list[str], *, cwd: Path, env: Mapping[str, str], stdout: TextIO, **_: object) -> Any:
+    """Stands for `subprocess.run` where the project starts a command of its own."""
+    assert command[:3] == [sys.executable, "-m", "pinet_kedro"], command
+    return subprocess.CompletedProcess(command, Command(cwd, command[3:], Path(stdout.name), env).wait())
 
 
 class AtNode(logging.Handler):

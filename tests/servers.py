@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from pinet_kedro.tracking import store
+from projects import Command
 
 # Limits are for defects. A machine with much else to do may take ten times as long as an idle one.
 START_S = 300
@@ -84,14 +85,18 @@ def answers(uri: str) -> bool:
 
 
 class ScoringServer:
-    """A running `kedro serve`."""
+    """A running `kedro serve`; `fresh`: in a process that has imported nothing before, and not in a fork of this one."""
 
-    def __init__(self, folder: Path, env: str, *options: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, env: str, *options: str, fresh: bool = False) -> None:
         self.log = folder / "".join(("serve", *options, ".log"))
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "kedro", "serve", f"--env={env}", *options]
-            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+        arguments = ["serve", f"--env={env}", *options]
+        self.process: subprocess.Popen[bytes] | Command
+        if fresh:
+            command = [sys.executable, "-m", "kedro", *arguments]
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        else:
+            self.process = Command(folder, arguments, self.log)
         self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/invocations")[1])
 
     def stop(self) -> None:

@@ -36,17 +36,12 @@ def write(frame, path):
     frame.to_parquet(path, index=False) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
 
 
-@pytest.fixture(scope="module")
-def small_blocks():
-    """Blocks of a few rows, where a run has a million."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "ROWS", 3)
-        yield
-
-
-def on_duckdb(source, folder, unit="order", block=4):
+def on_duckdb(source, folder, block=4):
+    """The log, read and prepared in blocks of a few rows, where a run has a million."""
     engine = open_engine(EngineConfig(memory="500MB", threads=1, block_events=block), folder / "engine")
-    return RawLog(engine, staging.stage(source, COLUMNS, unit, folder / "engine" / "staged"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, "ROWS", block)
+        return RawLog(engine, staging.stage(source, COLUMNS, "order", folder / "engine" / "staged"))
 
 
 def stored(clean, folder):
@@ -75,7 +70,7 @@ def assert_equal(one, other):
     ),
 )
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_duckdb_gives_what_pandas_gives(tmp_path_factory, small_blocks, files, ending, cleaning):
+def test_duckdb_gives_what_pandas_gives(tmp_path_factory, files, ending, cleaning):
     folder = tmp_path_factory.mktemp("log")
     (folder / "parts").mkdir()
     for number, rows in enumerate(files):

@@ -7,6 +7,7 @@ another environment does not read `conf/local`, so it gets the small settings as
 import json
 import re
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ import yaml
 from documented import PAGES, ROOT, asked, blocks, to_run
 from pinet_kedro.errors import REFUSED_EXIT
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
+from pinet_kedro.studies.replay import replay
+from projects import run_forked
 from servers import ScoringServer
 
 pytestmark = pytest.mark.usefixtures("own_address")
@@ -139,6 +142,7 @@ def test_a_command_of_the_docs_runs(reader, line, monkeypatch):
         words = [word for word in words if not word.startswith("--params=")]
         words.append(f"--params={','.join([*given, *small])}")
     BEFORE.get(line, lambda _: None)(reader)
+    monkeypatch.setattr(replay, "subprocess", SimpleNamespace(run=run_forked, STDOUT=None))
     result = reader.invoke(*words, *SMALL.get(line, []))
     allowed = {0, REFUSED_EXIT} if JUDGED & set(line.replace("=", " ").split()) else {0}
     assert result.exit_code in allowed, result.output

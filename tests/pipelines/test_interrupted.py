@@ -2,29 +2,26 @@
 
 import signal
 import sqlite3
-import subprocess
-import sys
+import time
 from multiprocessing import Pipe
 
 import mlflow
 import pytest
 
-from projects import act_at, kill_at
+from projects import Command, act_at, kill_at
 
 
 def start(project):
-    """A `kedro run` that is at its first training, and has some way to go."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pinet_kedro", "run", "--pipeline=full", "--env=test",
-         "--params=backbone_training.schedule.epochs=100000"],
-        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    said = ""
-    for line in process.stdout:
-        said += line
-        if "train_ba" in line:
-            return process
-    raise AssertionError(said)
+    """A `kedro run` that is at its first training and has some way to go, and the file of what it says."""
+    said = project.folder / "command.log"
+    long = "--params=backbone_training.schedule.epochs=100000"
+    process = Command(project.folder, ("run", "--pipeline=full", "--env=test", long), said)
+    until = time.monotonic() + 300
+    while "train_ba" not in said.read_text():
+        assert process.poll() is None, said.read_text()
+        assert time.monotonic() < until, said.read_text()
+        time.sleep(0.05)
+    return process, said
 
 
 def fork_at_work(project):
@@ -51,11 +48,10 @@ def statuses(project):
 
 
 def test_a_run_that_is_told_to_end_is_recorded_as_killed(project):
-    process = start(project)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 143
-    assert "Traceback" not in said
+    process, said = start(project)
+    process.terminate()
+    assert process.wait(300) == 143
+    assert "Traceback" not in said.read_text()
     assert statuses(project) == ["KILLED"]
 
 

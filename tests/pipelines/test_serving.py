@@ -33,7 +33,7 @@ def project(finished, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project):
-    running = ScoringServer(project.folder, "test")
+    running = ScoringServer(project.folder, "test", fresh=True)
     yield running
     running.stop()
 

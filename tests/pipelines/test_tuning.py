@@ -12,18 +12,15 @@ import pandas as pd
 import pytest
 import yaml
 
+from projects import Command
+
 LONG = "tuning.epochs=80,tuning.validate_every=80,backbone_training.schedule.epochs=80"
 COMMAND = ("run", "--pipeline=tuning", "--env=test")
 
 
 def start(project, *arguments):
     """The command in a process group of its own, as a terminal starts it."""
-    log = (project.folder / "command.log").open("wb")
-    command = [sys.executable, "-m", "pinet_kedro", *COMMAND, *arguments]
-    return subprocess.Popen(
-        command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored if the tests run in the background
-    )  # fmt: skip
+    return Command(project.folder, (*COMMAND, *arguments), project.folder / "command.log")
 
 
 def wait_for(project, process, seen, seconds=900):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
+from kedro.framework import project
 from kedro.framework.project import configure_project
 
 from pinet_kedro.errors import InputError
@@ -34,7 +35,8 @@ CHANGES = [
 
 
 def copy_of_conf(folder):
-    configure_project("pinet_kedro")  # how Kedro merges environments
+    if project.PACKAGE_NAME is None:
+        configure_project("pinet_kedro")  # how Kedro merges environments
     # The benchmark's many methods take a third of the time that YAML needs for all parameters.
     left_out = shutil.ignore_patterns("local", "tuned", "parameters_benchmark.yml")
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=left_out)
