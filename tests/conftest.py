@@ -1,7 +1,9 @@
 """A small log with planted transitions, one of pure noise, and a backbone trained on the first; all on one thread."""
 
+import multiprocessing
 import os
 import shutil
+import sqlite3
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +14,10 @@ import pytest
 import torch
 from coverage import Coverage
 from filelock import FileLock
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
+from fresh_processes import FreshProcesses
 from pinet_kedro.activeness import ReportingStrata, Stratification
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.backbones.backbone import Backbone
@@ -85,6 +90,19 @@ def of_all_workers(tmp_path_factory):
     """The folder of this session, for what its workers share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases_do_not_wait_for_the_disk():
+    """A run commits fifty times, and a test needs none of it after a loss of power."""
+
+    def connected(connection, _):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connected)
+    yield
+    event.remove(Engine, "connect", connected)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -188,3 +206,32 @@ def tracking_server(tmp_path_factory):
     server = start_tracking_server(tmp_path_factory.mktemp("tracking_server"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def fresh_processes(tmp_path_factory):
+    """Stands for processes that try a version, whose imports take 5 s of CPU."""
+    processes = FreshProcesses(tmp_path_factory.mktemp("fresh"))
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture(scope="module")
+def spawned_by_a_server():
+    """Processes that this one spawns are forks of a server that has imported what they need: 5 s of CPU less for each.
+
+    Other tests spawn them as a run does: `tests/processes/`, and those whose command is a process of its own.
+    """
+    from pinet_kedro.processes import beside, workers
+    from pinet_kedro.studies.benchmark import bench
+
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "pinet_kedro.studies.tuning.study", "mlflow.tracking"])
+    of_the_tests = os.getpid()
+
+    def context(method):
+        return multiprocessing.get_context("forkserver" if os.getpid() == of_the_tests else method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (beside, bench, workers):
+            patch.setattr(module, "get_context", context)
+        yield

@@ -79,7 +79,13 @@ def create_project(folder: Path) -> Project:
     return Project(folder)
 
 
-class _Fork:
+def _import_before_a_fork() -> None:
+    """What takes seconds, here and not in every fork."""
+    for name in ("great_expectations", "mlflow.pyfunc", "torch._dynamo"):
+        importlib.import_module(name)
+
+
+class Fork:
     """A fork of this process, which has the seconds of imports behind it."""
 
     def __init__(self, work: Callable[[], None]) -> None:
@@ -90,8 +96,6 @@ class _Fork:
                     engine.dispose(close=False)
             work()
 
-        for name in ("great_expectations", "mlflow.pyfunc", "torch._dynamo"):  # once, and not in every fork
-            importlib.import_module(name)
         self._process = multiprocessing.get_context("fork").Process(target=with_own_connections)
         self._process.start()
         self.pid = self._process.pid
@@ -107,7 +111,7 @@ class _Fork:
         return self._process.exitcode
 
 
-class Forked(_Fork):
+class Forked(Fork):
     """A command in a fork of this process."""
 
     def __init__(self, project: Project, arguments: tuple[str, ...], first: Callable[[], object]) -> None:
@@ -123,6 +127,7 @@ class Forked(_Fork):
             log.info(result.output)
             sys.exit(result.exit_code)
 
+        _import_before_a_fork()
         super().__init__(work)
 
     @property
@@ -131,12 +136,14 @@ class Forked(_Fork):
         return self._log.read_text()
 
 
-class Command(_Fork):
-    """`python -m pinet_kedro …` as a shell starts it: a session of its own, all that it writes in a file."""
+class Command(Fork):
+    """`python -m pinet_kedro …`, or another program, as a shell starts it: in a session of its own, and with all that
+    it writes in a file."""
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str], output: Path, environment: Mapping[str, str] = os.environ
-    ) -> None:
+        self, folder: Path, arguments: Sequence[str], output: Path, environment: Mapping[str, str] = os.environ,
+        program: Callable[[], object] = main,
+    ) -> None:  # fmt: skip
         def work() -> None:
             os.setsid()
             for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -152,11 +159,12 @@ class Command(_Fork):
             sys.argv = ["pinet_kedro", *arguments]
             atexit._clear()  # what the tests do at their end
             try:
-                main()
+                program()
             finally:
                 atexit._run_exitfuncs()  # which `multiprocessing` leaves out
 
         output.write_bytes(b"")
+        _import_before_a_fork()
         super().__init__(work)
 
 

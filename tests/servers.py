@@ -29,7 +29,7 @@ class TrackingServer:
     """`mlflow server` on loopback with a database and an artifact proxy of its own."""
 
     uri: str
-    process: subprocess.Popen
+    process: Command
 
     def kill(self) -> None:
         """As the kernel would, with all its workers."""
@@ -41,7 +41,7 @@ class TrackingServer:
     def _end(self, number: int) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
-            self.process.wait(timeout=120)
+            self.process.wait(120)
 
 
 def free_port() -> int:
@@ -52,10 +52,12 @@ def free_port() -> int:
 
 def start_tracking_server(folder: Path) -> TrackingServer:
     """Returns when it answers. The folder keeps the database, the artifacts and the log."""
+    from mlflow.cli import cli
+
     port = free_port()
     store._make(folder / "server.db")  # a copy (tests/conftest.py)
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    arguments = [
+        "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--serve-artifacts",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
@@ -64,8 +66,7 @@ def start_tracking_server(folder: Path) -> TrackingServer:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # another process, of no use here
     }
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    process = Command(folder, arguments, folder / "server.log", environment, cli)
     server = TrackingServer(f"http://127.0.0.1:{port}", process)
     until = time.monotonic() + START_S
     while not answers(server.uri):
@@ -85,7 +86,7 @@ def answers(uri: str) -> bool:
 
 
 class ScoringServer:
-    """A running `kedro serve`; `fresh`: in a process that has imported nothing before, and not in a fork of this one."""
+    """A running `kedro serve`; `fresh`: as a process that has imported nothing before."""
 
     def __init__(self, folder: Path, env: str, *options: str, fresh: bool = False) -> None:
         self.log = folder / "".join(("serve", *options, ".log"))

@@ -3,24 +3,15 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from fresh_processes import FreshProcesses
 from pinet_kedro.promotion import fresh_process
 from projects import Project, create_project
 
 
-@pytest.fixture(scope="session")
-def _fresh_processes(tmp_path_factory):
-    processes = FreshProcesses(tmp_path_factory.mktemp("fresh"))
-    yield processes
-    processes.stop()
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _fresh_processes_that_have_imported(_fresh_processes):
-    """Each version is tried in a process of its own, whose imports would take 5 s of CPU. They are behind it here, and
-    only here: `tests/promotion/` starts it as promotion does."""
+def _processes_that_have_imported(fresh_processes, spawned_by_a_server):
+    """Each version is tried in a process of its own, and workers are processes, too. Imports are behind them here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fresh_process, "subprocess", _fresh_processes.as_subprocess())
+        patch.setattr(fresh_process, "subprocess", fresh_processes.as_subprocess())
         yield
 
 

@@ -15,6 +15,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.errors import InputError, NothingToDo
+from pinet_kedro.promotion import fresh_process
 from pinet_kedro.promotion import history as promotion_history
 from pinet_kedro.promotion import promote as promotion
 from pinet_kedro.promotion.config import Promotion
@@ -83,14 +84,18 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ask_once(registered):
-    """A version is asked in a fresh process once: it answers alike in every test."""
+def ask_once(registered, fresh_processes):
+    """A version is asked in a fresh process once: it answers alike in every test. All but the first are asked in
+    processes that have imported MLflow and torch."""
     answers = {}
 
     def ask(files, requests, timeout_s):
         key = listing(settle(files))
         if key not in answers:
-            answers[key] = try_version(files, requests, timeout_s)
+            with pytest.MonkeyPatch.context() as patch:
+                if answers:
+                    patch.setattr(fresh_process, "subprocess", fresh_processes.as_subprocess())
+                answers[key] = try_version(files, requests, timeout_s)
         return answers[key]
 
     return ask

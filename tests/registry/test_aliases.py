@@ -1,9 +1,10 @@
 """Champion and previous move together or not at all: against a real registry, with real kills and real rivals."""
 
-import json
+import os
 import shutil
-import subprocess
+import signal
 import sys
+from functools import partial
 
 import mlflow
 import pytest
@@ -19,32 +20,18 @@ from pinet_kedro.registry.aliases import (
     repair,
     tag_unless_champion,
 )
+from pinet_kedro.tracking import store
+from projects import Fork
 
 BEFORE, AFTER = {"champion": "2", "previous": "1"}, {"champion": "3", "previous": "2"}
 TAGGED = Tagged("3", {"decision": "promoted"}, undone={"decision": "interrupted"})
 
-# Children of one process that has imported mlflow already: each in its own copy of the registry, killed before its
-# nth write; then all that move the same champion at once.
-CHILDREN = """
-import os, signal, sys
-from pathlib import Path
-import mlflow
-from mlflow import MlflowClient
-from pinet_kedro.registry.aliases import ChampionChangedError, Tagged, move
 
-def child(work):
-    if (pid := os.fork()) == 0:
-        try:
-            os._exit(work())
-        except ChampionChangedError:
-            os._exit(7)
-        finally:
-            os._exit(1)
-    return pid
-
-def promote(database, version, kill_at):
+def promote(database, version, kill_at=None):
+    """Moves the champion from version 2 to this one, in a process that is killed before its nth write."""
     mlflow.set_tracking_uri(f"sqlite:///{database}")
     writes = 0
+
     def dying(call):
         def write(*given, **named):
             nonlocal writes
@@ -52,27 +39,29 @@ def promote(database, version, kill_at):
                 os.kill(os.getpid(), signal.SIGKILL)
             writes += 1
             return call(*given, **named)
-        return write
-    for name in ("set_registered_model_tag", "set_model_version_tag", "set_registered_model_alias",
-                 "delete_registered_model_tag"):
-        setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
-    tagged = Tagged(version, {"decision": "promoted"}, undone={"decision": "interrupted"})
-    move(MlflowClient(), "m", version, "2", "2", tagged)
-    return 0
 
-files = sys.argv[2:]
-if sys.argv[1] == "kill":
-    pids = [child(lambda n=n, f=f: promote(f, "3", n)) for n, f in enumerate(files)]
-else:
-    pids = [child(lambda v=v: promote(files[0], v, None)) for v in ("3", "4", "5")]
-print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
-"""
+        return write
+
+    for name in ("set_registered_model_tag", "set_model_version_tag", "set_registered_model_alias",
+                 "delete_registered_model_tag"):  # fmt: skip
+        setattr(mlflow.MlflowClient, name, dying(getattr(mlflow.MlflowClient, name)))
+    tagged = Tagged(version, {"decision": "promoted"}, undone={"decision": "interrupted"})
+    try:
+        move(mlflow.MlflowClient(), "m", version, "2", "2", tagged)
+    except ChampionChangedError:
+        sys.exit(7)
+
+
+def exit_codes(works):
+    """Of processes that do this at once."""
+    return [process.wait() for process in [Fork(work) for work in works]]
 
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory):
     """A registry with versions 1 to 5 of one model, of which 2 is the champion and 1 the one before."""
     path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    store._make(path)
     mlflow.set_tracking_uri(f"sqlite:///{path}")
     client = mlflow.MlflowClient()
     client.create_registered_model("m")
@@ -93,11 +82,6 @@ def open_copy(registered, path):
     shutil.copy(registered, path)
     mlflow.set_tracking_uri(f"sqlite:///{path}")
     return mlflow.MlflowClient()
-
-
-def run_children(*arguments):
-    done = subprocess.run([sys.executable, "-c", CHILDREN, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[-1]
 
 
 def test_a_move_takes_both_aliases_and_leaves_no_journal(client):
@@ -127,7 +111,7 @@ def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_pa
     files = [tmp_path / f"{write}.db" for write in range(5)]
     for file in files:
         shutil.copy(registered, file)
-    assert run_children("kill", *map(str, files)) == "[-9, -9, -9, -9, -9]"
+    assert exit_codes(partial(promote, file, "3", write) for write, file in enumerate(files)) == [-signal.SIGKILL] * 5
     found = []
     for file in files:
         mlflow.set_tracking_uri(f"sqlite:///{file}")
@@ -151,9 +135,9 @@ def test_a_move_that_is_killed_anywhere_is_finished_or_undone(registered, tmp_pa
 def test_of_rivals_for_one_champion_one_wins(registered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     client = open_copy(registered, tmp_path / "mlflow.db")
-    codes = run_children("race", str(tmp_path / "mlflow.db"))
-    assert sorted(json.loads(codes)) == [0, 7, 7]
-    winner = str(json.loads(codes).index(0) + 3)
+    codes = exit_codes(partial(promote, tmp_path / "mlflow.db", version) for version in "345")
+    assert sorted(codes) == [0, 7, 7]
+    winner = str(codes.index(0) + 3)
     assert read_aliases(client, "m") == {"champion": winner, "previous": "2"}
     decided = [v for v in "345" if client.get_model_version("m", v).tags.get("decision")]
     assert decided == [winner]

@@ -25,7 +25,7 @@ from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.training.config import BackboneTraining
 from prepared import as_dataset
 
-pytestmark = pytest.mark.slow  # trains cells
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spawned_by_a_server")]  # trains cells
 
 TRAINING = BackboneTraining.model_validate(
     {
