@@ -99,7 +99,7 @@ def test_the_first_night_measures_drift_from_the_raw_log(first_night):
 
 def test_the_first_night_starts_warm_and_holds_out_only_what_the_champion_has_not_learnt(first_night):
     project, done = first_night
-    assert done["start"].startswith("warm: from version 1, 1 epochs instead of 3; held out is only what is newer than ")
+    assert done["start"].startswith("warm: from version 1, 1 epoch instead of 3; held out is only what is newer than ")
     tags = mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}").get_model_version("pinet", "1").tags
     folder = project.folder / "data/retraining/05_model_input/dataset"
     arrays = {path.stem: np.load(path) for path in folder.rglob("*.npy")}

@@ -134,7 +134,7 @@ def test_the_second_round_measures_drift_and_starts_from_the_champion(second):
     assert result.exit_code in (0, 3), result.output
     done = read(project, "data/08_reporting/retraining.json")
     drift = read(project, "data/08_reporting/drift.json")
-    assert done["start"].startswith("warm: from version 1, 1 epochs instead of 3")
+    assert done["start"].startswith("warm: from version 1, 1 epoch instead of 3")
     assert drift["model"] == "1"
     assert drift["reference"]["events"] == before["accepted"]["a.csv.parquet"]
     assert drift["window"]["events"] == done["intake"]["arrivals"][0]["events"]

@@ -62,6 +62,14 @@ def test_without_a_refit_the_card_has_one_reading_and_one_model():
     assert "until 2019-07-23. Promotion judges the same model." in card
 
 
+def test_the_card_says_when_the_two_readings_disagree():
+    gains = {of: {"ndcg_at_10": {"relative": 0.1, "low": -0.2, "high": 0.3}} for of in GROUPS}
+    after = reading(0.13, 0.14) | {"comparisons": {"pin_vs_base": gains}}
+    assert "the same rule says" not in model_card(EVALUATION, MANIFEST, exclude_seen=True)
+    told = model_card(EVALUATION | {"as_shipped": after}, MANIFEST, exclude_seen=True)
+    assert "After the final training, the same rule says “Do not ship PIN”" in told
+
+
 def test_items_without_events_are_named_where_there_are_any():
     told = "7 of the items are known from the table of items alone"
     assert told not in model_card(EVALUATION, MANIFEST, exclude_seen=True)

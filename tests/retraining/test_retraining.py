@@ -228,6 +228,31 @@ def test_the_page_of_a_first_round_says_what_is_missing():
         assert text in told
 
 
+@pytest.mark.parametrize(
+    ("divergence", "told"),
+    [(0.044, "much the same measure: what they share of the events has moved 1.1 times"), (0.2, "become more or less")],
+)
+def test_the_page_says_how_far_popularity_has_moved(divergence, told):
+    size = {"events": 300, "users": 2, "items": 3}
+    drift = {
+        "model": "1", "reference": size, "window": size, "missing": [],
+        "popularity": {"divergence": divergence, "by_chance": 0.04, "rank_correlation": 0.8},
+        "activeness": {"distance": 0.1, "quantiles": {"10%": (1, 1), "50%": (2, 3)}, "strata": {"tail": (0.8, 0.7)}},
+    }  # fmt: skip
+    decision = Decision(
+        promoted=False, model="pinet", version="1", against="popularity", champion_before=None, date="2024-01-01"
+    )
+    done = {
+        "intake": {"arrivals": [], "partitions": {}}, "drift": drift, "start": "warm: from version 1, 1 epoch instead",
+        "epochs": 1, "events": 3, "promotion": decision,
+    }  # fmt: skip
+    page = render_summary(RetrainingSummary.model_validate(done))
+    assert told in page
+    assert "quantiles 10%, 50%" in page
+    assert "1, 2 → 1, 3" in page
+    assert "Training: warm: from version 1, 1 epoch instead.</p>" in page
+
+
 def test_a_log_is_cut_into_the_months_that_have_events():
     days = pd.to_datetime(["2020-01-31", "2020-02-01", "2020-02-03", "2020-05-01"])
     events = pd.DataFrame({"user_id": list("abcd"), "timestamp": days.as_unit("ns").astype("int64")})

@@ -26,6 +26,7 @@ from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
+from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import Recommender, new_recommender
 from pinet_kedro.retrieval.candidates import Candidates, Scored
 from pinet_kedro.retrieval.config import TwoStage
@@ -110,7 +111,7 @@ def many():
     rng = np.random.default_rng(0)
     names = pd.Series([rng.choice(40, 3, replace=False).astype(str).tolist() for _ in range(dataset.n_items)])
     dataset = replace(dataset, items=dataset.items.assign(categories=names))
-    alone = new_recommender(build_backbone(SASRecConfig(width=8, blocks=1), dataset.n_items), dataset)
+    alone = new_recommender(build_backbone(SASRecConfig(width=8, blocks=1), dataset.n_items, Generators(1)), dataset)
     config = PluginTraining(memory_search=None, scorers={"categories": {}})
     scorers = build_scorers(dataset, alone.popularity, config)
     theta = torch.zeros(len(dataset.strata.training), 1 + len(scorers.names))

@@ -7,7 +7,7 @@ the artifact `model_card.md` of its run; the description also lists the decision
 from typing import Any
 
 from pinet_kedro.checking import as_yaml
-from pinet_kedro.reporting.statements import chosen, metric, narrowing, one_for_all, verdict
+from pinet_kedro.reporting.statements import chosen, disagreement, metric, narrowing, one_for_all, verdict
 from pinet_kedro.reporting.text import GROUP_LABELS, NONE, count, event_day, gain, number, period, with_interval
 
 MODEL_CARD = "model_card.md"
@@ -55,7 +55,7 @@ base is the same encoder with the same budget, without plugins.
 {_table(evaluation)}
 
 {" ".join(filter(None, [verdict(evaluation), *narrowing(evaluation), one_for_all(evaluation)]))}
-{_shipped(shipped)}
+{_shipped(evaluation)}
 ## Data
 
 - {name}, sha256 `{data["sha256"][:12]}`, {period(data)}
@@ -112,11 +112,11 @@ def _table(reading: dict[str, Any]) -> str:
     return "\n".join([f"| {lines[0]} |", "|---|---|---|---|", *(f"| {line} |" for line in lines[1:])])
 
 
-def _shipped(reading: dict[str, Any] | None) -> str:
-    if reading is None:
+def _shipped(evaluation: dict[str, Any]) -> str:
+    if (reading := evaluation.get("as_shipped")) is None:
         return ""
     about = "After the final training, in which both have learnt all events before the test part:"
-    return f"\n{about}\n\n{_table(reading)}\n\n&nbsp;\n"
+    return f"\n{about}\n\n{_table(reading)}\n\n{disagreement(evaluation) or '&nbsp;'}\n"
 
 
 def _without_events(data: dict[str, Any]) -> str:

@@ -8,12 +8,29 @@ from pinet_kedro.reporting.page import render
 from pinet_kedro.reporting.text import GROUP_LABELS, QUINTILE_LABELS, gain_of, share, with_interval
 from pinet_kedro.retraining.steps import RetrainingSummary
 
+# Where the shift of popularity is called one; it has no test.
+_MORE_THAN_CHANCE = 1.5
+
 
 def render_summary(done: RetrainingSummary) -> str:
     """A self-contained HTML page in the style of the report; it loads nothing from the network."""
     groups = [_group(name, values) for name, values in done.promotion.groups.items()]
     template = Path(__file__).with_name("retraining.html.j2")
-    return render(template, done=done, rows=drift_rows(done.drift), champion=_champion(done.drift), groups=groups)
+    drift: dict[str, Any] = {
+        "rows": drift_rows(done.drift),
+        "shift": _shift(done.drift),
+        "champion": _champion(done.drift),
+    }
+    return render(template, done=done, groups=groups, **drift)
+
+
+def _shift(drift: Drift) -> str | None:
+    """Whether other items are popular now, in words; None where it is not measured or chance has no part in it."""
+    if (found := drift.popularity) is None or not found.by_chance:
+        return None
+    times = found.divergence / found.by_chance
+    what = "are popular in much the same measure" if times < _MORE_THAN_CHANCE else "have become more or less popular"
+    return f"Items {what}: what they share of the events has moved {times:.1f} times as far as chance alone moves it."
 
 
 def drift_rows(drift: Drift) -> list[tuple[str, str, str]]:
@@ -35,14 +52,11 @@ def drift_rows(drift: Drift) -> list[tuple[str, str, str]]:
         rows.append(("Rank correlation", "–" if rank is None else f"{rank:.3f}", "Spearman's, of the items' events"))
     if (activeness := drift.activeness) is not None:
         rows.append(("Activeness", f"{activeness.distance:.3f}", "Kolmogorov-Smirnov distance, 0 to 1"))
-        rows += [
-            (
-                f"Events a user, {name} quantile",
-                f"{before:g} → {after:g}",
-                "newest training events, as many as there are new ones → new events",
-            )
-            for name, (before, after) in activeness.quantiles.items()
-        ]
+        before, after = (
+            ", ".join(f"{value:g}" for value in of) for of in zip(*activeness.quantiles.values(), strict=True)
+        )
+        of = "newest training events, as many as there are new ones → new events"
+        rows.append((f"Events a user, quantiles {', '.join(activeness.quantiles)}", f"{before} → {after}", of))
         rows += [
             (f"Share of users: {name}", f"{share(before, 1)} → {share(after, 1)}", "trained on → asking now")
             for name, (before, after) in activeness.strata.items()

@@ -18,7 +18,7 @@ from pinet_kedro.interactions.sequences import build_sequences
 from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
 from pinet_kedro.promotion.decision import PROMOTED, Decision, outcome_of
 from pinet_kedro.registry.aliases import CHAMPION
-from pinet_kedro.reporting.text import day
+from pinet_kedro.reporting.text import day, plural
 from pinet_kedro.retraining.champion import (
     KEY,
     PARTITIONS_FILE,
@@ -176,7 +176,7 @@ def choose_start(
     shorter = training.model_copy(update={"schedule": training.schedule.model_copy(update={"epochs": epochs})})
     model = held_out.model
     backbone = carry_over(model.backbone, model.item_ids.tolist(), dataset.item_ids.tolist(), training.seed)
-    why = f"from version {champion.version}, {epochs} epochs instead of {training.schedule.epochs}"
+    why = f"from version {champion.version}, {plural(epochs, 'epoch')} instead of {training.schedule.epochs}"
     if isinstance(splitting, NewerEvents):
         why += f"; held out is only what is newer than {day(splitting.after)}, which it has not learnt"
     log.info("Training starts warm: %s", why)
