@@ -324,6 +324,29 @@ def test_a_rollback_is_done_even_if_it_cannot_be_recorded(registry, newest, monk
     assert "The rollback is done; it is not in the history" in caplog.text
 
 
+def test_a_promotion_that_is_killed_before_its_record_gets_one_from_the_next(registry, newest, monkeypatch):
+    make_champion(registry, WEAK)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(newest, asking(STRONG), registry)
+    assert aliases(registry)["champion"] == STRONG
+    assert outcome_of(tags(STRONG)) == "promoted"
+    assert history(STRONG) == {}
+    told = "the promotion of version 2 had no record, since it was interrupted, and has one now"
+    assert told in promote(newest, asking(WEAK), registry).notes
+    [(place, kept)] = history(STRONG).items()
+    assert tags(STRONG)["decision"].endswith(f"; {place.removesuffix('.json')}.html")
+    assert (kept["promoted"], kept["against"], kept["champion_before"]) == (True, "version 1", "1")
+    assert "gates and figures are lost" in kept["notes"][0]
+    assert place.removesuffix(".json") in described(STRONG)
+    assert told not in promote(newest, asking(WEAK), registry).notes
+
+
 def test_the_second_judgement_of_a_version_adds_a_second_pair_in_both_runs(registry, newest):
     make_champion(registry, STRONG)
     info = start_run(RunInfo("promotion", "test", "abc", registry), {})

@@ -47,6 +47,7 @@ def test_a_bad_log_gets_the_same_refusal(case):
     expected = refusal(ExpectationGate(RAW), read_interactions(Path("events.csv"), COLUMNS, "s"))
     found = outcome("raw_events")
     assert refusal(EngineGate(RAW), on_duckdb("events.csv")) == expected
+    assert not Path("engine").exists()  # what is refused leaves nothing
     assert outcome("raw_events") == found
 
 

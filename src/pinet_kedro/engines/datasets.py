@@ -24,7 +24,11 @@ class EngineInteractionsDataset(InteractionsDataset):
     def load(self) -> Any:
         self._fetch_if_missing()
         engine = open_engine(self._engine, self._folder)
-        return RawLog(engine, stage(self._filepath, self._columns, self._unit, self._folder / "staged"))
+        try:
+            return RawLog(engine, stage(self._filepath, self._columns, self._unit, self._folder / "staged"))
+        except Exception:
+            engine.close()  # nothing of a log that cannot be read stays
+            raise
 
     def description(self) -> dict[str, Any]:
         """That of `InteractionsDataset`: the engine changes no result."""

@@ -12,6 +12,14 @@ from pinet_kedro.validation.gate import ExpectationGate, strata_of
 class EngineGate(ExpectationGate):
     """Catalog validator of logs in an engine; tables of users and strata are checked as ever, in memory."""
 
+    def validate(self, data: Any) -> Any:
+        """As `ExpectationGate.validate`; nothing of a log that is refused stays in the engine."""
+        try:
+            return super().validate(data)
+        except Exception:
+            data.engine.close()
+            raise
+
     def _frame(self, data: Any, table: str) -> pd.DataFrame:
         if table == "events":
             return data.frame(None)

@@ -97,7 +97,8 @@ def items_without_events(item_ids: pd.Index, metadata: pd.DataFrame) -> pd.Index
     if metadata.empty:
         raise InputError(
             "cleaning.items_without_events = true, but there is no table of items. Name one in the catalog entry "
-            "item_metadata (--env=csv: metadata=…), or set the parameter to false."
+            "item_metadata (--params=…,metadata=… in the environments csv, duckdb and spark), or set the parameter to "
+            "false."
         )
     more = pd.Index(np.sort(metadata.loc[~metadata["item_id"].isin(item_ids), "item_id"].astype(object)))
     log.info(

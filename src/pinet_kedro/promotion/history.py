@@ -5,12 +5,14 @@ lists its decisions, too; its tag `decision` is the latest.
 """
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.promotion.decision import PREDECESSOR_TAG, Decision, place_of
+from pinet_kedro.promotion.decision import DECISION_TAG, PREDECESSOR_TAG, PROMOTED, Decision, place_of
 from pinet_kedro.provenance import git_state
+from pinet_kedro.registry.aliases import CHAMPION, read_aliases
 from pinet_kedro.registry.model_card import with_decision
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.recording import NOTE, end_run, log_decision, send
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The tag of a promotion (`Decision.tags`).
+_PROMOTED = re.compile(
+    rf"{PROMOTED}.* against (?P<against>.+); (?P<place>decisions/(?P<date>[\dT-]+)_{PROMOTED})\.html$"
+)
 _EARLIER_TAGS = ("decision.", "gate.")  # of earlier releases, which had no files
 
 
@@ -51,6 +57,40 @@ def keep(client: "MlflowClient", decision: Decision, run: MlflowRun | None) -> N
         _keep(client, decision)
     else:
         send(run, f"decision on version {decision.version}", lambda _: _keep(client, decision))
+
+
+def complete(client: "MlflowClient", model: str) -> str | None:
+    """A sentence if the champion had no record of its promotion, because a process was killed before it wrote that; it
+    has one now, without gates and figures, which are lost."""
+    from mlflow.exceptions import MlflowException
+
+    number = read_aliases(client, model).get(CHAMPION)
+    version = client.get_model_version(model, number) if number else None
+    told = _PROMOTED.match(version.tags.get(DECISION_TAG, "")) if version else None
+    if version is None or told is None or not version.run_id:
+        return None
+    try:
+        kept = {file.path for file in client.list_artifacts(version.run_id, "decisions")}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # somebody has deleted the run
+            raise
+        return None
+    if f"{told['place']}.json" in kept:
+        return None
+    day, _, time = told["date"].partition("T")
+    before = version.tags.get(PREDECESSOR_TAG, "none")
+    lost = "the process that decided was killed before it had recorded the decision: gates and figures are lost"
+    decision = Decision(
+        promoted=True,
+        model=model,
+        version=str(number),
+        against=told["against"],
+        champion_before=None if before == "none" else before,
+        notes=(lost,),
+        date=f"{day}T{time.replace('-', ':')}+00:00",
+    )
+    _keep(client, decision)
+    return f"the promotion of version {number} had no record, since it was interrupted, and has one now"
 
 
 def keep_rollback(client: "MlflowClient", decision: Decision, registry: Tracking, environment: str) -> None:

@@ -25,7 +25,7 @@ from pinet_kedro.promotion.decision import (
 )
 from pinet_kedro.promotion.fresh_process import try_version
 from pinet_kedro.promotion.gates import GateInputs, judge
-from pinet_kedro.promotion.history import date_of_decision, keep
+from pinet_kedro.promotion.history import complete, date_of_decision, keep
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
     CHALLENGER,
@@ -75,7 +75,8 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRu
     version, or no data to judge it on.
     """
     client = tracking.connect(registry)
-    notes = [repaired] if (repaired := repair(client, registry.model)) else []
+    repaired = repair(client, registry.model)
+    notes = [note for note in (repaired, complete(client, registry.model)) if note]
     aliases = read_aliases(client, registry.model)
     version = _version(client, registry.model, config.version, aliases)
     champion = aliases.get(CHAMPION)

@@ -13,7 +13,9 @@ from pinet_kedro.reading.nanoseconds import SECOND
 from pinet_kedro.reading.time_values import OLDEST, Times, is_given, scaled, tomorrow, with_unreadable, without_unit
 
 _SAMPLE = 1000  # texts that choose the layout
-_WAY_OUT = "with --env=csv --params=\"…,timestamp_unit='{}'\", otherwise in the catalog entry"
+_WAY_OUT = (
+    "with --params=\"…,timestamp_unit='{}'\" in the environments csv, duckdb and spark, otherwise in the catalog entry"
+)
 _ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 
 
