@@ -30,7 +30,7 @@ from pinet_kedro.training.backbone import _Training
 from pinet_kedro.training.config import BackboneTraining
 from pinet_kedro.training.peers import ALONE, Peers, joined
 
-REPEATS, STEPS, PROCESSES = 9, 4, 2
+REPEATS, STEPS, PROCESSES = 5, 4, 2
 RAW = Path("data/01_raw/ml-100k.inter")
 SAMPLED = {"loss": {"name": "sampled_softmax"}, "schedule": {"batch_users": 256}}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from pinet_kedro.errors import EndedError
@@ -30,20 +30,21 @@ class Peers:
     count: int = 1
 
     def own(self, groups: list[list[Part]]) -> list[list[Part]]:
-        """This process's users of every part. Parts without any are left out, so a group may be empty."""
+        """This process's users of a step. Parts without any are left out, so a group may be empty.
+
+        All users stand in a row, part after part, and each process has a stretch of it with an equal share of the
+        targets. So it has most of its parts whole: with a share of every part, both processes of two take 1.3 x the
+        time of one with 64 users of MovieLens-100k in five strata, because a part costs time beside its users.
+        """
         if self.count == 1:
             return groups
-        number = iter(range(sum(map(len, groups))))
-        own = [[self._own(part, next(number)) for part in group] for group in groups]
+        parts = [part for group in groups for part in group]
+        real = torch.cat([(inputs != 0).sum(1) for inputs, _, _ in parts]).cpu()
+        place = (real.cumsum(0) - real.double() / 2) * self.count / real.sum()  # of each user's middle
+        users = [len(inputs) for inputs, _, _ in parts]
+        stretches = zip((place.long() == self.rank).split(users), real.split(users), strict=True)
+        own = [[_cut(part, *next(stretches)) for part in group] for group in groups]
         return [[part for part in group if len(part[0])] for group in own]
-
-    def _own(self, part: Part, number: int) -> Part:
-        inputs, targets, drawn = part
-        # In turns, since a part that cannot be divided evenly would always have its larger share in the same process.
-        place = (self.rank + number) % self.count
-        start, end = (len(inputs) * p // self.count for p in (place, place + 1))
-        real = [int((users != 0).sum()) for users in (inputs[:start], inputs[start:end], inputs[end:])]
-        return inputs[start:end], targets.split(real)[1], drawn.split(real)[1]
 
     def own_users(self, users: int) -> slice:
         """This process's users of so many."""
@@ -96,8 +97,9 @@ def joined(device: str, **where: Any) -> Iterator[Peers]:
 
     `where` has arguments of `torch.distributed.init_process_group`; by default it is what torchrun has set up.
     """
-    # Tensors on a CPU meet by gloo in any case.
-    dist.init_process_group("gloo" if device == "cpu" else f"cpu:gloo,{device.partition(':')[0]}:nccl", **where)
+    # Validation ranks and hashes are on the CPU whatever the device is.
+    kinds = dict.fromkeys(("cpu", device.partition(":")[0]))
+    dist.init_process_group(",".join(f"{kind}:{dist.get_default_backend_for_device(kind)}" for kind in kinds), **where)
     try:
         yield Peers(dist.get_rank(), dist.get_world_size())
     finally:
@@ -111,7 +113,17 @@ def _connected(peers: Peers) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = str(error).partition(". ")[0].rpartition("] ")[2]
         raise EndedError(
-            f"process {peers.rank + 1} of {peers.count} of a training has lost another one ({why}); nothing was stored"
+            f"a training has lost one of its {peers.count} processes ({why or type(error).__name__}); the cause is "
+            "reported where that one ran, and no model was stored"
         ) from error
+
+
+def _cut(part: Part, mine: Bool[Tensor, " B"], real: Int[Tensor, " B"]) -> Part:
+    """The part with its stretch of users alone; `real` has the numbers of targets of all."""
+    inputs, targets, drawn = part
+    start, count = int(mine.int().argmax()), int(mine.sum())
+    users = [start, count, len(inputs) - start - count]
+    counts = [int(stretch.sum()) for stretch in real.split(users)]
+    return inputs[start : start + count], targets.split(counts)[1], drawn.split(counts)[1]
