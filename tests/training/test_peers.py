@@ -1,5 +1,6 @@
 """Two processes that train one model agree with one process: all losses, rules, backbones and kinds of updates."""
 
+import os
 import warnings
 from contextlib import ExitStack
 
@@ -20,8 +21,10 @@ from pinet_kedro.aggregation.config import (
     TorchJDConfig,
 )
 from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.errors import EndedError, InputError
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates
+from pinet_kedro.pipelines.backbone_training import hosts
 from pinet_kedro.processes.beside import Several, beside
 from pinet_kedro.randomness import Generators
 from pinet_kedro.training.backbone import DivergedError, train_backbone
@@ -119,7 +122,25 @@ def as_peer(dataset, where, send):
                 found[name] = peers.check_equal(torch.nn.Embedding.from_pretrained(torch.eye(3) + change))
             except RuntimeError as error:
                 found[name] = str(error)
+        found |= under_torchrun(dataset, peers)
     return found
+
+
+def under_torchrun(dataset, peers):
+    """The first process leads a training that diverges, then one that does not; in the end the other has other code."""
+    os.environ["LOCAL_WORLD_SIZE"] = "2"
+    found = {}
+    if peers.rank:
+        hosts.assist(peers)
+        hosts.method_version = lambda: "other"
+    else:
+        with pytest.raises(DivergedError):
+            hosts.lead(dataset, DIVERGING, None, None)
+        found["led"] = hosts.lead(dataset, PLAIN, None, None).state_dict()
+        hosts.dismiss(peers)
+    with pytest.raises(InputError if peers.rank else EndedError) as error:
+        hosts.assist(peers) if peers.rank else hosts.lead(dataset, PLAIN, None, None)
+    return found | {"other code": str(error.value)}
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +199,17 @@ def test_different_weights_are_an_error(together):
     for found in together:
         assert found["equal"] is None
         assert "different weights" in found["unequal"]
+
+
+def test_the_first_process_of_torchrun_leads_all_trainings(together):
+    weights, _ = together[0]["full, strata"]
+    assert all(torch.equal(weights[key], value) for key, value in together[0]["led"].items())
+
+
+def test_a_host_with_other_code_takes_no_part(together):
+    lost, refused = (found["other code"] for found in together)
+    assert "other code than the first host" in refused
+    assert "has lost one of its 2 processes" in lost
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
