@@ -113,6 +113,18 @@ def test_a_run_whose_process_is_killed_says_so_in_a_sentence_and_stores_nothing(
     assert active_children() == []
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"), [("backbone.width=4096", "256 processes at once"), ("device=cuda", "'cuda:255'")]
+)
+def test_more_processes_than_the_machine_can_hold_are_refused_before_any_work(project, setting, words):
+    settings = f"backbone_training.processes=256,backbone_training.{setting}"
+    done = project.run("--pipeline=full", "--env=test", f"--params={settings}")
+    assert done.exit_code == 1
+    assert words in done.output
+    assert "Traceback" not in done.output
+    assert not models(project)
+
+
 def test_torchrun_trains_in_all_its_processes_and_the_first_one_writes(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     before = models(project)

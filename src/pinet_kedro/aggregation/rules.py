@@ -52,7 +52,8 @@ class Rule:
 
     `prior` gives the weights of the strata from their shares of the step's interactions. `aggregate` gives the
     gradient, and the weights of the strata in it if the rule has any. If it is None, the rule is a sum weighted by the
-    prior and needs no matrix of gradients: `accumulate` takes the losses one by one.
+    prior and needs no matrix of gradients: `accumulate` takes the losses one by one, and adds gradients up over the
+    processes of the training (`GroupGradients.met`).
     """
 
     prior: Callable[[Float[Tensor, " G"]], Float[Tensor, " G"]]

@@ -72,12 +72,13 @@ def _check_parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     settings = {name: catalog.load(f"params:{name}") for name in names}
     if "backbone_training" in settings:
         training: BackboneTraining = settings["backbone_training"]
+        processes = training.processes if names.isdisjoint(("benchmark", "tuning", "gradient_noise")) else 1
         if training.device != "cpu":
             from pinet_kedro.training.devices import find_device  # torch takes 1.5 s
 
-            find_device(training.device)
+            find_device(training.device if processes == 1 else f"{training.device}:{processes - 1}")
         else:
-            check_memory(backbone_needs(training))
+            check_memory(backbone_needs(training), processes)
     if "plugin_training" in settings:
         plugins: PluginTraining = settings["plugin_training"]
         width = settings["backbone_training"].backbone.width if "backbone_training" in settings else 1
