@@ -281,13 +281,20 @@ def test_figures_have_the_colours_of_the_page_and_change_with_it(browser, pages)
         dark, darkened = browser.evaluate(behind), browser.evaluate(colours)
         browser.evaluate("dispatchEvent(new Event('beforeprint'))")
         printed = browser.evaluate(colours)
+        narrow = browser.evaluate("document.querySelector('.main-svg').clientWidth")
+        browser.evaluate("dispatchEvent(new Event('afterprint'))")
+        browser.evaluate("new Promise(done => setTimeout(done, 500))")
+        wide = browser.evaluate("document.querySelector('.main-svg').clientWidth")
+        whole = browser.evaluate("document.querySelector('.plot').clientWidth")
+        after = browser.evaluate(colours)
     finally:
         browser.prefer("light")
     assert light == ["rgb(255, 255, 255)"]
     assert len(dark) == 1
     assert dark != light
     assert darkened != drawn
-    assert printed == drawn
+    assert (printed, after) == (drawn, darkened)
+    assert (narrow, wide) == (680, whole)
 
 
 # Texts whose contrast with what is behind them is below 4.5 (WCAG 2, level AA), each with its contrast.

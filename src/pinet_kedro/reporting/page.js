@@ -14,11 +14,13 @@ function darkened(value, name = "") {
   if (value === "#22272e") return ofPage("--ink");
   return /^#[0-9a-f]{6}$/i.test(value) ? paler(value) : value;
 }
+// `width`: that of the paper; null: the page's own again.
 function draw(inDark, width) {
   for (const plot of plots) {
     const figure = JSON.parse(plot.dataset.figure), {data, layout} = inDark ? darkened(figure) : figure;
     plot.style.height = `${layout.height}px`;  // when the window changes, plotly asks the element for its size
-    Plotly.react(plot, data, width ? {...layout, width} : layout, {responsive: true, displayModeBar: false});
+    Plotly.react(plot, data, layout, {responsive: true, displayModeBar: false});
+    if (width !== undefined) Plotly.relayout(plot, width ? {width} : {width: null, autosize: true});
   }
 }
 draw(dark.matches);
@@ -28,4 +30,4 @@ addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach(d => d.open = true);
   draw(false, 680);
 });
-addEventListener("afterprint", () => draw(dark.matches));
+addEventListener("afterprint", () => draw(dark.matches, null));
