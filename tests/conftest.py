@@ -210,7 +210,7 @@ def tracking_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fresh_processes(tmp_path_factory):
-    """Stands for processes that try a version, whose imports take 5 s of CPU."""
+    """Stands for processes that try or serve a version, whose imports take 5 s of CPU."""
     processes = FreshProcesses(tmp_path_factory.mktemp("fresh"))
     yield processes
     processes.stop()

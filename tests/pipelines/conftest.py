@@ -4,14 +4,17 @@ import yaml
 from filelock import FileLock
 
 from pinet_kedro.promotion import fresh_process
+from pinet_kedro.serving import supervisor
 from projects import Project, create_project
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _processes_that_have_imported(fresh_processes, spawned_by_a_server):
-    """Each version is tried in a process of its own, and workers are processes, too. Imports are behind them here."""
+    """Each version is tried and served in processes of its own, and workers are processes, too. Imports are behind them
+    here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fresh_process, "subprocess", fresh_processes.as_subprocess())
+        for module in (fresh_process, supervisor):
+            patch.setattr(module, "subprocess", fresh_processes.as_subprocess())
         yield
 
 
