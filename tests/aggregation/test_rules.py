@@ -350,6 +350,7 @@ def short_run(world, small_training, aggregation, loss=None):
     return reports
 
 
+@pytest.mark.slow  # trains with each rule
 @of(RULES)
 def test_every_rule_trains(planted_world, small_training, config):
     reports = short_run(planted_world, small_training, config)

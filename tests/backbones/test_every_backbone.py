@@ -185,6 +185,7 @@ def test_every_backbone_trains_jointly_with_full_softmax(planted_world, config):
     assert np.isfinite(ndcg(w, BackboneScorer(model)))
 
 
+@pytest.mark.slow  # fits plugins on each backbone
 def test_plugins_keep_the_quality_of_the_backbone(planted_world, recommender):
     assert ndcg(planted_world, recommender) > 0.97 * ndcg(planted_world, BackboneScorer(recommender.backbone))
 
@@ -200,6 +201,7 @@ def test_a_batch_of_users_is_scored_as_single_users(planted_world, trained):
         torch.testing.assert_close((alone[0][0], alone[1][0]), (state, row), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow  # fits plugins on each backbone
 def test_a_loaded_recommender_scores_as_the_saved_one(planted_world, recommender, tmp_path):
     w = planted_world
     recommender.save(tmp_path)
@@ -209,6 +211,7 @@ def test_a_loaded_recommender_scores_as_the_saved_one(planted_world, recommender
     assert torch.equal(*(r.scores(histories, w.split.train_end) for r in (recommender, loaded)))
 
 
+@pytest.mark.slow  # fits plugins on each backbone
 def test_models_that_share_memory_and_factors_are_ranked_as_each_alone(
     planted_world, recommender, without_factors, tmp_path
 ):
