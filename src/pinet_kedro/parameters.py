@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from pinet_kedro.printable import public
+
 _Section = TypeVar("_Section", bound=BaseModel)
 
 
@@ -16,6 +18,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return value
+
+
+def without_credentials(value: Any) -> Any:
+    """Plain parameters with `…` for user and password of every address."""
+    if isinstance(value, dict):
+        return {key: without_credentials(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_credentials(entry) for entry in value]
+    return public(value) if isinstance(value, str) else value
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

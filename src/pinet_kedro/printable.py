@@ -1,19 +1,31 @@
-"""Text that is safe to print: names from files and parameters may contain any character."""
+"""Text that is safe to print: names from files and parameters may contain any character, addresses a password."""
 
+import re
 import unicodedata
 
 _LAYOUT = "\n\t"  # our own messages have line breaks and tabs
+# After `://` all up to the last @: a password may have any character there but these; in `?password=…` up to the &.
+_USER = re.compile(r"(?<=://)[^/\s'\"<>@:]*(?::[^\s'\"<>]*)?@")
+_PASSWORD = re.compile(r"(?<=[?&]password=)[^&\s'\"<>]+")
 
 
 def printable(text: str) -> str:
-    r"""The text with every invisible character as an escape such as `\x1b`; line breaks and tabs stay.
+    r"""The text with every invisible character as an escape such as `\x1b`, and without credentials of addresses.
+
+    Line breaks and tabs stay.
 
     A terminal executes control characters (they can erase lines, change its title, or simulate typing). Formatting
     characters hide or reorder text (U+202E), and a lone surrogate cannot be printed.
     """
+    text = public(text)
     if text.isprintable():
         return text
     return "".join(character if _visible(character) else _escape(character) for character in text)
+
+
+def public(text: str) -> str:
+    """The text with `…` for user and password of every address."""
+    return _PASSWORD.sub("…", _USER.sub("…@", text)) if "://" in text else text
 
 
 def one_line(text: str) -> str:

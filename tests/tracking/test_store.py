@@ -129,7 +129,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path, monkey
     with sqlite3.connect("mlflow.db") as file:
         file.execute("CREATE TABLE experiments (name TEXT)")
     os.utime("mlflow.db", (0, 0))
-    assert "is a database of something else" in refusal()
+    assert "is of something else" in refusal()
     assert sqlite3.connect("mlflow.db").execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
 
 
@@ -188,8 +188,8 @@ def test_an_address_of_no_known_kind_is_refused_by_its_type(uri):
 
 def test_a_driver_that_is_missing_is_a_sentence_without_the_password():
     with pytest.raises(InputError) as error, sentence("postgresql://me:secret@host/db", "Nothing has been run."):
-        raise ModuleNotFoundError("No module named 'psycopg2'")
-    assert "No module named 'psycopg2'. Nothing has been run." in str(error.value)
+        raise ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2")
+    assert "No module named 'psycopg2', which this address needs. Nothing has been run." in str(error.value)
     assert "secret" not in str(error.value)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.printable import public
 from pinet_kedro.project import project_folder
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ def hold(
         try:
             if left := _read(path):
                 log.warning("The lock '%s' was left by %s, which ended without releasing it; this run takes it over.",
-                            name, _who(left))  # fmt: skip
-            _write(file, json.dumps(_me()))
+                            name, in_words(left))  # fmt: skip
+            _write(file, json.dumps(describe_me()))
             yield
         finally:
             _open.discard(file)
@@ -85,7 +86,7 @@ def _acquire(file: Any, path: Path, name: str, wait_s: float, advice: str) -> No
         except BlockingIOError:
             if time.monotonic() >= until:
                 holder = _read(path)
-                who = _who(holder) if holder else "another process"
+                who = in_words(holder) if holder else "another process"
                 raise LockedError(f"The lock '{name}' is held by {who}. {advice} ({path})") from None
             time.sleep(_POLL_S)
         except OSError as error:
@@ -95,8 +96,9 @@ def _acquire(file: Any, path: Path, name: str, wait_s: float, advice: str) -> No
             ) from error
 
 
-def _me() -> dict[str, Any]:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def describe_me() -> dict[str, Any]:
+    """This process, for others: `pid, host, command, since`; the command without credentials of addresses."""
+    command = public(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200], "since": since}
 
@@ -114,7 +116,8 @@ def _read(path: Path) -> dict[str, str]:
     return {key: "".join(filter(str.isprintable, str(found[key])))[:200] for key in _FIELDS}
 
 
-def _who(holder: dict[str, str]) -> str:
+def in_words(holder: dict[str, str]) -> str:
+    """What `describe_me` says, in words."""
     return f"process {holder['pid']} on {holder['host']} ({holder['command']}) since {holder['since']}"
 
 

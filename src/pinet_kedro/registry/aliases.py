@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.processes.database_lock import hold_in_database
 from pinet_kedro.processes.lock import hold
+from pinet_kedro.tracking.database import is_postgres
 from pinet_kedro.tracking.store import FILE
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 _MOVING = "aliases.moving"
+_MOVES = 2  # number of the lock in a database
 _WAIT_S = 10.0  # for another move, which takes milliseconds
 
 
@@ -105,11 +108,16 @@ def tag_unless_champion(client: "MlflowClient", model: str, version: str, tags: 
 
 @contextmanager
 def _alone(client: "MlflowClient") -> Iterator[None]:
-    """Excludes other moves: of every project that uses this database file, or else of this project's folder.
+    """Excludes other moves: of every project that uses this database, or else of this project's folder.
 
-    A tracking server has no lock that its clients could share.
+    A lock of PostgreSQL is shared by machines, one beside a database file by those of its file system. An HTTP server
+    has no lock that its clients could share.
     """
     uri = client.tracking_uri
+    if is_postgres(uri):
+        with hold_in_database(uri, _MOVES, "aliases", _WAIT_S):
+            yield
+        return
     beside = Path(f"{uri.removeprefix(FILE)}.aliases.lock") if uri.startswith(FILE) else None
     with hold("aliases", _WAIT_S, path=beside):
         yield

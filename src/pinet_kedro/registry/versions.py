@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.printable import public
 from pinet_kedro.registry.aliases import read_aliases
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, difference, digest_of, listing, settle
 from pinet_kedro.tracking import runs as tracking
@@ -42,8 +43,8 @@ def find_version(wanted: str, config: Tracking) -> str:
             else "Register one (kedro run --pipeline=full)"
         )
         raise InputError(
-            f"the registered model '{config.model}' in {config.uri} has no {named}. {way_out}, or name another alias "
-            "or number, such as 'challenger', the newest version."
+            f"the registered model '{config.model}' in {public(config.uri)} has no {named}. {way_out}, or name another "
+            "alias or number, such as 'challenger', the newest version."
         ) from error
 
 

@@ -1,9 +1,9 @@
 """Numbers and names as text for pages, figures, gates and the console. Imports no plotly, which takes half a second."""
 
 import math
-import re
 from typing import Any
 
+from pinet_kedro.printable import public
 from pinet_kedro.reading.nanoseconds import CLOCK, in_nanoseconds, iso
 
 MODEL_LABELS = {
@@ -127,7 +127,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"(?<=://)[^/@\s]+@", "…@", text)
+    return public(text)
 
 
 def model_label(model: str) -> str:

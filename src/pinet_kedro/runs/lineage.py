@@ -31,7 +31,7 @@ from pinet_kedro.datasets.manifests import (
 )
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.files import is_there
-from pinet_kedro.parameters import flat, plain
+from pinet_kedro.parameters import flat, plain, without_credentials
 from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
@@ -44,7 +44,7 @@ log = logging.getLogger("pinet_kedro")
 _UNRECORDED = {"tracking", "promotion", "parameters"}
 # Recorded, but a later value may differ: how retraining treated its partitions, …
 _UNCHECKED = {"retraining"}
-_MACHINE = {"threads", "device", "workers", "processes"}  # … and parameters of the machine
+_MACHINE = {"threads", "device", "workers", "processes", "storage"}  # … and parameters of the machine
 _SHOWN = 3
 _OR_ALL = " (or everything: --pipeline=full)"
 
@@ -97,7 +97,7 @@ class _Run:
                 key = name.removeprefix("params:")
                 if not _is_data(name):
                     if key not in _UNRECORDED:
-                        configuration[key] = plain(self._catalog.load(name))
+                        configuration[key] = without_credentials(plain(self._catalog.load(name)))
                 elif isinstance(dataset := self._catalog.get(name), Signed | Source):
                     parents[name] = dataset
                 elif name in maker:

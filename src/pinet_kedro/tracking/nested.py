@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pinet_kedro.printable import public
 from pinet_kedro.tracking.outbox import Outbox
 from pinet_kedro.tracking.run_info import MlflowRun
 from pinet_kedro.tracking.runs import process_tags
-from pinet_kedro.tracking.server import public
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

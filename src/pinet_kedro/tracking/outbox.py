@@ -37,18 +37,19 @@ class Outbox:
     def flush(self) -> None:
         """Makes the waiting calls, up to the first that the server does not take."""
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
 
         with self._lock:
             while self._waiting:
                 name, call = self._waiting.popleft()
                 try:
                     call()
-                except (MlflowException, OSError, SQLAlchemyError) as error:
+                except Exception as error:
                     if is_outage(error):
                         self._waiting.appendleft((name, call))
                         self._pause(error)
                         return
+                    if not isinstance(error, MlflowException | OSError):
+                        raise
                     # For example, somebody has deleted the run. The training goes on.
                     log.warning("The tracking server %s refuses '%s': %s", self._server, name, cause(error))
                     self._refused.append(name)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinet_kedro.printable import public
 from pinet_kedro.tracking.outbox import Outbox
 from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
-from pinet_kedro.tracking.server import public
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -193,7 +193,7 @@ def end_run(info: RunInfo, status: str, reason: str | None = None) -> None:
         page = render_figures(f"Figures of run {run.run_id}", waiting.figures)
         send(run, "figures", lambda client: client.log_text(run.run_id, page, "figures/index.html"), at_once=False)
     if reason:
-        key, tag = (NOTE if status == "FINISHED" else "failure"), reason[:4000]
+        key, tag = (NOTE if status == "FINISHED" else "failure"), public(reason)[:4000]
         send(run, "reason of the failure", lambda client: client.set_tag(run.run_id, key, tag), at_once=False)
     send(run, "end of the run", lambda client: client.set_terminated(run.run_id, status), at_once=False)
     del _open[run.run_id]

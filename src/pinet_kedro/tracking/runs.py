@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import flat, plain
+from pinet_kedro.printable import public
 from pinet_kedro.processes.identity import is_gone, this_process
-from pinet_kedro.project import project_folder
 from pinet_kedro.provenance import versions
 from pinet_kedro.tracking.config import Tracking
+from pinet_kedro.tracking.database import is_database
 from pinet_kedro.tracking.recording import NOTE, begin_run, end_run, send
 from pinet_kedro.tracking.run_info import MlflowRun, RunInfo
-from pinet_kedro.tracking.server import public, sentence
-from pinet_kedro.tracking.store import (
-    FILE,
-    address,
-    check_artifacts,
-    check_database,
-    check_environment,
-)
+from pinet_kedro.tracking.server import sentence
+from pinet_kedro.tracking.store import address, check_artifacts, check_database, check_environment, location_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 _RUNS = """\
 One run for each `kedro run`, each decision on a model version included. Names say what was done:
@@ -109,18 +106,31 @@ def process_tags() -> dict[str, str]:
 
 def _experiment(client: "MlflowClient", config: Tracking) -> str:
     """The id of the experiment, which is created if there is none; its description is written once."""
+    asked = None if config.artifacts is None else location_of(config.artifacts)
     if experiment := client.get_experiment_by_name(config.experiment):
         if experiment.lifecycle_stage == "deleted":
             raise InputError(
                 f"the experiment '{config.experiment}' has been deleted. Restore it (mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}), or name another one: --params=tracking.experiment=…"
             )
+        if asked and experiment.artifact_location.rstrip("/") != asked.rstrip("/"):
+            raise InputError(
+                f"tracking.artifacts is {asked}, but the experiment '{config.experiment}' keeps its files in "
+                f"{experiment.artifact_location}, for good. Give that, or name another tracking.experiment."
+            )
         if NOTE not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, NOTE, _RUNS)
         return experiment.experiment_id
-    # A server decides where artifacts go; next to a database file they go into the project, too.
-    local = (project_folder() / "mlartifacts").as_uri() if config.uri.startswith(FILE) else None
-    return client.create_experiment(config.experiment, artifact_location=local, tags={NOTE: _RUNS})
+    # A server decides where artifacts go; with a database they go into the project.
+    if asked is None and not config.uri.startswith(("http", "databricks", "uc")):
+        asked = location_of("mlartifacts")
+        if is_database(config.uri):
+            log.warning(
+                "The experiment '%s' keeps its files in %s: other machines that use the database cannot load its "
+                "versions. For those, set tracking.artifacts (docs/stores.md) and another tracking.experiment.",
+                config.experiment, asked,
+            )  # fmt: skip
+    return client.create_experiment(config.experiment, artifact_location=asked, tags={NOTE: _RUNS})
 
 
 def _end_the_dead(client: "MlflowClient", experiment_id: str) -> None:

@@ -11,14 +11,17 @@ import sqlite3
 import tempfile
 import time
 from contextlib import closing, suppress
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.printable import public
+from pinet_kedro.processes.holders import by_whom
 from pinet_kedro.project import project_folder
-from pinet_kedro.tracking.config import Tracking
-from pinet_kedro.tracking.server import public
+from pinet_kedro.tracking.config import WAY_OUT, Tracking
+from pinet_kedro.tracking.database import check_server, is_database
+from pinet_kedro.tracking.schema import schema_fault
+from pinet_kedro.tracking.server import cause
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +37,15 @@ _POLL_S = 0.2
 _CHECKED_BYTES = 2**28  # a larger database is not read through to find damage: it would take seconds
 _FREE_BYTES = 50 * 2**20  # a version takes some megabytes, the results of a run a few more
 
-_WAY_OUT = "Name another one as tracking.uri (conf/base/parameters_registration.yml)"
-
 
 def address(uri: str) -> str:
     """The address as MLflow takes it: a database file is relative to the project, not to the current folder."""
     return FILE + str(project_folder() / uri.removeprefix(FILE)) if uri.startswith(FILE) else uri
+
+
+def location_of(artifacts: str) -> str:
+    """The address of a place for artifacts; a folder is relative to the project."""
+    return artifacts if "://" in artifacts else (project_folder() / artifacts).as_uri()
 
 
 def check_environment(config: Tracking, run: bool) -> None:
@@ -72,32 +78,36 @@ def check_environment(config: Tracking, run: bool) -> None:
 
 
 def check_database(uri: str, write: bool) -> None:
-    """Refuses a database file that cannot be used, and waits for one that is locked. Servers are not checked here."""
+    """Refuses a database that cannot be used, and waits for a file that is locked. An HTTP server is not checked."""
     _be_quiet()
+    if is_database(uri):
+        check_server(uri)
     if not uri.startswith("sqlite"):
         return
     if not uri.startswith(FILE) or uri.removeprefix(FILE) in ("", ":memory:"):
         raise InputError(f"tracking.uri = {uri} would keep nothing: give a file, such as sqlite:///mlflow.db.")
     path = Path(address(uri).removeprefix(FILE).partition("?")[0])
     if path.is_dir():
-        raise InputError(f"tracking.uri = {uri}: {path} is a folder, and no database file. {_WAY_OUT}.")
+        raise InputError(f"tracking.uri = {uri}: {path} is a folder, and no database file. {WAY_OUT}.")
     if not path.exists():
         _check_folder(path.parent, f"The tracking database {path} cannot be created")
         _make(path)
         return
     if write and not os.access(path.parent, os.W_OK | os.X_OK):  # SQLite writes a journal next to the file
-        raise InputError(f"The tracking database {path} cannot be written: its folder is read-only. {_WAY_OUT}.")
-    wrong = _schema_fault(path, *_look(path, write))
+        raise InputError(f"The tracking database {path} cannot be written: its folder is read-only. {WAY_OUT}.")
+    wrong = schema_fault(f"The tracking database {path}", FILE + str(path), *_look(path, write))
     while wrong and time.time() - path.stat().st_mtime < _SETTLED_S:  # another process may be creating it
         time.sleep(_POLL_S)
-        wrong = _schema_fault(path, *_look(path, write))
+        wrong = schema_fault(f"The tracking database {path}", FILE + str(path), *_look(path, write))
     if wrong:
         raise InputError(wrong)
 
 
 def check_artifacts(location: str) -> None:
-    """Refuses a local folder of artifacts that cannot be written to, or on a disk that is full."""
+    """Refuses a place for artifacts that cannot be written to, and a folder on a disk that is full."""
     parts = urlsplit(location)
+    if parts.scheme not in ("", "file", "mlflow-artifacts"):  # this process itself writes there
+        _try_bucket(location)
     if parts.scheme not in ("", "file"):
         return
     folder = Path(unquote(parts.path))
@@ -111,6 +121,20 @@ def check_artifacts(location: str) -> None:
             f"{what}: {free / 2**20:.0f} MB are free on its disk, and at least {_FREE_BYTES / 2**20:.0f} MB are needed "
             "for a run and its version. Make room; nothing has been run."
         )
+
+
+def _try_bucket(location: str) -> None:
+    """Writes a small file, always the same, to a bucket."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with tempfile.TemporaryDirectory() as folder:
+        (file := Path(folder, ".written_before_a_run")).write_text("x", encoding="utf-8")
+        try:
+            get_artifact_repository(location).log_artifact(str(file))
+        except Exception as error:  # each kind of store has its own classes
+            raise InputError(
+                f"The place of artifacts {public(location)} cannot be written to: {cause(error)}. Nothing has been run."
+            ) from error
 
 
 def _check_folder(folder: Path, what: str) -> None:
@@ -157,7 +181,7 @@ def _look(path: Path, write: bool) -> tuple[set[str], str | None]:
         except sqlite3.OperationalError as error:
             if not _is_locked(error):
                 raise
-            log.warning("The tracking database %s is locked%s; waiting up to %g s.", path, _by(path), _WAIT_S)
+            log.warning("The tracking database %s is locked%s; waiting up to %g s.", path, by_whom(path), _WAIT_S)
             return _try(path, write, max(until - time.monotonic(), 0.0))
     except sqlite3.Error as error:
         raise InputError(_sentence(path, error)) from error
@@ -181,36 +205,6 @@ def _try(path: Path, write: bool, wait_s: float) -> tuple[set[str], str | None]:
     return tables, None if revision is None else revision[0]
 
 
-def _schema_fault(path: Path, tables: set[str], revision: str | None) -> str | None:
-    """What is wrong with the schema, in a sentence; None where MLflow can use or create it."""
-    import mlflow
-
-    if not tables:
-        return None
-    if revision is None:
-        return f"{path} is a database of something else, not of MLflow. {_WAY_OUT}."
-    head, known = _revisions()
-    if revision == head:
-        return None
-    if revision in known:
-        way_out = f"It was written by an older one. Copy it, then: mlflow db upgrade {FILE}{path}"
-    else:
-        way_out = f"It was written by a newer one: install that. {_WAY_OUT}, if you want neither"
-    return (
-        f"The tracking database {path} has the schema {revision}; MLflow {mlflow.__version__} needs {head}. {way_out}."
-    )
-
-
-@cache
-def _revisions() -> tuple[str | None, set[str]]:
-    """The schema revision of the installed MLflow, and all those that it can migrate from."""
-    import mlflow
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    return scripts.get_current_head(), {script.revision for script in scripts.walk_revisions()}
-
-
 def _is_locked(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
@@ -219,32 +213,16 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
     if _is_locked(error):
         return (
-            f"The tracking database {path} has been locked for {_WAIT_S:g} s{_by(path)}. Wait for it to end, or end "
-            "it, and try again."
+            f"The tracking database {path} has been locked for {_WAIT_S:g} s{by_whom(path)}. Wait for it to end, or "
+            "end it, and try again."
         )
     if name.startswith("SQLITE_READONLY"):
-        return f"The tracking database {path} is read-only. Make it writable. {_WAY_OUT}, if it is not yours."
+        return f"The tracking database {path} is read-only. Make it writable. {WAY_OUT}, if it is not yours."
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return (
             f"The tracking database {path} is damaged, or no database ({error}). Put a copy back, or move it away: a "
-            f"new one is made then, without its runs and versions. {_WAY_OUT}, if that file is something else."
+            f"new one is made then, without its runs and versions. {WAY_OUT}, if that file is something else."
         )
     if name.startswith("SQLITE_FULL"):
         return f"The tracking database {path} cannot grow: the disk is full. Make room."
-    return f"The tracking database {path} cannot be used: {error}. {_WAY_OUT}."
-
-
-def _by(path: Path) -> str:
-    """Who holds a lock on a file, where the kernel lists it, such as ' by process 12 (kedro run)'; else empty."""
-    try:
-        inode = path.stat().st_ino
-        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
-        others = {int(lock[4]) for lock in locks if "->" not in lock} - {os.getpid()}
-        holders = [f"{pid} ({_command(pid)})" for pid in sorted(others) if pid > 0]
-    except (OSError, ValueError, IndexError):
-        return ""
-    return f" by process {', '.join(holders)}" if holders else ""
-
-
-def _command(pid: int) -> str:
-    return " ".join(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")).strip()[:120]
+    return f"The tracking database {path} cannot be used: {error}. {WAY_OUT}."

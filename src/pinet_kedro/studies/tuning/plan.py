@@ -24,10 +24,11 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.printable import public
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
-from pinet_kedro.tracking.server import cause, public
+from pinet_kedro.tracking.server import cause
 from pinet_kedro.training.config import BackboneTraining
 
 log = logging.getLogger("pinet_kedro")
@@ -104,8 +105,9 @@ class StudyPlan:
                 else:
                     log.warning("tuning.space does not contain the shipped configuration: the first trial is drawn.")
             return study
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError) as error:
-            raise InputError(f"tuning.storage, {self.address}, cannot be used: {cause(error)}.") from error
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError, RuntimeError) as error:
+            advice = " A database of MLflow keeps no studies: create another one." * isinstance(error, RuntimeError)
+            raise InputError(f"tuning.storage, {self.address}, cannot be used: {cause(error)}.{advice}") from error
 
 
 class _SeededSampler(TPESampler):
