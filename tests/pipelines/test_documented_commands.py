@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("own_address")
 PLACES = {"VERSION": "1", "FOLDER": "fetched", "USER": "405", "ITEM": "50", "7": "1", "…": "a better one"}
 # What another file runs: until a signal, in processes of its own, or for all tests (`finished`).
 ELSEWHERE = {
-    "serve": "test_serving.py", "schedule": "test_schedule.py", "schedule --env=prod": "test_schedule.py",
+    "serve": "test_serving.py", "serve --env=prod --host=0.0.0.0": "test_serving.py",
+    "schedule": "test_schedule.py", "schedule --env=prod": "test_schedule.py",
     "schedule --env=prod --once": "test_schedule.py", "run --env=test --pipeline=full": "conftest.py",
     "run --pipeline=full --env=prod": "test_tracking_server.py",
     "run --pipeline=backbone_training --params=backbone_training.processes=2": "test_spread.py",
