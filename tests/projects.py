@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -89,7 +91,15 @@ class Fork:
     """A fork of this process, which has the seconds of imports behind it."""
 
     def __init__(self, work: Callable[[], None]) -> None:
+        tests = os.getpid()
+
+        def end_with_the_tests() -> None:
+            while os.getppid() == tests:
+                time.sleep(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
         def with_own_connections() -> None:
+            threading.Thread(target=end_with_the_tests, daemon=True).start()
             for name in ("tracking", "model_registry"):
                 store = sys.modules.get(f"mlflow.store.{name}.sqlalchemy_store")
                 for engine in store.SqlAlchemyStore._engine_map.values() if store else ():
