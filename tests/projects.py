@@ -108,6 +108,8 @@ class Fork:
 
         self._process = multiprocessing.get_context("fork").Process(target=with_own_connections)
         self._process.start()
+        # None of those that `active_children` lists, and that the end of this process waits for.
+        multiprocessing.process._children.discard(self._process)
         self.pid = self._process.pid
         self.kill, self.terminate = self._process.kill, self._process.terminate
 
