@@ -170,6 +170,7 @@ def _be_quiet() -> None:
     """Silences what MLflow logs of every migration, and its tracebacks of errors that it also raises."""
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # MLflow makes up for statements that fail
 
 
 def _look(path: Path, write: bool) -> tuple[set[str], str | None]:
