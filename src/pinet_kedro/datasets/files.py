@@ -19,7 +19,7 @@ from pinet_kedro.datasets.download import MOVIELENS_100K
 from pinet_kedro.datasets.manifests import Signed, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
-from pinet_kedro.interactions.files import is_there
+from pinet_kedro.interactions.files import is_there, local_path
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.reading.times import check_unit
 
@@ -39,7 +39,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         """`fetch`: the file is MovieLens-100k; it is downloaded if it is missing, and checked."""
         if not filepath:
             raise InputError("which file? Use --params=filepath=events.csv,user=…,item=…,timestamp=…")
-        self._filepath = Path(filepath).expanduser()
+        self._filepath = local_path(filepath)
         self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
         self.metadata = metadata

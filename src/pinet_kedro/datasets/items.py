@@ -11,6 +11,7 @@ from pinet_kedro.checking import checked
 from pinet_kedro.datasets.download import MOVIELENS_100K_ITEMS
 from pinet_kedro.datasets.manifests import Entry, Source
 from pinet_kedro.errors import InputError
+from pinet_kedro.interactions.files import local_path
 from pinet_kedro.interactions.items import ItemColumns, no_items, read_items
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """`fetch`: the file is that of MovieLens-100k; it is downloaded if it is missing, and checked."""
-        self._filepath = Path(filepath).expanduser() if filepath else None
+        self._filepath = local_path(filepath) if filepath else None
         self._fetch = fetch
         self.metadata = metadata
         self._columns = checked(ItemColumns, columns or {}, "columns of item_metadata")

@@ -7,6 +7,16 @@ from pinet_kedro.errors import InputError
 _PATTERN = set("*?[")
 
 
+def local_path(name: str) -> Path:
+    """The path of this name. Raises `InputError` for an address such as s3://…, which would be taken for a path."""
+    if "://" in name:
+        raise InputError(
+            f"{name}: interactions and items are read from files of this machine, and this is an address. Copy the "
+            "files into data/01_raw/, or mount the bucket as a folder, and give that path."
+        )
+    return Path(name).expanduser()
+
+
 def files_of(source: Path) -> list[Path]:
     """The file itself, or those of the folder or pattern in the order of their paths.
 
