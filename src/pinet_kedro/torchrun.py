@@ -31,13 +31,19 @@ def main() -> None:
         with joined("cuda" if torch.cuda.is_available() else "cpu", timeout=_LONGEST_WAIT) as peers:
             if peers.rank:
                 assist(peers)
-                return
-            try:
-                run_command()
-            finally:
-                dismiss(peers)
+            else:
+                try:
+                    run_command()
+                finally:
+                    dismiss(peers)
     except (EndedError, InputError, OSError) as error:
         sys.exit(f"Error: process {os.environ['RANK']} of torchrun: {error}")
+    # A thread of torch may still run when Python takes itself down, and then aborts the process: about one time in six,
+    # with which torchrun would end the command as well. A process that assists has nothing left to write.
+    if peers.rank:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":
