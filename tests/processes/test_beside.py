@@ -1,7 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,40 @@ def test_the_process_ends_with_a_command_that_is_killed(tmp_path):
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.fixture
+def stopping():
+    """SIGTERM raises `StoppedError`, as it ends a run."""
+
+    def stop(*_):
+        raise StoppedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_while_the_process_starts_takes_effect_after_it(stopping, monkeypatch):
+    """Otherwise the new process is without its arguments, and ends with a traceback."""
+    started, start = [], SpawnProcess.start
+
+    def start_and_be_told_to_end(process):
+        signal.raise_signal(signal.SIGTERM)
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_and_be_told_to_end)
+    with pytest.raises(StoppedError), beside(sleeping):
+        pytest.fail("the block is not entered")
+    [process] = started
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_signal_after_the_start_takes_effect_at_once(stopping):
+    with pytest.raises(StoppedError), beside(sleeping):
+        signal.raise_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pinet_kedro.errors import EndedError
+from pinet_kedro.processes.stopping import undisturbed
 from pinet_kedro.processes.workers import run_worker
 
 
@@ -82,13 +83,15 @@ def beside(target: Callable[..., Any], *arguments: Any) -> Iterator[Beside]:
     context = get_context("spawn")  # a forked torch may hang
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=run_worker, args=(_call, (target, arguments, sender)), daemon=True)
-    process.start()
-    sender.close()
     try:
+        with undisturbed():  # without its arguments it would end with a traceback
+            process.start()
+        sender.close()
         yield Beside(process, receiver)
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
         receiver.close()
 
 

@@ -1,6 +1,7 @@
-"""Signals that stop a command which runs until then."""
+"""Signals that stop a command."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,3 +21,16 @@ def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """SIGTERM and SIGINT that arrive in the block take effect after it. They disturb the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    with on_stop(arrived.append):
+        yield
+    for number in arrived:
+        signal.raise_signal(number)

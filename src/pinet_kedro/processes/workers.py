@@ -10,6 +10,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from pinet_kedro.processes.stopping import undisturbed
+
 
 def run_workers(target: Callable[..., None], arguments: tuple[Any, ...], count: int) -> Generator[int | None]:
     """Runs `target` in `count` processes until all have ended well; yields the exit code of each that dies.
@@ -20,7 +22,8 @@ def run_workers(target: Callable[..., None], arguments: tuple[Any, ...], count: 
     def start() -> SpawnProcess:
         # Spawned, because a forked torch may hang.
         process = get_context("spawn").Process(target=run_worker, args=(target, arguments), daemon=True)
-        process.start()
+        with undisturbed():  # without its arguments it would end with a traceback
+            process.start()
         return process
 
     workers = [start() for _ in range(count)]
