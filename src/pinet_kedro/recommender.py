@@ -61,6 +61,11 @@ class Recommender:
         return dict(zip(self.item_ids.tolist(), range(self.n_items), strict=True))
 
     @property
+    def scored(self) -> Scored:
+        """What candidates are searched and scored by."""
+        return Scored(self.backbone, self.plugins, self.popularity)
+
+    @property
     def history_length(self) -> int:
         return max(self.backbone.config.max_length, self.plugins.scorers.history_length if self.plugins else 0)
 
@@ -121,6 +126,7 @@ class Recommender:
         With `candidates`, users get the best of these (`Candidates.best`), unless the constraints leave too few, `only`
         or `spread` needs the whole catalogue, the history is empty, or k is larger than `candidates.most`.
         """
+        k = min(k, self.n_items)
         if self.candidates is None or k > self.candidates.most:
             return self.best_of_all(histories, lengths, k, hidden, only, spread)
         slow = lengths == 0
@@ -128,9 +134,8 @@ class Recommender:
         slow[list(spread or ())] = True
         scores, columns = torch.full((len(slow), k), -torch.inf), torch.zeros((len(slow), k), dtype=torch.int64)
         quick = np.flatnonzero(~slow)
-        model = Scored(self.backbone, self.plugins, self.popularity)
-        stratum = self.strata.training.assign(lengths[quick])
-        scores[quick], columns[quick] = self.candidates.best(model, histories[quick], stratum, k, _of(quick, hidden))
+        stratum, gone = self.strata.training.assign(lengths[quick]), _of(quick, hidden)
+        scores[quick], columns[quick] = self.candidates.best(self.scored, histories[quick], stratum, k, gone)
         rows = np.flatnonzero(slow | (scores[:, -1] == -torch.inf).numpy())
         if len(rows):
             among = [only[row] for row in rows.tolist()] if only else ()

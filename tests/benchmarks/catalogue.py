@@ -33,7 +33,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.retrieval.candidates import Candidates, Scored
+from pinet_kedro.retrieval.candidates import Candidates
 from pinet_kedro.retrieval.config import TwoStage
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -100,7 +100,7 @@ class Ranking:
     def in_two_stages(self) -> float:
         """Makes `recommend` search for candidates, and returns the CPU seconds of building the index."""
         model, started = self.recommender, time.process_time()
-        candidates = Candidates.of(Scored(model.backbone, model.plugins, model.popularity), TwoStage().number)
+        candidates = Candidates.of(model.scored, TwoStage().number)
         self.recommender = replace(model, candidates=replace(candidates, probes=16))
         return time.process_time() - started
 

@@ -28,7 +28,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.plugins import Plugins
 from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import Recommender, new_recommender
-from pinet_kedro.retrieval.candidates import Candidates, Scored
+from pinet_kedro.retrieval.candidates import Candidates
 from pinet_kedro.retrieval.config import TwoStage
 
 ALWAYS = TwoStage(from_items=1, number=50)
@@ -62,7 +62,7 @@ def test_all_cells_give_the_best_of_all(planted_world, model):
     histories, lengths, rows = asked(planted_world)
     hidden = seen_items(planted_world.sequences, rows, lengths // 2)
     exact = model.best(histories, lengths, 10, hidden)
-    there = replace(model, candidates=Candidates.of(Scored(model.backbone, model.plugins, model.popularity), 60))
+    there = replace(model, candidates=Candidates.of(model.scored, 60))
     found = there.best(histories, lengths, 10, hidden)
     assert torch.equal(found[1], exact[1])
     torch.testing.assert_close(found[0], exact[0], rtol=1e-4, atol=1e-4)
@@ -153,6 +153,13 @@ def test_scores_that_are_no_inner_products_and_plugins_of_another_kind_are_not_s
         with caplog.at_level(logging.WARNING):
             assert in_two_stages(one, dataset, ALWAYS) is one
         assert why in caplog.text
+
+
+def test_a_list_longer_than_the_catalogue_has_all_of_it(planted_world, pin):
+    there = in_two_stages(pin, planted_world.dataset, TwoStage(from_items=1))
+    assert there.candidates.most > pin.n_items
+    history = [pin.item_ids[:4].tolist()]
+    assert there.recommend(history, 100)[0].items == pin.recommend(history, 100)[0].items
 
 
 def test_a_small_catalogue_and_the_default_have_one_stage(many):

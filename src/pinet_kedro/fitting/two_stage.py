@@ -12,7 +12,7 @@ from pinet_kedro.asking import Cells
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.recommender import Recommender
-from pinet_kedro.retrieval.candidates import Candidates, Scored
+from pinet_kedro.retrieval.candidates import Candidates
 from pinet_kedro.retrieval.config import TwoStage
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,11 @@ def in_two_stages(model: Recommender, dataset: Dataset, config: TwoStage) -> Rec
     """
     if config.from_items is None or model.n_items < config.from_items:
         return model
-    scored = Scored(model.backbone, model.plugins, model.popularity)
-    if why := scored.why_not():
+    if why := model.scored.why_not():
         log.warning("The model recommends from the whole catalogue, not in two stages: %s.", why)
         return model
     log.info("Candidates for two-stage recommendation: building the index of %s items", f"{model.n_items:,}")
-    candidates = Candidates.of(scored, config.number)
+    candidates = Candidates.of(model.scored, config.number)
     chosen, measured = _halves(dataset, config)
     exact = _Exact(model, dataset, chosen, candidates.most)
     probes = [2**power for power in range(candidates.linear.cells.bit_length())] + [candidates.linear.cells]
@@ -69,7 +68,7 @@ class _Exact:
         self._hidden: Cells = (
             seen_items(dataset.sequences, users, lengths) if model.exclude_seen else (nothing, nothing)
         )
-        self._scored = Scored(model.backbone, model.plugins, model.popularity)
+        self._scored = model.scored
         self._stratum = model.strata.training.assign(lengths)
         self._scores, self._columns = model.best_of_all(self._histories, lengths, most, self._hidden)
 
