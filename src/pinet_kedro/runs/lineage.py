@@ -36,6 +36,7 @@ from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
 from pinet_kedro.runs.command_line import run_command
+from pinet_kedro.training.config import OF_THE_MACHINE
 
 log = logging.getLogger("pinet_kedro")
 
@@ -44,7 +45,7 @@ log = logging.getLogger("pinet_kedro")
 _UNRECORDED = {"tracking", "promotion", "parameters"}
 # Recorded, but a later value may differ: how retraining treated its partitions, …
 _UNCHECKED = {"retraining"}
-_MACHINE = {"threads", "device", "workers", "processes", "storage"}  # … and parameters of the machine
+_MACHINE = {*OF_THE_MACHINE, "workers", "storage"}  # … and parameters of the machine
 _SHOWN = 3
 _OR_ALL = " (or everything: --pipeline=full)"
 

@@ -11,6 +11,8 @@ from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
 
 # From this number of items, a dense step spends most of its time on items that are not in it.
 _LAZY_FROM = 100_000
+# Settings of the machine: a stored result is used whatever they were.
+OF_THE_MACHINE = ("threads", "device", "processes")
 
 
 class TrainingSchedule(Configuration):
@@ -73,6 +75,10 @@ class BackboneTraining(Configuration):
     def joint(self) -> "BackboneTraining":
         """The same training without an aggregation, as for the base."""
         return self.model_copy(update={"aggregation": None})
+
+    def anywhere(self) -> "BackboneTraining":
+        """The same training with the default settings of the machine; results are named after it."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in OF_THE_MACHINE})
 
     def lazy(self, n_items: int) -> bool:
         """Whether training on a catalogue of this size uses lazy updates."""

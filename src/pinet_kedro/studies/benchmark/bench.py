@@ -69,9 +69,7 @@ class Cell:
 
         It changes with the data and with everything that training depends on, including the code.
         """
-        training = plain(self.training)
-        for name in ("threads", "device", "processes"):  # the last one is omitted where it is 1
-            training.pop(name, None)
+        training = plain(self.training.anywhere())
         if self.joint:
             del training["aggregation"]
         else:

@@ -53,11 +53,10 @@ class StudyPlan:
 
     @cached_property
     def name(self) -> str:
-        anywhere = self.training.model_copy(update={"threads": None, "device": "any", "processes": 1})
         content = {
             "data": self.dataset.split_sha256,
             "strata": plain(self.dataset.strata),
-            "training": plain(self.short(anywhere, self.training.seed)),
+            "training": plain(self.short(self.training.anywhere(), self.training.seed)),
             "plugins": plain(self.plugins) if self.space.tunes_plugins else None,
             "tuning": self.config.model_dump(mode="json", exclude=_OPEN),
         }

@@ -15,13 +15,16 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import flat, plain, with_values
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Categorical, Dimension, IntRange
-from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.config import OF_THE_MACHINE, BackboneTraining
 
 _ROOTS = ("backbone_training", "plugin_training")
 _FIXED = (
-    "seed", "threads", "device", "processes",
-    "schedule.epochs", "schedule.validate_every", "schedule.validation_users",
-)  # fmt: skip
+    "seed",
+    *OF_THE_MACHINE,
+    "schedule.epochs",
+    "schedule.validate_every",
+    "schedule.validation_users",
+)
 
 
 @dataclass(frozen=True)
