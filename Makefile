@@ -1,10 +1,11 @@
 # make run   set up and run the whole pipeline on MovieLens-100k
 # make test  set up and pass tests, lint, types and import rules
+# make test-spark  the tests that need Spark; they need Java, and fetch pyspark (450 MB) once
 # make test-quick  the unit tests alone, for every edit: no pipeline, no server, no browser
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-quick check setup viz mlflow notebook serve bench bench-check bench-serving clean
+.PHONY: run test test-quick test-spark check setup viz mlflow notebook serve bench bench-check bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
@@ -19,6 +20,17 @@ test: setup check
 
 test-quick: setup
 	$(PYTEST) -m 'not slow'
+
+# One process, one session. pyspark is beside the environment: Great Expectations imports it wherever it is, which costs
+# every run seconds. JAVA_HOME or `java` on the path.
+test-spark: setup .spark/installed
+	PYTHONDONTWRITEBYTECODE= PYTHONPATH=$(CURDIR)/.spark$${PYTHONPATH:+:$$PYTHONPATH} PINET_NEEDS_SPARK=1 \
+		$(BIN)/python -m pytest tests/engines -m spark
+
+.spark/installed: constraints.txt
+	rm -rf .spark
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target .spark pyspark
+	touch $@
 
 check: setup
 	$(BIN)/ruff check src tests
@@ -62,4 +74,4 @@ bench-serving: setup
 	$(BIN)/python tests/benchmarks/serving_load.py --rate=200 --seconds=60 --items=$(ITEMS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .spark .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

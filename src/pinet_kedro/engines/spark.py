@@ -12,6 +12,42 @@ from pinet_kedro.engines.engine import Engine, EngineConfig
 
 if TYPE_CHECKING:
     from ibis.expr.types import Table
+    from pyspark.sql import SparkSession
+
+
+class Session:
+    """The session of Spark in this process: the one that is there, or a new one, which `close` stops."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        from pyspark.sql import SparkSession
+
+        found = SparkSession.getActiveSession()
+        self._own = found is None
+        self.spark: SparkSession = found or _start(config)
+
+    def close(self) -> None:
+        if self._own:
+            self.spark.stop()
+
+
+def _start(config: EngineConfig) -> "SparkSession":
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(config.master).appName("pinet-kedro")
+    settings = {
+        "spark.driver.memory": config.memory.replace("B", "").lower(),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(config.partitions),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+        **config.options,
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
 
 
 class Spark(Engine):
@@ -20,22 +56,9 @@ class Spark(Engine):
     def __init__(self, config: EngineConfig, folder: Path) -> None:
         super().__init__(config, folder)
         import ibis
-        from pyspark.sql import SparkSession
 
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        builder = SparkSession.builder.master(config.master).appName("pinet-kedro")
-        settings = {
-            "spark.driver.memory": config.memory.replace("B", "").lower(),
-            "spark.sql.session.timeZone": "UTC",
-            "spark.sql.shuffle.partitions": str(config.partitions),
-            "spark.ui.enabled": "false",
-            **config.options,
-        }
-        for name, value in settings.items():
-            builder = builder.config(name, value)
-        self._session = builder.getOrCreate()
-        self._session.sparkContext.setLogLevel("ERROR")
-        self._connection = ibis.pyspark.connect(self._session)
+        self._session = Session(config)
+        self._connection = ibis.pyspark.connect(self._session.spark)
         self._number = count()
 
     @property
@@ -53,5 +76,5 @@ class Spark(Engine):
         return self._connection.read_parquet(str(place), recursiveFileLookup=True)
 
     def close(self) -> None:
-        self._session.stop()
+        self._session.close()
         shutil.rmtree(self.folder, ignore_errors=True)
