@@ -32,6 +32,7 @@ ELSEWHERE = {
     "schedule --env=prod --once": "test_schedule.py", "run --env=test --pipeline=full": "conftest.py",
     "run --pipeline=full --env=prod": "test_tracking_server.py",
     "run --pipeline=backbone_training --params=backbone_training.processes=2": "test_spread.py",
+    "run --pipeline=batch_inference --env=spark": "../engines/test_spark_recommendations.py",
     "airflow create --pipelines=retraining --env=prod --jinja-file=conf/airflow_dag.py.j2": "test_airflow.py",
 }  # fmt: skip
 # A year in months is twelve trainings.

@@ -45,6 +45,7 @@ def dataset_of(sequences, ids):
 
 def recommend(model, newer, **settings):
     users = pd.Series([f"u{i}" for i in range(newer.n_users)])
+    users = pd.concat([users[:10], users[10:]])  # in two chunks, as those of a large file
     stream = Recommendations(model, "7", newer, users, BatchInference(**settings))
     return pa.Table.from_batches(stream, stream.schema).to_pandas(), stream.summary
 

@@ -37,12 +37,15 @@ class Folder(Signed, AbstractDataset[Any, Any]):
         for left_over in (part, self._old):
             shutil.rmtree(left_over, ignore_errors=True)
         part.mkdir(parents=True)
-        self._write(data, part)
-        if self.recipe:
-            self._sign(self._filepath, manifest_path(part), content_hash(part))
-        if self._filepath.exists():
-            self._filepath.rename(self._old)
-        part.rename(self._filepath)
+        try:
+            self._write(data, part)
+            if self.recipe:
+                self._sign(self._filepath, manifest_path(part), content_hash(part))
+            if self._filepath.exists():
+                self._filepath.rename(self._old)
+            part.rename(self._filepath)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(self._old, ignore_errors=True)
 
     def _write(self, data: Any, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
@@ -33,6 +34,8 @@ class Session:
 def _start(config: EngineConfig) -> "SparkSession":
     from pyspark.sql import SparkSession
 
+    # Six times a run; the tests show that results on Spark are those of pandas 3.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(config.master).appName("pinet-kedro")
     settings = {
@@ -58,7 +61,8 @@ class Spark(Engine):
         import ibis
 
         self._session = Session(config)
-        self._connection = ibis.pyspark.connect(self._session.spark)
+        self.spark = self._session.spark
+        self._connection = ibis.pyspark.connect(self.spark)
         self._number = count()
 
     @property

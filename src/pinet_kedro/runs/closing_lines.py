@@ -144,11 +144,8 @@ def _short(name: str) -> str:
 
 def _result_of(catalog: CatalogProtocol, name: str) -> Any:
     """A stored result, or its summary where the whole is large."""
-    from pinet_kedro.datasets.files import StreamedParquetDataset  # it and pandas take a second
-    from pinet_kedro.datasets.folders import RecommenderDataset
-
-    dataset = catalog.get(name)
-    return dataset.summary() if isinstance(dataset, RecommenderDataset | StreamedParquetDataset) else catalog.load(name)
+    summary = getattr(catalog.get(name), "summary", None)
+    return summary() if summary else catalog.load(name)
 
 
 def _is_written(catalog: CatalogProtocol, name: str, since: float) -> bool:

@@ -60,7 +60,7 @@ def prepare_recommendations(
     version = find_version(config.version, registry)
     log.info("Recommending with %s version %s (%s)", registry.model, version, config.version)
     models = load_models(version, registry)
-    found = Recommendations(models.served, version, dataset, user_ids, config)
+    found = Recommendations(models.served, version, dataset, user_ids, config, registry)
     found.summary |= compare_users(models.users, user_ids, version, config.missing_users)
     return found
 
@@ -109,9 +109,12 @@ class Recommendations:
         dataset: Dataset,
         user_ids: pd.Series,
         config: BatchInference,
+        registry: Tracking | None = None,
     ) -> None:
-        self._model, self._version, self._config = model, version, config
-        self._sequences, self._user_ids = dataset.sequences, user_ids
+        """`registry`: where an engine fetches the version (`engines/recommendations.py`)."""
+        self.version, self.config, self.registry = version, config, registry
+        self.dataset, self.user_ids = dataset, user_ids
+        self._model = model
         # The model's number of every item in the data; 0 where the model does not know it.
         known = pd.Index(model.item_ids.astype(str)).get_indexer(dataset.items["item_id"].astype(str))
         self._number = np.concatenate([[0], known + 1])
@@ -126,7 +129,7 @@ class Recommendations:
         self.summary |= {"users": 0, "users_without_history": 0, "skipped_events": 0}
         # On a terminal the progress bar moves with every block; a log file gets one line every ten seconds.
         interval = 0.1 if sys.stderr.isatty() else 10
-        users, block = self._sequences.n_users, self._config.block_users
+        users, block = self.dataset.sequences.n_users, self.config.block_users
         with tqdm(total=users, desc="Recommending", unit="user", mininterval=interval) as bar:
             for start in range(0, users, block):
                 stop = min(start + block, users)
@@ -142,7 +145,7 @@ class Recommendations:
         best, columns = self._model.best(
             padded,
             ends,
-            self._config.k,
+            self.config.k,
             seen_items(histories, users, ends) if self._model.exclude_seen else (nothing, nothing),
         )
         left = torch.isfinite(best)
@@ -151,13 +154,13 @@ class Recommendations:
         self.summary["users"] += len(users)
         self.summary["users_without_history"] += int((ends == 0).sum())
         found = [
-            pa.array(self._user_ids.iloc[start:stop], pa.string()),
+            pa.array(self.user_ids.iloc[start:stop].tolist(), pa.string()),  # of a large table they are in chunks
             pa.ListArray.from_arrays(offsets, self._raw_ids.take(pa.array(columns[left].numpy()))),
             pa.ListArray.from_arrays(offsets, pa.array(best[left].numpy(), pa.float32())),
             pa.array(np.where(head, "head", "tail"), pa.string()),
-            pa.repeat(self._version, len(users)),
+            pa.repeat(self.version, len(users)),
         ]
-        if self._config.explain:
+        if self.config.explain:
             why = explain_items(self._model, padded, ends, columns.numpy())
             notes = pa.array([note(self._model, length) for length in (ends > 0).tolist()], pa.string())
             found += [
@@ -179,15 +182,15 @@ class Recommendations:
 
     def _known(self, start: int, stop: int) -> Sequences:
         """These users' histories in the model's item numbers, without the items that it does not know."""
-        bounds = self._sequences.offsets[start : stop + 1]
+        bounds = self.dataset.sequences.offsets[start : stop + 1]
         events = slice(bounds[0], bounds[-1])
-        items = self._number[self._sequences.items[events]]
+        items = self._number[self.dataset.sequences.items[events]]
         user = np.repeat(np.arange(stop - start), np.diff(bounds))
         known = items > 0
         self.summary["skipped_events"] += int((~known).sum())
         offsets = np.zeros(stop - start + 1, np.int64)
         np.cumsum(np.bincount(user[known], minlength=stop - start), out=offsets[1:])
-        return Sequences(items[known].astype(np.int32), self._sequences.timestamps[events][known], offsets)
+        return Sequences(items[known].astype(np.int32), self.dataset.sequences.timestamps[events][known], offsets)
 
 
 def _struct(values: dict[str, np.ndarray]) -> pa.StructArray:
