@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.engines.engine import Engine, EngineConfig
 
@@ -50,6 +50,10 @@ def _start(config: EngineConfig) -> "SparkSession":
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    # It warns every 15 s while the cluster has no executor to give, and nothing else shows why nothing happens.
+    jvm: Any = session.sparkContext._jvm
+    log4j = jvm.org.apache.logging.log4j
+    log4j.core.config.Configurator.setLevel("org.apache.spark.scheduler.TaskSchedulerImpl", log4j.Level.WARN)
     return session
 
 
