@@ -71,12 +71,13 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, stored, planted_world):
     assert [p.name for p in tmp_path.iterdir()] == ["dataset"]
 
 
-def test_a_folder_survives_a_save_that_fails(stored, planted_world):
+def test_a_folder_survives_a_save_that_fails(tmp_path, stored, planted_world):
     whole = planted_world.dataset
     broken = replace(whole, sequences=replace(whole.sequences, offsets=np.array([object()], dtype=object)))
     with pytest.raises(DatasetError):
         stored.save(broken)
     assert same(stored.load(), whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["dataset"]
 
 
 def test_a_folder_comes_back_after_a_save_that_was_killed_between_its_renames(tmp_path, stored, planted_world):
