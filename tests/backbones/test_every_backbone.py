@@ -31,6 +31,7 @@ CONFIGS = {
 
 TINY = {
     "sasrec": SASRecConfig(width=8, blocks=2, heads=2, max_length=8),
+    "sasrec of original blocks": SASRecConfig(width=8, blocks=2, heads=2, max_length=8, block="original"),
     "sasrec of unit vectors": SASRecConfig(width=8, blocks=1, heads=2, max_length=8, item_norm="unit"),
     "gru4rec": GRU4RecConfig(width=8, hidden=6, max_length=8),
     "gru4rec of two layers": GRU4RecConfig(width=8, hidden=6, layers=2, max_length=8),

@@ -15,11 +15,20 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2], [0, 7, 7, 1, 3, 5], [8, 6, 4, 2, 1, 3]])
 
 
-@pytest.fixture(params=[("absolute", "free"), ("relative", "free"), ("relative", "unit")], ids="-".join)
+@pytest.fixture(
+    params=[
+        ("absolute", "free", "pre_norm"),
+        ("relative", "free", "pre_norm"),
+        ("relative", "unit", "pre_norm"),
+        ("absolute", "free", "original"),
+        ("relative", "free", "original"),
+    ],
+    ids="-".join,
+)
 def model(request):
     torch.manual_seed(0)
-    positions, norm = request.param
-    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions=positions, item_norm=norm)
+    positions, norm, block = request.param
+    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions=positions, item_norm=norm, block=block)
     model = build_backbone(config, n_items=10).double().eval()
     for parameter in model.parameters():  # far from the start, where every block is close to the identity
         parameter.data += 0.5 * torch.randn_like(parameter)
@@ -32,9 +41,11 @@ def test_order_of_items_matters(model):
     assert not torch.allclose(model.states(swapped)[:, -1], model.states(HISTORIES[2:])[:, -1])
 
 
-def test_with_relative_positions_a_state_does_not_depend_on_its_place_in_the_window():
+@pytest.mark.parametrize("block", ["pre_norm", "original"])
+def test_with_relative_positions_a_state_does_not_depend_on_its_place_in_the_window(block):
     torch.manual_seed(0)
-    model = build_backbone(SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions="relative"), 10).eval()
+    config = SASRecConfig(width=8, blocks=2, heads=2, max_length=8, positions="relative", block=block)
+    model = build_backbone(config, 10).eval()
     later = F.pad(HISTORIES[2:], (0, 2), value=5)  # two more events
     torch.testing.assert_close(model.states(later)[:, :6], model.states(HISTORIES[2:]))
 
@@ -59,33 +70,47 @@ def test_newest_states_equal_the_last_of_all_states(model, users):
 
 
 def test_states_equal_a_computation_with_torch_attention(model):
-    histories = HISTORIES
-    length, width, heads = histories.shape[1], 8, 2
+    length, width, heads = HISTORIES.shape[1], 8, 2
     table = model.items.weight
-    x = F.embedding(histories, F.normalize(table) if model.config.item_norm == "unit" else table * width**0.5)
     relative = model.config.positions == "relative"
     bias = torch.full((heads, length, length), -torch.inf, dtype=torch.float64)
     for i, j in torch.tril_indices(length, length).T:
         bias[:, i, j] = model.positions.weight[i - j] if relative else 0
-    if not relative:
-        x = x + model.positions.weight[8 - length :]
-    for block in model.blocks:
-        normed = F.layer_norm(x, (width,), block.attention_norm.weight, block.attention_norm.bias)
-        qkv = [F.linear(normed, w, b) for w, b in zip(block.qkv.weight.chunk(3), block.qkv.bias.chunk(3), strict=True)]
-        rows = []
-        for row, history in enumerate(histories):
-            start = int((history == 0).sum())  # real positions only: causal attention needs no other mask
-            query, key, value = (t[row, start:].view(-1, heads, width // heads).transpose(0, 1) for t in qkv)
-            own = bias[:, : length - start, : length - start]
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=own)
-            rows.append(F.pad(mixed.transpose(0, 1).reshape(-1, width), (0, 0, start, 0)))
-        x = x + F.linear(torch.stack(rows), block.project.weight, block.project.bias)
-        normed = F.layer_norm(x, (width,), block.feed_norm.weight, block.feed_norm.bias)
-        hidden = F.gelu(F.linear(normed, block.expand.weight, block.expand.bias))
-        x = x + F.linear(hidden, block.contract.weight, block.contract.bias)
-    expected = F.layer_norm(x, (width,), model.norm.weight, model.norm.bias)
-    real = histories != 0
-    torch.testing.assert_close(model.states(histories)[real], expected[real], **EXACT)
+    for row, history in enumerate(HISTORIES):
+        own = history[history != 0]  # real positions only: causal attention needs no other mask
+        first = length - len(own)
+        x = F.embedding(own, F.normalize(table) if model.config.item_norm == "unit" else table * width**0.5)
+        if not relative:
+            x = x + model.positions.weight[8 - len(own) :]
+        block = original if model.config.block == "original" else pre_norm
+        for layers in model.blocks:
+            x = block(layers, x, bias[:, : len(own), : len(own)])
+        torch.testing.assert_close(model.states(HISTORIES[row : row + 1])[0, first:], model.norm(x), **EXACT)
+
+
+def by_head(x):
+    return x.view(-1, 2, 4).transpose(0, 1)
+
+
+def pre_norm(layers, x, bias):
+    normed = layers.attention_norm(x)
+    qkv = zip(layers.qkv.weight.chunk(3), layers.qkv.bias.chunk(3), strict=True)
+    mixed = F.scaled_dot_product_attention(*(by_head(F.linear(normed, w, b)) for w, b in qkv), attn_mask=bias)
+    x = x + layers.project(mixed.transpose(0, 1).reshape(x.shape))
+    return x + layers.contract(F.gelu(layers.expand(layers.feed_norm(x))))
+
+
+def original(layers, x, bias):
+    """Each event attends to the events up to it and to a vector of zeros for each empty place of a window of 8."""
+    rows = []
+    for i in range(len(x)):
+        window = F.pad(x[: i + 1], (0, 0, 7 - i, 0))
+        key, value = (by_head(part) for part in layers.key_value(window).chunk(2, -1))
+        query = by_head(layers.query(layers.attention_norm(x[i : i + 1])))
+        own = F.pad(bias[:, i : i + 1, : i + 1], (7 - i, 0))
+        rows.append(F.scaled_dot_product_attention(query, key, value, attn_mask=own).transpose(0, 1).reshape(1, 8))
+    x = layers.feed_norm(x + layers.project(torch.cat(rows)))
+    return x + layers.contract(F.relu(layers.expand(x)))
 
 
 def test_unit_vectors_say_nothing_about_their_weights_lengths():

@@ -52,6 +52,13 @@ class SASRecConfig(_Headed):
         "free",
         description="length of item vectors: free = learnt; unit = 1 for all, so that it cannot stand for popularity",
     )
+    # Omitted when it is the default, so that hashes computed before this field existed stay valid.
+    block: Literal["pre_norm", "original"] = Field(
+        "pre_norm",
+        exclude_if=lambda value: value == "pre_norm",
+        description="pre_norm = a layer norm before each sub-layer; original = that of the authors' code, in which "
+        "attention can turn to the empty places of a short history",
+    )
 
 
 class GRU4RecConfig(SharedConfig):

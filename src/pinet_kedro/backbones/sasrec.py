@@ -31,6 +31,8 @@ class SASRec(Backbone):
     arXiv 1909.04276). With a free length, vectors of popular items become longer. The states keep a free length,
     through the gain of the last layer norm. On Amazon Beauty unit vectors rank frequent items better and rare ones
     worse: +4 % NDCG@10 on validation targets, +0.5 % on test targets, more of which are rare items.
+
+    With `block: original` the blocks are those of the authors' code (`_OriginalBlock`).
     """
 
     config: SASRecConfig
@@ -46,11 +48,17 @@ class SASRec(Backbone):
             config.max_length, config.heads if config.positions == "relative" else config.width
         )
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        kind = _OriginalBlock if config.block == "original" else _Block
+        self.blocks = nn.ModuleList(kind(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.02)
+        if config.block == "original":  # behind small weights, a residual that is normalised would hide every layer
+            for layer in self.blocks.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_normal_(layer.weight)
+                    nn.init.zeros_(layer.bias)
         with torch.no_grad():
             self.items.weight[0] = 0
             if self._unit:
@@ -99,9 +107,10 @@ class SASRec(Backbone):
         else:
             x = x + self.positions.weight[-length:]
         x = self.dropout(x, rng)
+        empty = self.config.max_length - (items != 0).cumsum(1)  # places of a window that ends here
         for block in self.blocks[:-1]:
-            x = block(x, bias, rng=rng)
-        return self.norm(self.blocks[-1](x, bias, newest, rng))
+            x = block(x, bias, empty, rng=rng)
+        return self.norm(self.blocks[-1](x, bias, empty, newest, rng))
 
 
 class _Block(nn.Module):
@@ -121,6 +130,7 @@ class _Block(nn.Module):
         self,
         x: Float[Tensor, "B L D"],
         bias: Float[Tensor, "B #H L L"],
+        empty: Int[Tensor, "B L"],  # noqa: ARG002
         newest: int | None = None,
         rng: torch.Generator | None = None,
     ) -> Float[Tensor, "B n D"]:
@@ -135,4 +145,50 @@ class _Block(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = x + self.dropout(self.project(mixed.transpose(1, 2).reshape(x.shape)), rng)
         hidden = self.dropout(F.gelu(self.expand(self.feed_norm(x))), rng)
+        return x + self.dropout(self.contract(hidden), rng)
+
+
+class _OriginalBlock(nn.Module):
+    """x ← x + Attention(LN(x), x, x), then x ← LN(x) + FFN(LN(x)), with a feed-forward layer of width D and ReLU.
+
+    Queries alone are normalised. As in ports of the authors' code to PyTorch, which pad all histories to `max_length`
+    and do not mask the padding, the zero vectors of the empty places take part in the attention, so an event of a short
+    history need not attend to others. All m empty places before an event have the same key b_K and value b_V (the
+    biases): they are one more entry with the logit q·b_K/√d + log m. Without it this block is 7 % worse on Amazon
+    Beauty (NDCG@10, two steps after training, seed 1).
+    """
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, width)
+        self.feed_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, width)
+        self.contract = nn.Linear(width, width)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        bias: Float[Tensor, "B #H L L"],
+        empty: Int[Tensor, "B L"],
+        newest: int | None = None,
+        rng: torch.Generator | None = None,
+    ) -> Float[Tensor, "B n D"]:
+        key, value = self.key_value(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        empty_key, empty_value = self.key_value.bias.unflatten(0, (2, self.heads, 1, -1))
+        if newest is not None:
+            x, bias, empty = x[:, -newest:], bias[:, :, -newest:], empty[:, -newest:]
+        query = self.query(self.attention_norm(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query = query * query.shape[-1] ** -0.5
+        aside = query @ empty_key.transpose(-1, -2) + empty.to(x.dtype).log()[:, None, :, None]
+        weights = torch.cat([query @ key.transpose(-1, -2) + bias, aside], -1).softmax(-1)
+        weights = self.dropout(weights, rng)
+        mixed = weights[..., :-1] @ value + weights[..., -1:] * empty_value
+        x = self.feed_norm(x + self.project(mixed.transpose(1, 2).reshape(x.shape)))
+        hidden = self.dropout(F.relu(self.expand(x)), rng)
         return x + self.dropout(self.contract(hidden), rng)
