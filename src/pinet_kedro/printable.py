@@ -6,7 +6,11 @@ import unicodedata
 _LAYOUT = "\n\t"  # our own messages have line breaks and tabs
 # After `://` all up to the last @: a password may have any character there but these; in `?password=…` up to the &.
 _USER = re.compile(r"(?<=://)[^/\s'\"<>@:]*(?::[^\s'\"<>]*)?@")
-_PASSWORD = re.compile(r"(?<=[?&]password=)[^&\s'\"<>]+")
+# … and what signs an address, or lets one in.
+_PASSWORD = re.compile(
+    r"([?&](?:password|sig|signature|(?:access_|api_?)?(?:key|token)|AWSAccessKeyId|x-(?:amz|goog)-[a-z-]+)=)[^&\s'\"<>]+",
+    re.IGNORECASE,
+)
 
 
 def printable(text: str) -> str:
@@ -24,8 +28,8 @@ def printable(text: str) -> str:
 
 
 def public(text: str) -> str:
-    """The text with `…` for user and password of every address."""
-    return _PASSWORD.sub("…", _USER.sub("…@", text)) if "://" in text else text
+    """The text with `…` for user and password of every address, and for keys, tokens and signatures in its query."""
+    return _PASSWORD.sub(r"\1…", _USER.sub("…@", text)) if "://" in text else text
 
 
 def one_line(text: str) -> str:

@@ -10,15 +10,12 @@ from kedro.io import DatasetError
 
 from pinet_kedro.datasets.files import (
     EventsDataset,
-    InteractionsDataset,
     JSONDataset,
     ParquetDataset,
     StreamedParquetDataset,
     TextDataset,
 )
 from pinet_kedro.datasets.folders import PreparedDataset, RecommenderDataset
-from pinet_kedro.datasets.items import ItemMetadataDataset
-from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions, Origin
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import NoModel
@@ -154,9 +151,3 @@ def test_a_stream_that_breaks_off_leaves_the_old_file(tmp_path):
         dataset.save(Stream([60_000], fails=True))
     assert len(dataset.load()) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
-
-
-@pytest.mark.parametrize("kind", [InteractionsDataset, ItemMetadataDataset])
-def test_an_address_is_refused_as_such_and_not_taken_for_a_path(kind):
-    with pytest.raises(InputError, match=r"s3://bucket/log.parquet: .* this is an address. Copy the files into"):
-        kind("s3://bucket/log.parquet")

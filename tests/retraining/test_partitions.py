@@ -238,7 +238,7 @@ def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, mon
     found(run, raw_log, registry)
     run.confirm()
     with monkeypatch.context() as patch:
-        patch.setattr("pinet_kedro.datasets.raw_log.source_hash", None)
+        patch.setattr("pinet_kedro.sources.raw_files.file_hash", None)
         with pytest.raises(NothingToDo, match="all 1 partitions have been taken before"):
             found(dataset(folder), raw_log, registry)
     write(LOG.assign(item_id="i1"))

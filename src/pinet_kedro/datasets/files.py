@@ -19,14 +19,16 @@ from pinet_kedro.datasets.download import MOVIELENS_100K
 from pinet_kedro.datasets.manifests import Signed, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Columns, Interactions, read_interactions
-from pinet_kedro.interactions.files import is_there, local_path
+from pinet_kedro.interactions.files import is_there
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.reading.times import check_unit
+from pinet_kedro.sources.fetched import raw_files
+from pinet_kedro.sources.raw_files import RawFiles
 
 
 class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
-    """Raw interactions in a file of any supported format, or all files of a folder or a pattern; columns have the
-    user's names."""
+    """Raw interactions in a file of any supported format, or all files of a folder or a pattern, on this machine or
+    behind an address; columns have the user's names."""
 
     def __init__(
         self,
@@ -39,18 +41,25 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         """`fetch`: the file is MovieLens-100k; it is downloaded if it is missing, and checked."""
         if not filepath:
             raise InputError("which file? Use --params=filepath=events.csv,user=…,item=…,timestamp=…")
-        self._filepath = local_path(filepath)
+        self._files = raw_files(filepath)
+        self._filepath = self._files.given
         self._unit = check_unit(timestamp_unit)
         self._fetch = fetch
         self.metadata = metadata
         self._columns = checked(Columns, {k: v for k, v in (columns or {}).items() if v not in (None, "")}, "columns")
 
+    @property
+    def files(self) -> RawFiles:
+        return self._files
+
     def load(self) -> Interactions:
         self._fetch_if_missing()
-        return read_interactions(self._filepath, self._columns, self._unit)
+        with self.files.named():
+            found = read_interactions(self.files.path(), self._columns, self._unit)
+        return Interactions(found.events, self.files.origin(found.origin))
 
     def _fetch_if_missing(self) -> None:
-        if self._fetch:
+        if self._fetch and self._filepath:
             if not self._filepath.exists():
                 MOVIELENS_100K.fetch(self._filepath)
             MOVIELENS_100K.check(self._filepath)
@@ -59,10 +68,10 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
         raise DatasetError("raw interactions are only read")
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "columns": self._columns.renaming(), "timestamp_unit": self._unit}
+        return {"filepath": self.files.shown, "columns": self._columns.renaming(), "timestamp_unit": self._unit}
 
     def _exists(self) -> bool:
-        return is_there(self._filepath) or self._fetch
+        return self._filepath is None or is_there(self._filepath) or self._fetch  # an address is read to find out
 
 
 class SyntheticInteractionsDataset(Source, AbstractDataset[Any, Interactions]):

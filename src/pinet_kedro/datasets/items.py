@@ -1,7 +1,6 @@
 """Kedro dataset of the optional metadata of items: titles and categories."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,8 +10,9 @@ from pinet_kedro.checking import checked
 from pinet_kedro.datasets.download import MOVIELENS_100K_ITEMS
 from pinet_kedro.datasets.manifests import Entry, Source
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.files import local_path
 from pinet_kedro.interactions.items import ItemColumns, no_items, read_items
+from pinet_kedro.sources.fetched import raw_files
+from pinet_kedro.sources.raw_files import RawFiles
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +28,21 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """`fetch`: the file is that of MovieLens-100k; it is downloaded if it is missing, and checked."""
-        self._filepath = local_path(filepath) if filepath else None
+        self._files = raw_files(filepath) if filepath else None
+        self._filepath = self._files.given if self._files else None
         self._fetch = fetch
         self.metadata = metadata
         self._columns = checked(ItemColumns, columns or {}, "columns of item_metadata")
 
     @property
-    def place(self) -> Path | None:
-        """The file, if it is there: one that could not be fetched is no reason to stop."""
-        return self._filepath if self._filepath and self._filepath.exists() else None
+    def files(self) -> RawFiles | None:
+        """The file, unless it is not on this machine where it should be: then it is no reason to stop."""
+        return None if self._filepath and not self._filepath.exists() else self._files
 
     @property
     def named(self) -> bool:
         """Whether the catalog names a file."""
-        return self._filepath is not None
+        return self._files is not None
 
     def entries(self, name: str) -> dict[str, Entry]:
         """The dataset contains the categories and nothing else of it: with other titles, models stay what they were."""
@@ -49,23 +50,27 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
 
     def load(self) -> pd.DataFrame:
         """The table of `read_items`, empty without a file, and where it cannot be fetched: a run can do without."""
-        if self._filepath is None:
+        if self._files is None:
             return no_items()
-        if self._fetch:
+        if self._fetch and self._filepath:
             try:
-                if self.place is None:
+                if self.files is None:
                     MOVIELENS_100K_ITEMS.fetch(self._filepath)
             except InputError as error:
                 log.warning("Items have no titles in this run: %s", error)
                 return no_items()
             MOVIELENS_100K_ITEMS.check(self._filepath)
-        return read_items(self._filepath, self._columns)
+        with self._files.named():
+            return read_items(self._files.path(), self._columns)
 
     def save(self, data: Any) -> None:  # noqa: ARG002
         raise DatasetError("metadata of items are only read")
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "columns": self._columns.model_dump(mode="json")}
+        return {
+            "filepath": self._files.shown if self._files else None,
+            "columns": self._columns.model_dump(mode="json"),
+        }
 
     def _exists(self) -> bool:
         return True

@@ -20,8 +20,8 @@ from pydantic import Field, ValidationError
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.files import files_of, folder_of
 from pinet_kedro.project import short_path
+from pinet_kedro.sources.raw_files import RawFiles, file_hash
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -75,22 +75,10 @@ def manifest_path(path: Path) -> Path:
 def content_hash(path: Path) -> str:
     """sha256 of a file, or of the names and sha256 of all files in a folder except its manifest."""
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / MANIFEST_FILE)
     listed = [[p.relative_to(path).as_posix(), content_hash(p)] for p in files]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
-def source_hash(source: Path) -> str:
-    """sha256 of a raw file; of several, of their names and their sha256."""
-    files = files_of(source)
-    if files == [source]:
-        return content_hash(source)
-    top = folder_of(source)
-    return hashlib.sha256(
-        json.dumps([[p.relative_to(top).as_posix(), content_hash(p)] for p in files]).encode()
-    ).hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -115,9 +103,9 @@ class Source:
     """Base of raw data sources. They have no manifest; datasets made from them record them."""
 
     @property
-    def place(self) -> Path | None:
-        """The file, if there is one; or the folder or pattern of several."""
-        return getattr(self, "_filepath", None)
+    def files(self) -> RawFiles | None:
+        """Its files, if there are any."""
+        return None
 
     @property
     def named(self) -> bool:
@@ -127,7 +115,7 @@ class Source:
     @property
     def shown(self) -> str:
         """The name in messages."""
-        return short_path(self.place) if self.place else type(self).__name__
+        return self.files.shown if self.files else type(self).__name__
 
     def description(self) -> dict[str, Any]:
         """The description in the catalog without the path: another file with the same content is the same source."""
@@ -137,20 +125,12 @@ class Source:
 
     def entries(self, name: str) -> dict[str, Entry]:
         """The entry of this source in the lineage of datasets made from it."""
-        description, path = self.description(), self.place
-        if path is None:
+        description, files = self.description(), self.files
+        if files is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
             return {name: Entry(content=content, place=self.shown, configuration=description)}
-        known = Entry(content=source_hash(path), place=self.shown, configuration=description, stamp=stamp(path))
+        known = Entry(content=files.content(), place=self.shown, configuration=description, stamp=files.stamp())
         return {name: known}
-
-
-def stamp(source: Path) -> dict[str, int]:
-    """Size and modification time, which show without reading a file that it has not changed; and how many files."""
-    files = files_of(source)
-    found = [path.stat() for path in files]
-    times = {"size": sum(stat.st_size for stat in found), "mtime_ns": max(stat.st_mtime_ns for stat in found)}
-    return times if files == [source] else {**times, "files": len(files)}
 
 
 class _Gate(Protocol):

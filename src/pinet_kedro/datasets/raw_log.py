@@ -3,28 +3,20 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
 
-from pinet_kedro.datasets.manifests import Entry, Source, source_hash, stamp
+from pinet_kedro.datasets.manifests import Entry, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
-from pinet_kedro.interactions.files import is_there
-from pinet_kedro.project import short_path
+from pinet_kedro.sources.raw_files import RawFiles
 
 ENTRY = "raw_interactions"
 WAY_OUT = (
     "Retraining trains on the raw log of the environment and on all partitions. Restore the log, or name the "
     "environment or parameters that name it; if the partitions are the whole log, set retraining.raw_log: false"
 )
-
-
-def stamp_of(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
-    """`size, mtime_ns, sha256` of a file; it is read only where size or time differ from those of the known stamp."""
-    found = stamp(path)
-    return known if known and found.items() <= known.items() else {**found, "sha256": source_hash(path)}
 
 
 @dataclass(frozen=True)
@@ -36,21 +28,20 @@ class RawLog:
     @property
     def shown(self) -> str:
         """The name in messages."""
-        place = self.place
-        return short_path(place) if place else f"'{ENTRY}' of the catalog"
+        return files.shown if (files := self.files) else f"'{ENTRY}' of the catalog"
 
     @property
-    def place(self) -> Path | None:
-        """Its file, if there is one."""
+    def files(self) -> RawFiles | None:
+        """Its files, if there are any."""
         source = self._opened()
-        return source.place if isinstance(source, Source) else None
+        return source.files if isinstance(source, Source) else None
 
     def stamped(self, known: dict[str, Any] | None) -> dict[str, Any]:
         """`size, mtime_ns, sha256` as of a partition; a source without a file is known by its description alone."""
-        if (place := self.place) is not None:
-            if not is_there(place):
+        if (files := self.files) is not None:
+            if not files.are_there():
                 self.read()  # which may fetch it
-            return stamp_of(place, known)
+            return files.stamped(known)
         source = self._opened()
         if isinstance(source, Source):
             content = source.entries(ENTRY)[ENTRY].content
@@ -60,7 +51,7 @@ class RawLog:
 
     def differs(self, known: dict[str, Any] | None) -> bool:
         """Whether it is another one than the known one, if there is one; quick where its file has not been touched."""
-        gone = (place := self.place) is not None and not is_there(place)
+        gone = (files := self.files) is not None and not files.are_there()
         return known is not None and not gone and self.stamped(known)["sha256"] != known["sha256"]
 
     def read(self) -> Interactions:

@@ -1,5 +1,6 @@
 """Kedro datasets of logs that an engine prepares."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ class EngineInteractionsDataset(InteractionsDataset):
         self._fetch_if_missing()
         engine = open_engine(self._engine, self._folder)
         try:
-            return RawLog(engine, stage(self._filepath, self._columns, self._unit, self._folder / "staged"))
+            with self.files.named():
+                staged = stage(self.files.path(), self._columns, self._unit, self._folder / "staged")
+            return RawLog(engine, replace(staged, origin=self.files.origin(staged.origin)))
         except Exception:
             engine.close()  # nothing of a log that cannot be read stays
             raise

@@ -1,20 +1,10 @@
 """The files of a raw log: one, all of a folder, or all that match a pattern."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pinet_kedro.errors import InputError
 
 _PATTERN = set("*?[")
-
-
-def local_path(name: str) -> Path:
-    """The path of this name. Raises `InputError` for an address such as s3://…, which would be taken for a path."""
-    if "://" in name:
-        raise InputError(
-            f"{name}: interactions and items are read from files of this machine, and this is an address. Copy the "
-            "files into data/01_raw/, or mount the bucket as a folder, and give that path."
-        )
-    return Path(name).expanduser()
 
 
 def files_of(source: Path) -> list[Path]:
@@ -51,8 +41,9 @@ def _is_pattern(source: Path) -> bool:
 def _found(source: Path) -> list[Path]:
     top = folder_of(source)
     found = top.rglob("*") if source.is_dir() else top.glob(str(source.relative_to(top)))
-    return sorted(path for path in found if path.is_file() and _is_data(path.relative_to(top)))
+    return sorted(path for path in found if path.is_file() and is_data(path.relative_to(top)))
 
 
-def _is_data(path: Path) -> bool:
+def is_data(path: PurePath) -> bool:
+    """Whether the path, below the folder or pattern, is that of data."""
     return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in (".part", ".crc")

@@ -15,10 +15,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
-from pinet_kedro.datasets.raw_log import stamp_of
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.parameters import plain
+from pinet_kedro.sources.raw_files import RawFiles
 
 # Of a file that somebody is still writing, or that is none of ours.
 _UNFINISHED = (".part", ".tmp")
@@ -124,7 +124,7 @@ class PartitionsDataset(IncrementalDataset):
         files: dict[str, Callable[[], Interactions]] = {name: partial(self._read, path) for name, path in found.items()}
         new = {}
         for name, path in found.items():
-            stamp = stamp_of(path, taken.get(name))
+            stamp = RawFiles(path).stamped(taken.get(name))
             if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
                 new[name] = Partition(name, path, stamp, name in taken, files[name])
         self._delivery = Delivery(

@@ -26,16 +26,15 @@ from pinet_kedro.datasets.manifests import (
     Source,
     content_hash,
     merged,
-    source_hash,
-    stamp,
 )
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.files import is_there
 from pinet_kedro.parameters import flat, plain, without_credentials
 from pinet_kedro.pipelines.tags import AS_STORED
 from pinet_kedro.project import short_path
 from pinet_kedro.provenance import code_state
 from pinet_kedro.runs.command_line import run_command
+from pinet_kedro.sources.fetched import UnreachableError
+from pinet_kedro.sources.raw_files import RawFiles
 from pinet_kedro.training.config import OF_THE_MACHINE
 
 log = logging.getLogger("pinet_kedro")
@@ -176,7 +175,7 @@ class _Run:
         for name, was in entries.items():
             if was.node is None and (source := self._source(name)) is not None:
                 differences = _differences(was.configuration, source.description())
-                if not differences and source.place and not self._same_content(source.place, was):
+                if not differences and source.files and not self._same_content(source.files, was):
                     differences = ["its content has changed"]
                 if differences:
                     stored = _earliest(_made_from(name) & {name for name, entry in entries.items() if entry.node})
@@ -193,12 +192,20 @@ class _Run:
             return None
         return source if isinstance(source, Source) and source.named else None
 
-    def _same_content(self, path: Path, was: Entry) -> bool:
-        same_place = short_path(path) == was.place
-        if not is_there(path):
-            return same_place or self._as_stored
-        unchanged = same_place and (self._as_stored or stamp(path) == was.stamp)
-        return unchanged or source_hash(path) == was.content
+    def _same_content(self, files: RawFiles, was: Entry) -> bool:
+        same_place = files.shown == was.place
+        if same_place and self._as_stored:
+            return True
+        try:
+            if not files.are_there():
+                return same_place or self._as_stored
+            return (same_place and files.stamp() == was.stamp) or files.content() == was.content
+        except UnreachableError as error:
+            if not same_place:
+                raise
+            # As for a file that is not there any more: what was made from it is used.
+            log.warning("It is not known whether the raw data have changed since %s: %s", was.place, error)
+            return True
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """Refuses what was made with other parameters than those of this run."""
