@@ -165,7 +165,10 @@ def test_a_stage_alone_needs_no_store_but_reading_does(log, project, monkeypatch
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{gone.getsockname()[1]}")
     done = clean(project, "s3://pinet-test/log/a.csv", "activeness_stratification")
     assert done.exit_code == 0, done.output
-    assert "It is not known whether the raw data have changed since s3://pinet-test/log/a.csv" in caplog.text
+    assert (
+        "changed since they were read is not known: s3://pinet-test/log/a.csv cannot be read: Could not connect"
+        in caplog.text
+    )
     for stage, name in (("data_validation", "a.csv"), ("activeness_stratification", "other.csv")):
         refused = clean(project, f"s3://pinet-test/log/{name}", stage)
         assert refused.exit_code == 1

@@ -155,17 +155,18 @@ def test_the_stamp_needs_no_copy(memory):
     assert not Path("data").exists()
 
 
-def test_an_interrupted_download_leaves_whole_files_and_goes_on(memory, monkeypatch):
-    def stop(path, copy):
+def test_a_killed_download_leaves_whole_files_and_goes_on(memory, monkeypatch):
+    def end(path, copy):
         if path.endswith("2024-01.csv"):
             Path(copy).write_text("user_id,it")
-            raise KeyboardInterrupt
+            os._exit(9)
 
     files = FetchedFiles("failing://bucket/log")
-    monkeypatch.setattr(Failing, "before", staticmethod(stop))
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Failing, "before", staticmethod(end))
+    if not (process := os.fork()):
         files.path()
-    left = [path for path in Path.cwd().rglob("data/**/*") if path.is_file() and not path.name.startswith(".")]
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+    left = [path for path in files._folder.rglob("*.csv") if path.is_file()]
     assert left
     for path in left:
         assert path.read_text() == LOG[path.relative_to(files._folder).as_posix()]
@@ -173,6 +174,25 @@ def test_an_interrupted_download_leaves_whole_files_and_goes_on(memory, monkeypa
     monkeypatch.setattr(Failing, "before", staticmethod(lambda path, copy: fetched.append(path)))
     assert again(files).content() == RawFiles(Path("log")).content()
     assert len(fetched) == len(LOG) - len(left)
+    index = files._folder / ".fetched.jsonl"
+    index.write_text(index.read_text()[:-9])  # as after a kill while it was written
+    assert again(files).content() == RawFiles(Path("log")).content()
+    assert len(fetched) == len(LOG) - len(left) + 1
+
+
+def test_a_download_that_fails_is_tried_once_and_says_why(memory, monkeypatch):
+    tried = []
+
+    def fail(path, copy):
+        tried.append(path)
+        raise PermissionError("it may be listed, not read")
+
+    monkeypatch.setattr(Failing, "before", staticmethod(fail))
+    with pytest.raises(
+        DatasetError, match=r"\nfailing://bucket/log/a\.csv cannot be fetched: it may be listed, not read\. Run again"
+    ):
+        InteractionsDataset("failing://bucket/log/a.csv").load()
+    assert len(tried) == 1
 
 
 def test_a_file_that_is_replaced_while_it_is_fetched_stops_the_run(memory, monkeypatch):
@@ -193,6 +213,13 @@ def test_a_file_that_arrives_in_part_is_no_copy(memory, monkeypatch):
     with pytest.raises(InputError, match=rf"9 of {len(LOG['a.csv'])} bytes of 'a\.csv' have arrived"):
         files.path()
     assert not (files._folder / "a.csv").exists()
+
+
+def test_the_name_of_one_file_is_no_pattern(memory):
+    memory.pipe_file("/bucket/odd/a?[1].csv", LOG["a.csv"].encode())
+    memory.pipe_file("/bucket/odd/ab1.csv", LOG["a.csv"].encode())
+    assert FetchedFiles("memory://bucket/odd/a?[1].csv").path().name == "a?[1].csv"
+    assert FetchedFiles("memory://bucket/odd/a?[1]*").path().is_dir()
 
 
 def test_no_two_addresses_have_the_same_copies():
@@ -234,6 +261,7 @@ def test_names_that_are_no_files_of_a_folder_are_refused(names):
     ("address", "words"),
     [
         ("nosuch://bucket/log", "there is no such kind of address"),
+        ("https://store.example/log/?part=1", "HTTP has no folders"),
         ("zip://a.csv::s3://bucket/log.zip", "without '::'"),
         ("s3://me:secret@bucket/log", "credentials of S3 by AWS_ACCESS_KEY_ID"),
         ("sftp://me:secret@host/log", "paramiko"),

@@ -54,8 +54,8 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
 
     def load(self) -> Interactions:
         self._fetch_if_missing()
-        with self.files.named():
-            found = read_interactions(self.files.path(), self._columns, self._unit)
+        with self.files.reading() as path:
+            found = read_interactions(path, self._columns, self._unit)
         return Interactions(found.events, self.files.origin(found.origin))
 
     def _fetch_if_missing(self) -> None:

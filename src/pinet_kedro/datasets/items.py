@@ -60,8 +60,8 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
                 log.warning("Items have no titles in this run: %s", error)
                 return no_items()
             MOVIELENS_100K_ITEMS.check(self._filepath)
-        with self._files.named():
-            return read_items(self._files.path(), self._columns)
+        with self._files.reading() as path:
+            return read_items(path, self._columns)
 
     def save(self, data: Any) -> None:  # noqa: ARG002
         raise DatasetError("metadata of items are only read")

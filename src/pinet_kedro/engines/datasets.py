@@ -26,8 +26,8 @@ class EngineInteractionsDataset(InteractionsDataset):
         self._fetch_if_missing()
         engine = open_engine(self._engine, self._folder)
         try:
-            with self.files.named():
-                staged = stage(self.files.path(), self._columns, self._unit, self._folder / "staged")
+            with self.files.reading() as path:
+                staged = stage(path, self._columns, self._unit, self._folder / "staged")
             return RawLog(engine, replace(staged, origin=self.files.origin(staged.origin)))
         except Exception:
             engine.close()  # nothing of a log that cannot be read stays

@@ -197,15 +197,16 @@ class _Run:
         if same_place and self._as_stored:
             return True
         try:
-            if not files.are_there():
-                return same_place or self._as_stored
-            return (same_place and files.stamp() == was.stamp) or files.content() == was.content
+            there = files.are_there()
         except UnreachableError as error:
             if not same_place:
                 raise
             # As for a file that is not there any more: what was made from it is used.
-            log.warning("It is not known whether the raw data have changed since %s: %s", was.place, error)
+            log.warning("Whether the raw data have changed since they were read is not known: %s", error)
             return True
+        if not there:
+            return same_place or self._as_stored
+        return (same_place and files.stamp() == was.stamp) or files.content() == was.content
 
     def _check_parameters(self, entries: dict[str, Entry]) -> None:
         """Refuses what was made with other parameters than those of this run."""

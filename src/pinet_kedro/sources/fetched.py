@@ -6,9 +6,10 @@ import logging
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ from pinet_kedro.sources.stores import Found, Store, open_store
 log = logging.getLogger(__name__)
 
 _COPIES = Path("data/01_raw/fetched")
-_INDEX, _PARTS = ".fetched.json", ".parts"  # in the folder of the copies; such names are no data
+_INDEX, _PARTS = ".fetched.jsonl", ".parts"  # in the folder of the copies; such names are no data
 _FETCHING = threading.Lock()  # a runner with threads
 
 
@@ -107,7 +108,7 @@ class FetchedFiles(RawFiles):
 
     def _fetch(self, listing: Listing) -> None:
         folder, index = self._folder, self._folder / _INDEX
-        known = {name: entry for name, entry in _read(index).items() if name in listing.files}
+        known = _read(index)
         for path in list(folder.rglob("*")):
             if path.is_file() and path != index and path.relative_to(folder).as_posix() not in listing.files:
                 path.unlink()
@@ -120,16 +121,19 @@ class FetchedFiles(RawFiles):
         store, address = open_store(self._address)
         (folder / _PARTS).mkdir(parents=True, exist_ok=True)
         total = sum(listing.files[name].size or 0 for name in due) or None
+        interval = 0.1 if sys.stderr.isatty() else 10  # seconds between the lines of a log file
         try:
-            with tqdm(total=total, desc="Fetching", unit="B", unit_scale=True) as bar:
+            with (
+                tqdm(total=total, desc="Fetching", unit="B", unit_scale=True, mininterval=interval) as bar,
+                index.open("a", encoding="utf-8") as lines,
+            ):
                 for name in due:
                     part = folder / _PARTS / "file"
                     store.fetch(listing.files[name], part, bar.update)
-                    known[name] = self._put_in_place(part, name, listing.files[name])
+                    entry = self._put_in_place(part, name, listing.files[name])
+                    print(json.dumps([name, *entry]), file=lines, flush=True)
         finally:
-            (folder / _PARTS / "index").write_text(json.dumps(known), encoding="utf-8")
-            os.replace(folder / _PARTS / "index", index)
-            shutil.rmtree(folder / _PARTS)
+            shutil.rmtree(folder / _PARTS, ignore_errors=True)
         now = list_files(store, address).files
         if changed := [name for name in due if name not in now or now[name][1:] != listing.files[name][1:]]:
             raise InputError(f"{self.shown}: {changed[0]!r} was changed or removed while it was fetched. Run again.")
@@ -166,9 +170,10 @@ class FetchedFiles(RawFiles):
         return text[:300].rstrip(". ")
 
     @contextmanager
-    def named(self) -> Iterator[None]:
+    def reading(self) -> Iterator[Path]:
+        path = self.path()
         try:
-            yield
+            yield path
         except InputError as error:
             raise InputError(self._as_addresses(str(error))) from error
 
@@ -191,7 +196,7 @@ def list_files(store: Store, path: str) -> Listing:
     from fsspec.utils import glob_translate
 
     if found := store.one(path):
-        top, _, name = path.partition("?")[0].rpartition("/")
+        top, _, name = (path.partition("?")[0] if "://" in path else path).rpartition("/")  # without the query of HTTP
         return Listing(top, _safe({name: found}), single=True)
     start = re.split(r"[*?[]", path, maxsplit=1)[0]
     matches = None if start == path else re.compile(glob_translate(path)).match
@@ -215,10 +220,13 @@ def _safe(files: dict[str, Found]) -> dict[str, Found]:
 
 
 def _read(index: Path) -> dict[str, list[Any]]:
-    try:
-        return dict(json.loads(index.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # there is none, or it is not whole: everything is fetched
-        return {}
+    """What is known of each copy; of what is said twice, the latter. A line that is not whole says nothing."""
+    found = {}
+    for line in index.read_text(encoding="utf-8", errors="replace").splitlines() if index.is_file() else ():
+        with suppress(ValueError, TypeError):
+            name, *entry = json.loads(line)
+            found[name] = entry
+    return found
 
 
 def _is_copy(path: Path, found: Found, known: list[Any] | None) -> bool:

@@ -66,9 +66,9 @@ class RawFiles:
         return known if known and found.items() <= known.items() else {**found, "sha256": self.content()}
 
     @contextmanager
-    def named(self) -> Iterator[None]:
-        """Errors inside the block name the files as the user does."""
-        yield
+    def reading(self) -> Iterator[Path]:
+        """`path`; errors inside the block name the files as the user does."""
+        yield self.path()
 
     def origin(self, origin: Origin) -> Origin:
         """The origin, with files named as the user does."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.printable import public
 
 _CONNECT_S, _READ_S = 5, 20  # without an answer, at each of three attempts in S3
 # What stores say about a version of a file, without case and punctuation.
@@ -95,6 +96,8 @@ def _opened_by_fsspec(protocol: str, address: str) -> tuple[Store, str]:
     if protocol in ("http", "https"):
         import aiohttp
 
+        if address.partition("?")[0].endswith("/"):
+            raise InputError(f"{public(address)}: HTTP has no folders. Give the address of a file.")
         # Its own limit is 5 minutes for a whole file. Files arrive as they are, not unpacked on the way.
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
         options = {"client_kwargs": {"timeout": limits, "trust_env": True}, "headers": {"Accept-Encoding": "identity"}}
