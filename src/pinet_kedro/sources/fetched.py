@@ -13,16 +13,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Origin
 from pinet_kedro.interactions.files import is_data
 from pinet_kedro.printable import public
 from pinet_kedro.project import project_folder, short_path
 from pinet_kedro.sources.raw_files import RawFiles
 from pinet_kedro.sources.stores import Found, Store, open_store
+
+if TYPE_CHECKING:
+    from pinet_kedro.interactions.events import Origin  # with pandas, half a second
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +179,7 @@ class FetchedFiles(RawFiles):
         except InputError as error:
             raise InputError(self._as_addresses(str(error))) from error
 
-    def origin(self, origin: Origin) -> Origin:
+    def origin(self, origin: "Origin") -> "Origin":
         parts = tuple((self._as_addresses(file), rows) for file, rows in origin.parts)
         return replace(origin, file=self._as_addresses(origin.file), parts=parts)
 

@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pinet_kedro.interactions.events import Origin
 from pinet_kedro.interactions.files import files_of, folder_of, is_there
 from pinet_kedro.project import short_path
+
+if TYPE_CHECKING:
+    from pinet_kedro.interactions.events import Origin  # with pandas, half a second
 
 
 def file_hash(path: Path) -> str:
@@ -70,6 +72,6 @@ class RawFiles:
         """`path`; errors inside the block name the files as the user does."""
         yield self.path()
 
-    def origin(self, origin: Origin) -> Origin:
+    def origin(self, origin: "Origin") -> "Origin":
         """The origin, with files named as the user does."""
         return origin
