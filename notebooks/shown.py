@@ -24,6 +24,7 @@ STRENGTHS = {
     "deconfounded_100": "λ = 1",
 }
 _GROUPS = ["all", "tail", "head"]
+_SHIPPED = ["base", "base+plugins", "base+refit", "base+plugins+refit"]
 _DASHES = {"dot": ":", "dash": "--"}
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "x": "x", "star": "*", "triangle-up": "^"}
 
@@ -65,14 +66,28 @@ def gains(rows: pd.DataFrame, prefix: str = "", metric: str = "ndcg_at_10") -> p
     return pd.concat([value, wide.loc[value.index]], axis=1)
 
 
-def metrics(group: str) -> pd.DataFrame:
+def metrics(data: str, group: str) -> pd.DataFrame:
     """Every metric of the base, of plugins on it and of plugins without a backbone, for a group of users."""
-    rows = stored("movielens_100k_beyond_accuracy")
+    rows = stored(f"{data}_benchmark")
     rows = rows[rows["group"] == group]
     wide = rows.pivot(index="metric", columns="model", values="value").loc[rows["metric"].unique()]
     plugged = rows[rows["model"] == "base+plugins"].set_index("metric")
     shown = wide[["base", "base+plugins", "base+no_backbone"]].map("{:.4g}".format)
     return shown.assign(**{"base+plugins against the base": _intervals(plugged, keep_without_interval=True)})
+
+
+def cut_offs() -> pd.DataFrame:
+    """NDCG, HR and MRR at 5, 10 and 20 of base and PIN, before and after the refit, wherever they have been stored."""
+    rows = benchmarks().query("model in @_SHIPPED and group == 'all'")
+    names = [f"{metric}_at_{k}" for metric in ("ndcg", "hr", "mrr") for k in (5, 10, 20)]
+    rows = rows[rows["metric"].isin(names)]
+    rows = rows[rows.groupby(["data", "backbone"])["metric"].transform("nunique") == len(names)]
+    return rows.set_index(["data", "model", "metric"])["value"].unstack("metric")[names].map("{:.4f}".format)
+
+
+def as_shipped() -> pd.DataFrame:
+    """NDCG@10 of base and PIN after the refit, and the gain of PIN over the base, both after it."""
+    return gains(benchmarks().query("model in ['base+refit', 'base+plugins+refit']"))
 
 
 def improved(rows: pd.DataFrame) -> pd.DataFrame | str:
