@@ -1,5 +1,10 @@
+import multiprocessing
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import get_args
 
 import numpy as np
@@ -169,6 +174,30 @@ def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
     alone = run(tmp_path / "1", prepared, config)
     together = run(tmp_path / "2", prepared, config.model_copy(update={"workers": 2}))
     pd.testing.assert_frame_equal(alone, together)
+
+
+def test_a_signal_ends_the_workers_in_the_middle_of_a_training(tmp_path, prepared):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def when_a_cell_is_done():  # its worker is at the next one then
+        while not list(tmp_path.glob("*.parquet")):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    joint = {"aggregation": None, "schedule": {"epochs": 20_000, "validate_every": 20_000}}  # minutes
+    methods = {"base": {"aggregation": None}, **dict.fromkeys(("long", "longer"), joint)}
+    config = Benchmark.model_validate({"seeds": [1], "methods": methods, "workers": 2, "as_shipped": []})
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        Thread(target=when_a_cell_is_done, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, prepared, config)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not multiprocessing.active_children()
+    assert len(list(tmp_path.glob("models/*"))) == 1
 
 
 def test_every_method_runs_on_every_backbone():

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -209,13 +209,19 @@ class Bench:
         named = [(cell.model_name(self.dataset), cell) for cell in missing]
         first = dict(reversed(named))
         rest = [cell for name, cell in named if first[name] is not cell]
-        # Spawned, because a forked torch may hang. Without cancelling, Ctrl-C would first train the whole queue.
+        # Spawned, because a forked torch may hang.
         with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
             try:
                 for part in (list(reversed(first.values())), rest):
                     yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in part]))
-            finally:
-                pool.shutdown(cancel_futures=True)
+            except BaseException:  # a signal, too: otherwise the run would end when all cells are trained
+                pool.shutdown(wait=False, cancel_futures=True)
+                ended = active_children()
+                for worker in ended:
+                    worker.terminate()
+                for worker in ended:
+                    worker.join()
+                raise
 
     def _run(self, cell: Cell) -> Cell:
         import torch
