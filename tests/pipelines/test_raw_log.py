@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 
+import fsspec
 import mlflow
 import numpy as np
 import pandas as pd
@@ -169,6 +171,27 @@ def test_another_raw_log_is_noticed_even_where_no_partition_is_new(first_night, 
     project = first_night[0].copy(tmp_path / "project")
     with (project.folder / "data/01_raw/log.csv").open("a") as file:
         file.write("1,1,1600000000\n")
+    refused(project, "the raw log of the environment", "has changed since", "retraining.changed_partition=replace")
+
+
+def test_the_raw_log_may_move_behind_an_address_and_is_watched_there(first_night, tmp_path):
+    project = first_night[0].copy(tmp_path / "project")
+    raw, place = project.folder / "data/01_raw/log.csv", project.folder / "conf/test/catalog.yml"
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/nightly/log.csv", raw.read_bytes())
+    raw.unlink()
+    place.write_text(place.read_text().replace("data/01_raw/log.csv", "memory://nightly/log.csv"))
+    assert "Nothing new:" in project.run(*RETRAIN, ON).output
+    deliver(project, "b.parquet", 0.85, 0.95)
+    done = project.run(*RETRAIN, ON)
+    assert done.exit_code in (0, 3), done.output  # promoted or not
+    manifest = read(project, "data/retraining/02_intermediate/clean_events.parquet.manifest.json")
+    assert manifest["lineage"]["raw_interactions"]["place"] == "memory://nightly/log.csv"
+    copies = project.folder / "data/01_raw/fetched"
+    shutil.rmtree(copies)
+    assert "Nothing new:" in project.run(*RETRAIN, ON).output
+    assert not copies.exists()  # what the store says is enough
+    store.pipe_file("/nightly/log.csv", store.cat_file("/nightly/log.csv") + b"1,1,1600000000\n")
     refused(project, "the raw log of the environment", "has changed since", "retraining.changed_partition=replace")
 
 
