@@ -12,7 +12,8 @@ run: setup
 
 # Workers take a file of tests at a time, slow files first, and share one finished project. Coverage is that of the
 # unit tests (tests/conftest.py). Bytecode is kept, whatever the shell says: compiling costs every process seconds.
-WORKERS ?= 2
+# One worker more than cores, since tests wait for servers and for processes that they start.
+WORKERS ?= 3
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test: setup check

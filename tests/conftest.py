@@ -38,7 +38,7 @@ from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from servers import start_tracking_server
 
 torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: two workers share two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: the workers share few cores
 
 
 @pytest.hookimpl(tryfirst=True)
