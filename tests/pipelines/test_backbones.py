@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from kedro.config import OmegaConfigLoader
+from pydantic import ValidationError
 
 from pinet_kedro.settings import CONFIG_LOADER_ARGS
 from pinet_kedro.training.config import BackboneTraining
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(p.parent.name for p in (ROOT / "conf").glob("*/parameters.yml"))
+OF_SASREC = "amazon_beauty_strong"  # has settings that other backbones do not have
 
 
 def training(environment, **chosen):
@@ -24,10 +26,16 @@ def test_environment_names_the_backbone(environment):
 
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "din"])
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", sorted({*ENVIRONMENTS} - {OF_SASREC}))
 def test_every_environment_goes_with_every_backbone(environment, name, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # prod asks for it
     assert training(environment, name=name).backbone.name == name
+
+
+def test_an_environment_of_one_backbone_says_so():
+    assert training(OF_SASREC).backbone.block == "original"
+    with pytest.raises(ValidationError, match="'block' is no setting here"):
+        training(OF_SASREC, name="din")
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "din"])

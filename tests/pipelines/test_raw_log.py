@@ -182,7 +182,7 @@ def test_the_raw_log_may_move_behind_an_address_and_is_watched_there(first_night
     raw.unlink()
     place.write_text(place.read_text().replace("data/01_raw/log.csv", "memory://nightly/log.csv"))
     assert "Nothing new:" in project.run(*RETRAIN, ON).output
-    deliver(project, "b.parquet", 0.85, 0.95)
+    deliver(project, "e.parquet", 0.85, 0.95)
     done = project.run(*RETRAIN, ON)
     assert done.exit_code in (0, 3), done.output  # promoted or not
     manifest = read(project, "data/retraining/02_intermediate/clean_events.parquet.manifest.json")
