@@ -5,6 +5,7 @@ for its trainings and take part in them, on one host or several. Kedro itself un
 every process.
 """
 
+import atexit
 import os
 import sys
 from datetime import timedelta
@@ -21,7 +22,25 @@ _LONGEST_WAIT = timedelta(days=7)
 
 
 def main() -> None:
-    """Runs the command, or its trainings' share of this process."""
+    """Runs the command, or its trainings' share of this process.
+
+    The process ends here: a thread of torch may still run when Python takes itself down, and then aborts the process,
+    about one time in six, with which torchrun would end all others.
+    """
+    try:
+        _run()
+        code: int | str | None = 0
+    except SystemExit as end:
+        code = end.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)  # noqa: T201  as sys.exit does
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _run() -> None:
     if "RANK" not in os.environ:
         sys.exit(
             "pinet_kedro.torchrun is started by torchrun, for example: torchrun --standalone --nproc-per-node=2 "
@@ -38,12 +57,6 @@ def main() -> None:
                     dismiss(peers)
     except (EndedError, InputError, OSError) as error:
         sys.exit(f"Error: process {os.environ['RANK']} of torchrun: {error}")
-    # A thread of torch may still run when Python takes itself down, and then aborts the process: about one time in six,
-    # with which torchrun would end the command as well. A process that assists has nothing left to write.
-    if peers.rank:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 if __name__ == "__main__":
