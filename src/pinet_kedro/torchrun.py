@@ -50,11 +50,11 @@ def _run() -> None:
         with joined("cuda" if torch.cuda.is_available() else "cpu", timeout=_LONGEST_WAIT) as peers:
             if peers.rank:
                 assist(peers)
-            else:
-                try:
-                    run_command()
-                finally:
-                    dismiss(peers)
+                return
+            try:
+                run_command()
+            finally:
+                dismiss(peers)
     except (EndedError, InputError, OSError) as error:
         sys.exit(f"Error: process {os.environ['RANK']} of torchrun: {error}")
 
