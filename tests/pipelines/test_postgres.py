@@ -11,14 +11,18 @@ import yaml
 from mlflow import MlflowClient
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.processes.database_lock import hold_in_database
 from pinet_kedro.processes.lock import LockedError
 from pinet_kedro.registry.aliases import CHAMPION, PREVIOUS, ChampionChangedError, Tagged, move, read_aliases
+from pinet_kedro.studies.tuning.config import Tuning
+from pinet_kedro.studies.tuning.plan import StudyPlan
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.database import check_server
 from pinet_kedro.tracking.recording import end_run
 from pinet_kedro.tracking.run_info import RunInfo
 from pinet_kedro.tracking.runs import connect, start_run
+from pinet_kedro.training.config import BackboneTraining
 from postgres import PASSWORD, start_postgres
 
 FORK = multiprocessing.get_context("fork")
@@ -184,6 +188,26 @@ def test_promotions_and_rollbacks_of_two_machines_follow_one_another(postgres, t
     assert entered == left
     assert (aliases[PREVIOUS], aliases[CHAMPION]) in moves
     assert "aliases.moving" not in client.get_registered_model("pinet").tags
+
+
+def _begin_study(plan, begin):
+    begin.wait(60)
+    plan.study()
+
+
+def test_two_machines_that_begin_a_study_at_once_make_it_once(postgres, planted_world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {"backbone_training.schedule.learning_rate": {"type": "float", "low": 1e-3, "high": 2e-2}}
+    config = Tuning.model_validate({"storage": postgres.database("study"), "space": space})
+    training, plugins, begin = BackboneTraining(), PluginTraining(), FORK.Barrier(2)
+    plans = [StudyPlan(config, training, plugins, planted_world.dataset, tmp_path / name) for name in ("a", "b")]
+    processes = [FORK.Process(target=_begin_study, args=(plan, begin)) for plan in plans]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(plans[0].study().get_trials()) == 1  # the shipped configuration
 
 
 def test_two_folders_share_the_trials_of_one_study(postgres, two_folders, own_address):

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +26,18 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.printable import public
+from pinet_kedro.processes.database_lock import hold_in_database
+from pinet_kedro.processes.lock import hold
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
+from pinet_kedro.tracking.database import is_postgres
 from pinet_kedro.tracking.server import cause
 from pinet_kedro.training.config import BackboneTraining
 
 log = logging.getLogger("pinet_kedro")
+
+_LOCK, _WAIT_S = 3, 60.0  # the lock's number in a database
 
 # These may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
@@ -84,29 +90,39 @@ class StudyPlan:
         """The study in its storage. A new one has the shipped values for its first trial."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # the project's own log reports the trials
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        folder, silence_s = self.folder / self.config.folder, math.ceil(self.config.stale_minutes * 60)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            storage = RDBStorage(
-                self.config.storage or f"sqlite:///{folder}/studies.db",
-                {} if self.config.storage else {"connect_args": {"timeout": 60}},
-                heartbeat_interval=min(20, math.ceil(silence_s / 3)), grace_period=silence_s,
-                heartbeat_stale_trial_callback=try_again,
-            )  # fmt: skip
-            study = optuna.create_study(
-                storage=storage, study_name=self.name, directions=["maximize" for _ in self.objectives],
-                sampler=_SeededSampler(self.config.seed, self.config.startup), load_if_exists=True,
-            )  # fmt: skip
-            if not study.get_trials(deepcopy=False):
-                study.set_metric_names(self.objectives)
-                if shipped := self.space.shipped():
-                    study.enqueue_trial(shipped)
-                else:
-                    log.warning("tuning.space does not contain the shipped configuration: the first trial is drawn.")
-            return study
+            with self.alone():
+                return self._study()
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError, ImportError, RuntimeError) as error:
             advice = " A database of MLflow keeps no studies: create another one." * isinstance(error, RuntimeError)
             raise InputError(f"tuning.storage, {self.address}, cannot be used: {cause(error)}.{advice}") from error
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held by one process at a time, which makes the study or starts a trial; on PostgreSQL of all machines."""
+        if self.config.storage and is_postgres(self.config.storage):
+            return hold_in_database(self.config.storage, _LOCK, "tuning", _WAIT_S)
+        return hold(f"tuning_{self.name}", wait_s=_WAIT_S)
+
+    def _study(self) -> Study:
+        folder, silence_s = self.folder / self.config.folder, math.ceil(self.config.stale_minutes * 60)
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = RDBStorage(
+            self.config.storage or f"sqlite:///{folder}/studies.db",
+            {} if self.config.storage else {"connect_args": {"timeout": 60}},
+            heartbeat_interval=min(20, math.ceil(silence_s / 3)), grace_period=silence_s,
+            heartbeat_stale_trial_callback=try_again,
+        )  # fmt: skip
+        study = optuna.create_study(
+            storage=storage, study_name=self.name, directions=["maximize" for _ in self.objectives],
+            sampler=_SeededSampler(self.config.seed, self.config.startup), load_if_exists=True,
+        )  # fmt: skip
+        if not study.get_trials(deepcopy=False):
+            study.set_metric_names(self.objectives)
+            if shipped := self.space.shipped():
+                study.enqueue_trial(shipped)
+            else:
+                log.warning("tuning.space does not contain the shipped configuration: the first trial is drawn.")
+        return study
 
 
 class _SeededSampler(TPESampler):

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
-from pinet_kedro.processes.lock import hold
 from pinet_kedro.processes.terminal import guard_terminal
 from pinet_kedro.processes.workers import run_workers
 from pinet_kedro.studies.tuning.plan import StudyPlan, counted, try_again
@@ -135,7 +134,7 @@ def _work(plan: StudyPlan, run: MlflowRun | None, since: datetime) -> None:
     try:
         while len(_failed_in_a_row(study, since)) < plan.config.failures:
             with ExitStack() as claim:  # released when the trial has started: two workers cannot start the last one
-                claim.enter_context(hold(f"tuning_{plan.name}", wait_s=60))
+                claim.enter_context(plan.alone())
                 if not _has_room(plan, study):
                     return
                 trial = TrackedTrial(plan, run, claim.close)
