@@ -1,11 +1,12 @@
 # make run   set up and run the whole pipeline on MovieLens-100k
 # make test  set up and pass tests, lint, types and import rules
 # make test-spark  the tests that need Spark; they need Java, and fetch pyspark (450 MB) once
+# make test-airflow  the tests that need Airflow; they fetch it (300 MB) once
 # make test-quick  the unit tests alone, for every edit: no pipeline, no server, no browser
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-quick test-spark check setup viz mlflow notebook serve bench bench-check bench-serving clean
+.PHONY: run test test-quick test-spark test-airflow check setup viz mlflow notebook serve bench bench-check bench-serving clean
 
 run: setup
 	$(BIN)/kedro run --pipeline=full
@@ -31,6 +32,16 @@ test-spark: setup .spark/installed
 .spark/installed: constraints.txt
 	rm -rf .spark
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target .spark pyspark
+	touch $@
+
+# Airflow has an environment of its own: it pins a hundred packages. The DAGs reach the project through its folder alone.
+test-airflow: setup .airflow/installed
+	PYTHONDONTWRITEBYTECODE= PINET_AIRFLOW=$(CURDIR)/.airflow/bin $(BIN)/python -m pytest tests/scheduling -m airflow
+
+.airflow/installed: tests/airflow-requirements.txt
+	rm -rf .airflow
+	$(PYTHON) -m venv .airflow
+	.airflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/airflow-requirements.txt
 	touch $@
 
 check: setup
@@ -75,4 +86,4 @@ bench-serving: setup
 	$(BIN)/python tests/benchmarks/serving_load.py --rate=200 --seconds=60 --items=$(ITEMS)
 
 clean:
-	rm -rf .venv .spark .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .spark .airflow .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,8 +1,11 @@
-"""The Airflow DAG that our template makes. Airflow is not installed here: the file is compiled and its tree is read."""
+"""The Airflow DAG that our template makes, as a file: it is compiled, its tree is read, and ruff agrees with it.
+
+In Airflow it is run by `tests/scheduling/test_airflow_runs.py`."""
 
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -10,6 +13,7 @@ from itertools import pairwise
 import pytest
 
 from pinet_kedro.pipeline_registry import STAGES
+from projects import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +67,37 @@ def test_the_dag_compiles_and_follows_the_configured_schedule(dag):
     assert values(tree, "execution_timeout") == ["timedelta(hours=12.0)"]
     assert values(tree, "max_active_runs") == ["1"]
     assert values(tree, "catchup") == ["False"]
-    assert "kedro run --pipeline=full --env=prod" in dag
+    assert "exec pinet-kedro run --pipeline=full --env=prod\n" in dag
+
+
+def test_a_dag_has_times_of_its_own_if_they_are_given(project):
+    text = create(project, "--params=cron=0 1 * * 0,retries=5")
+    tree = ast.parse(text)
+    assert values(tree, "schedule") == ["'0 1 * * 0'"]
+    assert values(tree, "retries") == ["5"]
+    assert values(tree, "retry_delay") == ["timedelta(minutes=7.0)"]
+
+
+@pytest.mark.parametrize("options", [(), ("--group-by=namespace",)])
+def test_a_dag_is_formatted_and_names_the_command_that_made_it(project, options):
+    text = create(project, *options)
+    command = " ".join(
+        ["kedro airflow create --pipelines=full", *options, "--env=prod --jinja-file=conf/airflow_dag.py.j2"]
+    )
+    assert command in text.splitlines()
+    for check in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *check, "--config", str(ROOT / "pyproject.toml"), "-"],
+            input=text, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_task_a_stage_in_their_order(project):
     text = create(project, "--group-by=namespace")  # the address of the server is not known here
     compile(text, "dag.py", "exec")
-    assert "exec kedro run --pipeline=full --env=prod" in text
-    assert "--namespaces={name}" in text
-    assert json.dumps(list(STAGES)) in text
+    assert 'exec pinet-kedro run --pipeline=full --env=prod --namespaces="""' in text
+    assert re.findall(r': stage\("(\w+)"\)', text) == list(STAGES)
     arrows = [tuple(line.split('"')[1::2]) for line in text.splitlines() if " >> " in line]
     assert set(pairwise(STAGES)) <= set(arrows)
     assert all(STAGES.index(before) < STAGES.index(after) for before, after in arrows)

@@ -35,7 +35,7 @@ def catalog(tmp_path, monkeypatch):
 def test_a_dataset_is_recorded_by_its_metadata_whether_it_was_made_or_was_there(catalog, error):
     hook = TrackingHook()
     pipeline = Pipeline([node(lambda numbers: numbers, "numbers", ["result", "told_figure"], name="draw")])
-    hook.open({"pipeline_names": ["a", "b"], "env": None}, pipeline, catalog)
+    hook.open({"pipeline_names": ["a", "b"], "namespaces": ["c"], "env": None}, pipeline, catalog)
     Path("data_docs/raw_events").mkdir(parents=True)
     for name in ("index.html", "raw_events/index.html", "raw_events/result.json"):
         Path("data_docs", name).write_text("<body>\n<nav><a href='../index.html'>All pages</a></nav>\ndocs")
@@ -48,6 +48,7 @@ def test_a_dataset_is_recorded_by_its_metadata_whether_it_was_made_or_was_there(
     info = catalog.load("run_info")
     client = mlflow.MlflowClient(info.mlflow.uri)
     run = client.get_run(info.mlflow_id)
+    assert run.info.run_name == "a+b · c"
     assert run.info.status == ("FAILED" if error else "FINISHED")
     assert run.data.metrics == {"hr_at_10/tail/pin": 0.5}
     inputs = {(each.dataset.name, each.dataset.digest, each.tags[0].value) for each in run.inputs.dataset_inputs}
@@ -67,7 +68,7 @@ def test_data_docs_of_an_earlier_run_are_not_recorded(catalog):
     Path("data_docs/index.html").write_text("old")
     os.utime("data_docs/index.html", (1_700_000_000, 1_700_000_000))
     hook = TrackingHook()
-    hook.open({"pipeline_names": None, "env": None}, Pipeline([]), catalog)
+    hook.open({"pipeline_names": None, "namespaces": [], "env": None}, Pipeline([]), catalog)
     hook.after_pipeline_run(catalog)
     run = catalog.load("run_info").mlflow
     assert mlflow.MlflowClient(run.uri).list_artifacts(run.run_id) == []

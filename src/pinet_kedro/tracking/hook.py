@@ -44,12 +44,13 @@ class TrackingHook:
         self._began = time.time()
         parameters = catalog.load("parameters")
         name = "+".join(run_params["pipeline_names"] or ["full"])
+        what = " · ".join([name, *(run_params["namespaces"] or [])])  # a task of Airflow is one stage
         info = RunInfo(
             pipeline=name,
             environment=run_params["env"] or "local",
             git=git_state(),
             tracking=Tracking.model_validate(parameters.get("tracking", {})),
-            name=name_of(name, parameters, trains="params:backbone_training" in pipeline.inputs()),
+            name=name_of(what, parameters, trains="params:backbone_training" in pipeline.inputs()),
         )
         self._run = start_run(info, parameters)
         self._stored = pipeline.inputs()
