@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 FULL, RETRAINING = "pinet-kedro-full-test", "pinet-kedro-retraining-test"
 RETRIES = 2
+LIMIT_S = 600  # of a command
 # For Airflow's Python: what it reads in the DAGs.
 READ = """
 import json, sys
@@ -74,9 +75,17 @@ class Airflow:
 
     def command(self, program: str, *arguments: str) -> str:
         process = self.start(program, *arguments)
-        output = process.communicate()[0]
+        output = self.rest(process)
         assert process.returncode == 0, output
         return output
+
+    def rest(self, process: subprocess.Popen[str]) -> str:
+        """What the process still says; one that does not end is killed, and fails the test."""
+        try:
+            return process.communicate(timeout=LIMIT_S)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
     def test(self, dag: str, without: str = "", until: str = "") -> Ran:
         """`airflow dags test`, while this process holds the lock of the project until the log has these words."""
@@ -87,7 +96,7 @@ class Airflow:
                     log += line
                     if until in line:
                         break
-        log += process.communicate()[0]
+        log += self.rest(process)
         database = sqlite3.connect(self.home / "airflow.db")
         run, state = database.execute(
             "SELECT run_id, state FROM dag_run WHERE dag_id = ? ORDER BY id DESC LIMIT 1", [dag]
