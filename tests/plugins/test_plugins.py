@@ -75,9 +75,11 @@ def test_logit_space_equals_its_formula(backbone):
             torch.testing.assert_close(z[u, j], expected)
 
 
-@pytest.mark.parametrize("columns", [False, True], ids=["catalogue", "candidates"])
-def test_state_space_scores_the_changed_state(columns):
-    e = evidence(columns=columns)
+@pytest.mark.parametrize(
+    ("items", "columns"), [(9, False), (9, True), (50, True)], ids=["catalogue", "candidates", "few candidates"]
+)
+def test_state_space_scores_the_changed_state(items, columns):
+    e = evidence(items=items, columns=columns)
     theta = torch.randn(2 * 3 * 4, generator=torch.Generator().manual_seed(2))
     inner, outer = theta[:12].view(3, 4), theta[12:].view(3, 4)
     change = torch.nn.functional.gelu(e.states @ inner.T) @ outer

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_LARGE = 8  # a catalogue of so many times the candidates: below, the product with all items is faster
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -104,7 +106,11 @@ class StateSpace:
     def _change(self, theta: Float[Tensor, "*B P"], evidence: Evidence) -> Float[Tensor, "B C"]:
         inner, outer = theta.unflatten(-1, (2, self.rank, self.width)).unbind(-3)
         hidden = F.gelu(evidence.states[:, None] @ inner.mT)
-        # Only the change of the state is multiplied with the item vectors, since the backbone's scores are known. One
-        # product with the catalogue and a gather are faster than gathering a vector per candidate and user.
-        change = (hidden @ outer)[:, 0] @ evidence.vectors.T
-        return change if evidence.columns is None else change.gather(1, evidence.columns)
+        # Only the change of the state is multiplied with the item vectors, since the backbone's scores are known.
+        vectors, columns = evidence.vectors, evidence.columns
+        if columns is not None and theta.dim() == 1 and len(vectors) > _LARGE * columns.shape[1]:
+            # Of few candidates, with W₂ᵀ v_j in place of v_j: they have fewer numbers to gather.
+            return ((vectors @ outer.mT)[columns] @ hidden.mT)[..., 0]
+        # One product with the catalogue and a gather are faster than gathering a vector per candidate and user.
+        change = (hidden @ outer)[:, 0] @ vectors.T
+        return change if columns is None else change.gather(1, columns)
