@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import dataset_of
 from pinet_kedro.engines import staging
+from pinet_kedro.engines.arrays import all_differ
 from pinet_kedro.engines.datasets import CleanLogDataset
 from pinet_kedro.engines.engine import DuckDB, EngineConfig, open_engine
 from pinet_kedro.engines.logs import RawLog
 from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
+from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 
@@ -97,7 +99,8 @@ def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
     source = core_log(tmp_path)
     cleaning = Cleaning(rating_threshold=2, min_user_events=6, min_item_events=6)
     in_memory, raw = read_interactions(source, COLUMNS, "order"), on_duckdb(source, tmp_path, block=500)
-    pd.testing.assert_frame_equal(raw.events, in_memory.events)
+    pd.testing.assert_frame_equal(raw.in_memory().events, in_memory.events)
+    assert raw.size == in_memory.size
     assert raw.origin == in_memory.origin
     expected, report = in_memory.cleaned(cleaning)
     clean, dropped = raw.cleaned(cleaning)
@@ -113,6 +116,21 @@ def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
         pd.testing.assert_frame_equal(ours.items, theirs.items)
         pd.testing.assert_index_equal(users, raw_ids)
     assert not (tmp_path / "engine").exists()
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=8), min_size=1))
+def test_arrays_show_whether_an_event_is_there_twice(histories):
+    histories = [sorted(history) for history in histories]
+    rows = [(user, *event) for user, history in enumerate(histories) for event in history]
+    _, times, items = np.array(rows).T
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
+    found = all_differ(Sequences(items.astype(np.int32), times, offsets))
+    assert found == (len(set(rows)) == len(rows))
+    mixed = list(rows)
+    np.random.default_rng(len(rows)).shuffle(mixed)  # ties in any order of items
+    mixed.sort(key=lambda row: row[:2])
+    items = np.array([item for *_, item in mixed], np.int32)
+    assert all_differ(Sequences(items, times, offsets)) == found
 
 
 def test_codes_in_two_levels_are_the_places_of_the_sorted_ids(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 from plotly.graph_objects import Figure
 
 from pinet_kedro.datasets.files import JSONDataset, ParquetDataset, PlotlyDataset
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.runs import viz_statistics
 from pinet_kedro.runs.viz_statistics import VizStatistics
 
@@ -36,7 +36,7 @@ def run(catalog, pipeline):
     """A run in which kedro-viz has written what it does of `pipeline`."""
     hook = VizStatistics()
     hook.before_pipeline_run()
-    hook.after_dataset_loaded("raw", SimpleNamespace(events=pd.DataFrame({"u": [1, 2], "i": [3, 4]})))
+    hook.after_dataset_loaded("raw", Interactions.canonical(pd.DataFrame({"u": [1, 2], "i": [3, 4]}), "raw.csv"))
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text("{}")
     hook.after_pipeline_run(pipeline, catalog)

@@ -10,7 +10,7 @@ from test_expectations import BAD, CLEAN, COLUMNS, RAW, SUITES, changed, clean, 
 
 from pinet_kedro.engines.engine import EngineConfig, open_engine
 from pinet_kedro.engines.gate import EngineGate
-from pinet_kedro.engines.logs import RawLog
+from pinet_kedro.engines.logs import CleanTables, RawLog
 from pinet_kedro.engines.staging import stage
 from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
 from pinet_kedro.validation.gate import ExpectationGate
@@ -88,6 +88,17 @@ def test_what_cleaning_leaves_gets_the_same_refusal(lengths):
     expected, _ = read_interactions(Path("events.parquet"), columns, "order").cleaned(rules)
     found, _ = on_duckdb("events.parquet", columns, "order").cleaned(rules)
     assert refusal(EngineGate(CLEAN), found) == refusal(ExpectationGate(CLEAN), expected)
+
+
+def test_an_event_that_is_there_twice_after_cleaning_is_found():
+    log().to_csv("events.csv", index=False)
+    good, _ = on_duckdb("events.csv").cleaned(Cleaning())
+    users = good.engine.store("twice", [good.ids["user"].mutate(events=2 * good.ids["user"].events)])
+    twice = good.engine.store("all_twice", [good.table, good.table])
+    bad = CleanTables(good.engine, twice, {**good.ids, "user": users}, good.origin)
+    message = refusal(EngineGate(CLEAN), bad)
+    assert "no event is there twice" in message
+    assert f"{bad.rows:,} of {bad.rows:,} (100 %) rows" in message
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class RawLog:
     def read(self) -> Interactions:
         """Its events. Raises `InputError` if they cannot be read."""
         try:
-            return Interactions.of(self._opened().load())
+            return Interactions.of(self._opened().load()).in_memory()
         except DatasetError as error:
             cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
             raise _unreadable(cause) from error

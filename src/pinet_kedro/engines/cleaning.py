@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from itertools import accumulate, count
+from itertools import accumulate
 from operator import add
 from typing import TYPE_CHECKING
 
@@ -72,30 +72,38 @@ def grouped(events: "Table", columns: Sequence[str] = EVENT) -> "Table":
 
 
 def core(engine: Engine, events: "Table", config: Cleaning) -> dict[str, "Table"]:
-    """`user, events` and `item, events` of the k-core: all remaining users and items have the minimum."""
+    """`user, events` and `item, events` of the k-core: all remaining users and items have the minimum.
+
+    A round looks only for the events of those that it drops, and takes them from the counts: all others are not joined.
+    """
     least = {"user": config.min_user_events, "item": config.min_item_events}
-    kept: dict[str, Table] = {}
-    for turn in count():
-        left = within(events, kept)
-        # Stored under two names in turn: the counts of a round are made from those of the one before.
-        counts = {
-            name: engine.store(f"{name}_counts_{turn % 2}", [left.group_by(name).agg(events=left.count())])
-            for name in least
-        }
-        kept = {name: table.filter(table.events >= least[name]) for name, table in counts.items()}
-        if all(_events(kept[name]) == _events(counts[name]) for name in least):
-            break
-    return kept
+    left = {name: engine.store(f"{name}_counts", [events.group_by(name).agg(events=events.count())]) for name in least}
+    dropped: dict[str, list[Table]] = {name: [] for name in least}
+    few = _below(left, least)
+    while any(whole_number(table.count()) for table in few.values()):
+        of_users = without(events.semi_join(few["user"], "user"), "item", dropped["item"])
+        of_items = without(events.semi_join(few["item"], "item"), "user", [*dropped["user"], few["user"]])
+        turn = len(dropped["user"])
+        lost = engine.store(f"lost_{turn}", [of_users.select(*least), of_items.select(*least)])
+        for name, table in left.items():
+            fewer = lost.group_by(name).agg(lost=lost.count())
+            now = table.filter(table.events >= least[name]).left_join(fewer, name)
+            now = now.mutate(events=now.events - now.lost.fill_null(0)).select(name, "events")
+            # A table of its own in each turn: what was dropped is a part of the earlier ones.
+            left[name] = engine.store(f"{name}_counts_{turn}", [now])
+            dropped[name].append(few[name])
+        few = _below(left, least)
+    return left
 
 
-def _events(counts: "Table") -> int:
-    return whole_number(counts.events.sum())
+def _below(counts: dict[str, "Table"], least: dict[str, int]) -> dict[str, "Table"]:
+    return {name: counts[name].filter(counts[name].events < least[name]) for name in least}
 
 
-def within(events: "Table", kept: dict[str, "Table"]) -> "Table":
-    """The events whose users and items are among those that are kept."""
-    for name, table in kept.items():
-        events = events.semi_join(table, name)
+def without(events: "Table", name: str, dropped: Sequence["Table"]) -> "Table":
+    """The events whose user, or item, is in none of the tables."""
+    for table in dropped:
+        events = events.anti_join(table, name)
     return events
 
 

@@ -23,7 +23,7 @@ class EngineGate(ExpectationGate):
     def _frame(self, data: Any, table: str) -> pd.DataFrame:
         if table == "events":
             return data.frame(None)
-        frame = data.users()
+        frame = data.users
         frame = frame if table == "users" else strata_of(frame)
         return frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
 

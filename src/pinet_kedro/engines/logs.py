@@ -1,5 +1,6 @@
 """Logs in the tables of an engine, and the clean log that comes out: what `Interactions` is where pandas prepares."""
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pinet_kedro.engines import cleaning
+from pinet_kedro.engines.arrays import SortedArrays, sorted_arrays
 from pinet_kedro.engines.engine import Engine, whole_number
 from pinet_kedro.engines.staging import Staged
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Cleaning, Origin, no_ratings, step_of
+from pinet_kedro.interactions.events import Cleaning, Interactions, Origin, no_ratings, step_of
 from pinet_kedro.interactions.sequences import Indexed, Sequences, user_runs
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def blocks_of(engine: Engine, table: "Table") -> Iterator["Table"]:
     counts = table.group_by("user").agg(events=table.count()).order_by("user").to_pyarrow()
     given = counts.filter(counts["user"].is_valid())
     users, events = (given[name].to_numpy() for name in ("user", "events"))
-    for first, last in user_runs(np.append(0, np.cumsum(events)), engine.config.block_events):
+    # Each run reads the whole table where its users are in no order, so runs are longer than those that are sorted.
+    for first, last in user_runs(np.append(0, np.cumsum(events)), 4 * engine.config.block_events):
         yield table.filter(table.user.between(int(users[first]), int(users[last - 1])))
     if len(given) < len(counts) or not len(counts):
         yield table.filter(table.user.isnull())
@@ -84,6 +87,14 @@ class RawLog:
     def _distinct(self, table: "Table") -> "Table":
         return self.engine.store("distinct_events", map(cleaning.grouped, blocks_of(self.engine, table)))
 
+    def number_of(self, column: str) -> int:
+        """How many distinct values a column has."""
+        return _number_of(self.ids, self.table, self.places[column])
+
+    def known_unique(self, columns: list[str]) -> bool:  # noqa: ARG002
+        """Raw events may repeat."""
+        return False
+
     def groups(self, columns: list[str]) -> Iterable["Table"]:
         """As `groups_of`; of whole events, the stored ones."""
         return [self.distinct] if set(columns) == set(cleaning.EVENT) else groups_of(self.engine, self.table, columns)
@@ -94,9 +105,14 @@ class RawLog:
         return _canonical(found.order_by("row").to_pyarrow(), self.columns)
 
     @property
-    def events(self) -> pd.DataFrame:
-        """All events in memory, for what has no path on an engine."""
-        return _canonical(self.staged.order_by("row").to_pyarrow(), self.columns).reset_index(drop=True)
+    def size(self) -> tuple[int, int]:
+        """As `Interactions.size`."""
+        return self.rows, len(self.columns)
+
+    def in_memory(self) -> Interactions:
+        """All events, for what has no path on an engine."""
+        events = _canonical(self.staged.order_by("row").to_pyarrow(), self.columns).reset_index(drop=True)
+        return Interactions(events, self.origin)
 
     def cleaned(self, config: Cleaning) -> tuple["CleanTables", pd.DataFrame]:
         """The remaining events, and the table of what each rule dropped; as `interactions.events.clean_events`."""
@@ -143,6 +159,24 @@ class CleanTables:
         self.places = {**CODES, "timestamp": "timestamp"}
         self.rows = whole_number(table.count())
 
+    @cached_property
+    def arrays(self) -> "SortedArrays":
+        """The events as the arrays of `Sequences`, in files of the engine's folder."""
+        return sorted_arrays(self.engine, self.table, self._counts, self.engine.folder / "arrays")
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """Numbers of events of the users."""
+        return self.ids["user"].order_by("code").select("events").to_pyarrow()["events"].to_numpy()
+
+    def number_of(self, column: str) -> int:
+        """How many distinct values a column has."""
+        return _number_of(self.ids, self.table, self.places[column])
+
+    def known_unique(self, columns: list[str]) -> bool:
+        """Whether no two rows are equal in these columns, where the arrays show it."""
+        return set(columns) == set(cleaning.EVENT) and self.arrays.unique
+
     def groups(self, columns: list[str]) -> Iterable["Table"]:
         """As `groups_of`."""
         return groups_of(self.engine, self.table, columns)
@@ -157,6 +191,7 @@ class CleanTables:
         labels = [whole_number((table.row <= int(row)).sum()) for row in frame.index]
         return frame.set_axis(pd.Index(labels), axis=0)
 
+    @cached_property
     def users(self) -> pd.DataFrame:
         """`user_id, activeness` (events), in the order of the users' first events."""
         first = self.table.group_by("user").agg(activeness=self.table.count(), row=self.table.row.min())
@@ -169,22 +204,15 @@ class CleanTables:
 
     def write(self, folder: Path) -> None:
         """The events as the arrays of `Sequences`, and the ids, in this folder; then the engine is closed."""
-        counts = self.ids["user"].order_by("code").select("id", "events").to_pyarrow()
-        offsets = np.concatenate([[0], np.cumsum(counts["events"].to_numpy())]).astype(np.int64)
-        np.save(folder / "offsets.npy", offsets)
-        arrays = {
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (int(offsets[-1]),))
-            for name, dtype in (("items", np.int32), ("timestamps", np.int64))
-        }
-        for first, last in user_runs(offsets, self.engine.config.block_events):
-            block = cleaning.sorted_block(self.table, first, last).to_pyarrow()
-            run = slice(offsets[first], offsets[last])
-            arrays["items"][run] = block["item"].to_numpy() + np.int32(1)
-            arrays["timestamps"][run] = block["timestamp"].to_numpy()
-        del arrays
-        pq.write_table(counts.select(["id"]), folder / "users.parquet")
-        pq.write_table(self.ids["item"].order_by("code").select("id").to_pyarrow(), folder / "items.parquet")
+        for file in self.arrays.folder.iterdir():
+            shutil.move(file, folder)
+        for name, code in (("users", "user"), ("items", "item")):
+            pq.write_table(self.ids[code].order_by("code").select("id").to_pyarrow(), folder / f"{name}.parquet")
         self.engine.close()
+
+
+def _number_of(ids: dict[str, "Table"], table: "Table", column: str) -> int:
+    return whole_number(ids[column].count() if column in ids else table[column].nunique())
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,12 @@ class EventTable(Protocol):
     @property
     def table(self) -> "Table": ...
 
+    def number_of(self, column: str) -> int:
+        """How many distinct values a column, by its canonical name, has."""
+
+    def known_unique(self, columns: list[str]) -> bool:
+        """Whether it is known, without groups, that no two rows are equal in these columns."""
+
     def groups(self, columns: list[str]) -> Iterable["Table"]:
         """The distinct values of these columns, with their numbers of `rows` and the first `row`, in some tables."""
 
@@ -150,7 +156,8 @@ def _repeats(rule: _Rule, data: EventTable) -> Iterator["Table"]:
 def _repeated(rule: _Rule, data: EventTable) -> tuple[int, int]:
     """How many rows have no value in any of the columns, and how many equal another row."""
     empty = _all(data.table[column].isnull() for column in _columns(rule, data))
-    repeated = sum(whole_number(groups.rows.sum()) for groups in _repeats(rule, data))
+    unique = data.known_unique(_columns(rule, data))
+    repeated = 0 if unique else sum(whole_number(groups.rows.sum()) for groups in _repeats(rule, data))
     return whole_number(empty.sum()), repeated
 
 
@@ -163,7 +170,10 @@ def _first_repeated(rule: _Rule, data: EventTable) -> "Table":
         cells = {column: (data.table[column], group[column]) for column in _columns(rule, data)}
         return _all(cell.isnull() if value is None else cell == value for cell, value in cells.values())
 
-    return data.table.filter(reduce(or_, map(same, first)))
+    values = {column: [group[column] for group in first] for column in _columns(rule, data)}
+    # These few values alone pass over most rows quickly.
+    near = [data.table[column].isin(found) for column, found in values.items() if None not in found]
+    return data.table.filter(*near, reduce(or_, map(same, first)))
 
 
 def _all(conditions: Iterable["BooleanValue"]) -> "BooleanValue":
@@ -192,7 +202,7 @@ def _on_table(rule: _Rule, data: EventTable) -> dict[str, Any]:
         return {"success": kwargs["column"] in data.places}
     if kind == _OF_TYPE:
         return {"success": _TYPES[kwargs["column"]] == kwargs["type_"], "observed_value": _TYPES[kwargs["column"]]}
-    found = data.rows if kind == _ROWS else whole_number(data.table[data.places[kwargs["column"]]].nunique())
+    found = data.rows if kind == _ROWS else data.number_of(kwargs["column"])
     low, high = (kwargs.get(key) for key in ("min_value", "max_value"))
     return {"success": (low is None or found >= low) and (high is None or found <= high), "observed_value": found}
 

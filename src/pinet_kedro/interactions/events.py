@@ -110,6 +110,15 @@ class Interactions:
         """The data itself; a plain table, for example from a dataset class of the user, gets an unknown origin."""
         return cls.canonical(data, "the data") if isinstance(data, pd.DataFrame) else data
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.events.shape
+
+    def in_memory(self) -> "Interactions":
+        """The data themselves; logs in an engine are read."""
+        return self
+
     def cleaned(self, config: "Cleaning") -> tuple["Interactions", pd.DataFrame]:
         """The remaining events, and the table of `clean_events`."""
         left, dropped = clean_events(self.events, config, self.origin.file)

@@ -35,9 +35,9 @@ def count_popularity(dataset: Dataset) -> Popularity:
 
 def count_events(sequences: Sequences, end: Int[np.ndarray, " U"], n_items: int) -> Popularity:
     """Popularity in the events `[0, end)` of every history."""
-    position, end = sequences.positions(), np.repeat(end, sequences.lengths)
-    counts, recent = (
-        np.bincount(sequences.items[mask], minlength=n_items + 1)[1:]
-        for mask in (position < end, (position >= end - 2) & (position < end))
-    )
+    counts, recent = np.zeros(n_items, np.int64), np.zeros(n_items, np.int64)
+    for users, block in sequences.blocks():
+        position, last = block.positions(), np.repeat(end[users], block.lengths)
+        counts += np.bincount(block.items[position < last], minlength=n_items + 1)[1:]
+        recent += np.bincount(block.items[(position >= last - 2) & (position < last)], minlength=n_items + 1)[1:]
     return Popularity(counts, recent)

@@ -32,8 +32,9 @@ class VizStatistics:
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Counts raw events, whose files have other formats than Parquet."""
-        if (events := getattr(data, "events", None)) is not None and hasattr(events, "columns"):
-            self._read[dataset_name] = {"rows": len(events), "columns": len(events.columns)}
+        # Without touching the events themselves: those in an engine may not fit into memory.
+        if isinstance(size := getattr(data, "size", None), tuple):
+            self._read[dataset_name] = dict(zip(("rows", "columns"), size, strict=True))
 
     @hook_impl(trylast=True)  # after kedro-viz
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

@@ -136,7 +136,7 @@ def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
                 f"'{_CATALOG_ENTRY}' of the catalog has an absolute path ({entry['path']}): a replay would take its "
                 "partitions from there. Give a path inside the project."
             )
-        found = Interactions.of(context.catalog.load("raw_interactions"))
+        found = Interactions.of(context.catalog.load("raw_interactions")).in_memory()
     if not found.origin.clock:
         raise InputError("the timestamps of these events give their order, not their time: there is nothing to cut by.")
     declared = entry["dataset"].get("columns") or {}
