@@ -6,8 +6,8 @@
 The log is Parquet, ten million events a file, written to the folder once: 125 events a user in the mean (the tail is
 that of `preparation`), 0.1 items a user, drawn by Zipf's law, ids as text, events in the order of time. A hundredth of
 the events is logged twice. Then the command of a user runs, both gates included, in a copy of the project in the same
-folder; parts are those of `preparation`. Memory is that of the process, of which `engine.memory` bounds DuckDB's part. At
-the end the stored dataset is opened, and a few users are evaluated on it.
+folder; parts are those of `preparation`. Memory is that of the process, of which `engine.memory` bounds DuckDB's part.
+At the end the stored dataset is opened, and a few users are evaluated on it.
 """
 
 import argparse

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.dataset import dataset_of
 from pinet_kedro.engines import staging
-from pinet_kedro.engines.arrays import all_differ
 from pinet_kedro.engines.datasets import CleanLogDataset
 from pinet_kedro.engines.engine import DuckDB, EngineConfig, open_engine
 from pinet_kedro.engines.logs import RawLog
@@ -99,7 +98,7 @@ def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
     source = core_log(tmp_path)
     cleaning = Cleaning(rating_threshold=2, min_user_events=6, min_item_events=6)
     in_memory, raw = read_interactions(source, COLUMNS, "order"), on_duckdb(source, tmp_path, block=500)
-    pd.testing.assert_frame_equal(raw.in_memory().events, in_memory.events)
+    pd.testing.assert_frame_equal(on_duckdb(source, tmp_path / "read").in_memory().events, in_memory.events)
     assert raw.size == in_memory.size
     assert raw.origin == in_memory.origin
     expected, report = in_memory.cleaned(cleaning)
@@ -124,13 +123,13 @@ def test_arrays_show_whether_an_event_is_there_twice(histories):
     rows = [(user, *event) for user, history in enumerate(histories) for event in history]
     _, times, items = np.array(rows).T
     offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
-    found = all_differ(Sequences(items.astype(np.int32), times, offsets))
+    found = Sequences(items.astype(np.int32), times, offsets).all_differ()
     assert found == (len(set(rows)) == len(rows))
     mixed = list(rows)
     np.random.default_rng(len(rows)).shuffle(mixed)  # ties in any order of items
     mixed.sort(key=lambda row: row[:2])
     items = np.array([item for *_, item in mixed], np.int32)
-    assert all_differ(Sequences(items, times, offsets)) == found
+    assert Sequences(items, times, offsets).all_differ() == found
 
 
 def test_codes_in_two_levels_are_the_places_of_the_sorted_ids(tmp_path, monkeypatch):

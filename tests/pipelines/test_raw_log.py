@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_address")
 
 YEAR = 364 * 86_400
 ON = "--params=retraining.raw_log=true,retraining.newer_targets=10"
+OFF = ON.replace("raw_log=true", "raw_log=false")
 RETRAIN, REFRESH = (("--pipeline=retraining", "--env=test"), ("--pipeline=refresh", "--env=test"))
 KEYS = ["user_id", "item_id", "timestamp"]
 
@@ -155,6 +156,91 @@ def test_recommendations_are_for_the_users_of_the_champion(first_night):
     answered = pd.read_parquet(project.folder / "data/07_model_output/recommendations.parquet")
     assert set(answered["user_id"]) == set(events(0.0, 0.85)["user_id"].astype(str))
     assert set(answered["model_version"]) == {"2"}
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(crowned, first_night, tmp_path_factory):
+    """As `first_night`, in a copy whose environment prepares logs in DuckDB."""
+    project = crowned.copy(tmp_path_factory.mktemp("on_duckdb") / "project")
+    place = project.folder / "conf/test/catalog.yml"
+    catalog, ours = (yaml.safe_load(path.read_text()) for path in (place, project.folder / "conf/duckdb/catalog.yml"))
+    catalog["raw_interactions"] |= {
+        "type": ours["raw_interactions"]["type"], "folder": ours["raw_interactions"]["folder"],
+        "engine": {"name": "duckdb", "memory": "500MB", "threads": 1, "block_events": 500},
+    }  # fmt: skip
+    place.write_text(yaml.safe_dump(catalog | {"retraining.clean_events": ours["retraining.clean_events"]}))
+    deliver(project, "a.parquet", 0.65, 0.85)
+    result = project.run(*RETRAIN, f"{ON},promotion.force=for the second night")
+    assert result.exit_code == 0, result.output
+    return project
+
+
+def outcomes(folder):
+    """What the gates have stored: success, statistics, and the rules that are broken, by suite."""
+    results = {path.parent.name: json.loads(path.read_text()) for path in folder.rglob("result.json")}
+    return {
+        name: (found["success"], [table["statistics"] for table in found["tables"]]) for name, found in results.items()
+    }
+
+
+def test_retraining_on_an_engine_stores_and_decides_the_same(first_night, on_duckdb):
+    stored = [project.folder / "data/retraining" for project in (first_night[0], on_duckdb)]
+    arrays = [
+        {path.name: np.load(path) for path in (folder / "05_model_input/dataset").rglob("*.npy")} for folder in stored
+    ]
+    assert arrays[0].keys() == arrays[1].keys()
+    assert len(arrays[0]) > 6
+    for name, array in arrays[0].items():
+        np.testing.assert_array_equal(arrays[1][name], array)
+    for table in ("02_intermediate/cleaning_report", "04_feature/users", "04_feature/items", "07_model_output/ranks"):
+        one, other = (pd.read_parquet(folder / f"{table}.parquet") for folder in stored)
+        pd.testing.assert_frame_equal(other, one)
+    assert outcomes(stored[0] / "08_reporting") == outcomes(stored[1] / "08_reporting")
+    assert not (stored[1] / "02_intermediate/clean_events.parquet").exists()
+    one, other = (read(project, "data/08_reporting/drift.json") for project in (first_night[0], on_duckdb))
+    assert one == other
+    one, other = (read(project, "data/08_reporting/retraining.json") for project in (first_night[0], on_duckdb))
+    assert {name: one[name] for name in ("intake", "start", "events", "epochs")} == {
+        name: other[name] for name in ("intake", "start", "events", "epochs")
+    }
+    one, other = ([gate for gate in of["promotion"]["gates"] if gate["name"] != "validation"] for of in (one, other))
+    assert one == other  # that of validation names the time
+
+
+def test_no_engine_is_left_behind(on_duckdb):
+    assert not list((on_duckdb.folder / "data/02_intermediate").glob("engine*"))
+
+
+def test_on_an_engine_a_partition_with_ids_of_another_kind_gets_the_same_refusal(first_night, on_duckdb, tmp_path):
+    told = []
+    for number, project in enumerate((first_night[0], on_duckdb)):
+        project = project.copy(tmp_path / str(number))
+        part = events(0.9, 1.0)
+        part.assign(user_id="u" + part["user_id"].astype(str)).to_csv(
+            project.folder / "data/01_raw/interactions/c.csv", index=False
+        )
+        words = refused(project, "partition c.csv and the raw log", "no user in common")
+        found = words[words.index("partition c.csv and the raw log") :].split(" retraining.raw_log: false")[0]
+        told.append(found.replace(str(project.folder), ""))
+        assert not list((project.folder / "data/02_intermediate").glob("engine*"))
+    assert told[0] == told[1]
+
+
+def test_on_an_engine_the_partitions_alone_are_trained_on_from_memory(on_duckdb, tmp_path):
+    project = on_duckdb.copy(tmp_path / "project")
+    deliver(project, "b.parquet", 0.85, 1.0)
+    result = project.run(*RETRAIN, f"{OFF},retraining.changed_partition=replace")
+    assert result.exit_code in (0, 3), result.output
+    found = np.load(project.folder / "data/retraining/02_intermediate/clean_log/timestamps.npy")
+    assert found.min() >= events(0.65, 1.0)["timestamp"].min() * 10**9
+
+
+def test_on_an_engine_a_refresh_reads_the_log_into_memory(on_duckdb, tmp_path):
+    project = on_duckdb.copy(tmp_path / "project")
+    deliver(project, "b.parquet", 0.85, 1.0)
+    result = project.run(*REFRESH, ON)
+    assert result.exit_code in (0, 3), result.output
+    assert not list((project.folder / "data/02_intermediate").glob("engine*"))
 
 
 def refused(project, *words):

@@ -39,7 +39,7 @@ def planned(planted_world, joint_backbone, small_training):
             models = replace(models, judged=replace(model, backbone=judged[0]), judged_until=judged[1])
         champion = Champion("3", models, {}, tags or {}) if crowned else None
         config, keep = Retraining(**settings), ExcludeSeen(False)
-        held_out = hold_out(champion, w.events, splitting, keep, config)
+        held_out = hold_out(champion, Interactions.of(w.events), splitting, keep, config)
         split = split_sequences(w.sequences, held_out.splitting, keep)
         return choose_start(champion, held_out, w.having(split=split).dataset, training, config)
 

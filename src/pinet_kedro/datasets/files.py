@@ -130,7 +130,7 @@ class EventsDataset(ParquetDataset):
         return Interactions.canonical(super().load(), str(self._filepath))
 
     def save(self, data: Interactions) -> None:
-        super().save(data.events)
+        super().save(data.in_memory().events)
 
 
 class JSONDataset(_WholeFile, _JSONDataset):

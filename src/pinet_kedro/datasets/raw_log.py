@@ -55,9 +55,20 @@ class RawLog:
         return known is not None and not gone and self.stamped(known)["sha256"] != known["sha256"]
 
     def read(self) -> Interactions:
-        """Its events. Raises `InputError` if they cannot be read."""
+        """Its events, in memory. Raises `InputError` if they cannot be read."""
+        return self.opened().in_memory()
+
+    def opened(self, beside: str = "") -> Any:
+        """Its events, in an engine where the environment prepares logs in one: the caller closes them.
+
+        `beside` names a second engine, for events that are used while those of another call are open. Raises
+        `InputError` as `read`.
+        """
+        source = self._opened()
+        if beside and (another := getattr(source, "beside", None)):
+            source = another(beside)
         try:
-            return Interactions.of(self._opened().load()).in_memory()
+            return Interactions.of(source.load())
         except DatasetError as error:
             cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
             raise _unreadable(cause) from error

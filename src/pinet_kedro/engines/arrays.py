@@ -11,7 +11,6 @@ from jaxtyping import Int
 
 from pinet_kedro.engines import cleaning
 from pinet_kedro.engines.engine import Engine
-from pinet_kedro.interactions.codes import repeated
 from pinet_kedro.interactions.sequences import Sequences, user_runs
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def sorted_arrays(engine: Engine, events: "Table", counts: Int[np.ndarray, " U"]
                 found["timestamp"].to_numpy(),
                 offsets[first : last + 1] - offsets[first],
             )
-            unique = unique and all_differ(block)
+            unique = unique and block.all_differ()
             block.items.tofile(items)
             block.timestamps.tofile(timestamps)
     return SortedArrays(folder, unique)
@@ -56,12 +55,3 @@ def _appended(path: Path, dtype: Any, length: int) -> Iterator[Any]:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (length,)}
         np.lib.format.write_array_header_1_0(file, header)
         yield file
-
-
-def all_differ(block: Sequences) -> bool:
-    """Whether no user has an item twice at the same time. Only events at the same time as a neighbour are compared."""
-    same = block.timestamps[1:] == block.timestamps[:-1]
-    same[block.offsets[1:-1] - 1] = False  # another user begins
-    tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
-    begins = np.cumsum(~np.insert(same, 0, False)[tied])
-    return not repeated([begins, block.items[tied]]).any()

@@ -1,5 +1,6 @@
 """Kedro datasets of logs that an engine prepares."""
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from pinet_kedro.checking import checked
 from pinet_kedro.datasets.files import InteractionsDataset
 from pinet_kedro.datasets.folders import Folder
 from pinet_kedro.engines.engine import EngineConfig, check_extra, open_engine
-from pinet_kedro.engines.logs import CleanLog, CleanTables, RawLog
+from pinet_kedro.engines.logs import CleanLog, CleanTables, RawLog, write_indexed
 from pinet_kedro.engines.staging import stage
+from pinet_kedro.interactions.events import Interactions
 
 
 class EngineInteractionsDataset(InteractionsDataset):
@@ -21,6 +23,12 @@ class EngineInteractionsDataset(InteractionsDataset):
         self._engine = checked(EngineConfig, engine, "engine")
         self._folder = Path(folder) / "engine"
         check_extra(self._engine)
+
+    def beside(self, name: str) -> "EngineInteractionsDataset":
+        """The same log in an engine of its own, for use while that of `load` is open."""
+        other = copy(self)
+        other._folder = self._folder.with_name(f"{self._folder.name}_{name}")
+        return other
 
     def load(self) -> Any:
         self._fetch_if_missing()
@@ -45,5 +53,9 @@ class CleanLogDataset(Folder):
         self._restore()
         return CleanLog(self._filepath)
 
-    def _write(self, data: CleanTables, folder: Path) -> None:
-        data.write(folder)
+    def _write(self, data: CleanTables | Interactions, folder: Path) -> None:
+        """`Interactions`: what retraining gathers from partitions alone."""
+        if isinstance(data, CleanTables):
+            data.write(folder)
+        else:
+            write_indexed(data.indexed(), folder)

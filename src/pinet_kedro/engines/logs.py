@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pinet_kedro.engines import cleaning
 from pinet_kedro.engines.arrays import SortedArrays, sorted_arrays
 from pinet_kedro.engines.engine import Engine, whole_number
-from pinet_kedro.engines.staging import Staged
+from pinet_kedro.engines.staging import Staged, extended
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Interactions, Origin, no_ratings, step_of
 from pinet_kedro.interactions.sequences import Indexed, Sequences, user_runs
@@ -49,7 +49,24 @@ def groups_of(engine: Engine, table: "Table", columns: list[str]) -> Iterable["T
     return (cleaning.grouped(block, columns) for block in blocks)
 
 
-class RawLog:
+class _InEngine:
+    """What logs in an engine share."""
+
+    engine: Engine
+
+    def close(self) -> None:
+        """Ends the engine, and deletes what is in it."""
+        self.engine.close()
+
+    @property
+    def gate(self) -> type:
+        """The gate that checks it."""
+        from pinet_kedro.engines.gate import EngineGate
+
+        return EngineGate
+
+
+class RawLog(_InEngine):
     """Raw events of all files, in an engine."""
 
     def __init__(self, engine: Engine, staged: Staged) -> None:
@@ -57,13 +74,13 @@ class RawLog:
         self.origin = staged.origin
         self.columns = staged.columns
         self.places = {name: CODES.get(name, name) for name in staged.columns}
-        self.rows = staged.origin.rows
-        self._folder = staged.folder
+        self.rows = staged.rows
+        self._staged = staged
 
     @cached_property
     def staged(self) -> "Table":
         """The events with their ids as text."""
-        return self.engine.read(self._folder)
+        return self.engine.read(self._staged.folder)
 
     @cached_property
     def ids(self) -> dict[str, "Table"]:
@@ -112,7 +129,22 @@ class RawLog:
     def in_memory(self) -> Interactions:
         """All events, for what has no path on an engine."""
         events = _canonical(self.staged.order_by("row").to_pyarrow(), self.columns).reset_index(drop=True)
+        self.close()
         return Interactions(events, self.origin)
+
+    def joined(self, parts: Iterable[pd.DataFrame], source: str) -> "RawLog":
+        """The log with the events of these tables after it, in the place of this one, which is not used any more."""
+        return RawLog(self.engine, extended(self._staged, parts, source))
+
+    def distinct_ids(self, column: str) -> pd.Index:
+        """The ids, in the order of their first events."""
+        code = CODES[column]
+        found = self.table.group_by(code).agg(row=self.table.row.min()).order_by("row").to_pyarrow()
+        return self.all_names(column).take(found[code].to_numpy())
+
+    def all_names(self, column: str) -> pd.Index:
+        """The ids in the order of their codes."""
+        return index_of(self.ids[CODES[column]].order_by("code").select("id").to_pyarrow()["id"])
 
     def cleaned(self, config: Cleaning) -> tuple["CleanTables", pd.DataFrame]:
         """The remaining events, and the table of what each rule dropped; as `interactions.events.clean_events`."""
@@ -148,7 +180,7 @@ class RawLog:
         return CleanTables(self.engine, table, kept, self.origin), pd.DataFrame(steps)
 
 
-class CleanTables:
+class CleanTables(_InEngine):
     """Clean events in an engine: `user, item, timestamp, row`, and `id, old, code, events` of users and items."""
 
     def __init__(self, engine: Engine, table: "Table", ids: dict[str, "Table"], origin: Origin) -> None:
@@ -185,11 +217,15 @@ class CleanTables:
         """These rows (by their raw numbers), or any, labelled by their numbers from 1 in the clean events."""
         table = self.table
         found = table.limit(1) if rows is None else table.filter(table.row.isin(rows))
-        for code, ids in self.ids.items():
-            found = found.left_join(ids.select(**{f"{code}_id": ids.id, code: ids.code}), code)
-        frame = _canonical(found.order_by("row").to_pyarrow(), list(self.places)).astype({"timestamp": "int64"})
+        frame = self._named(found)
         labels = [whole_number((table.row <= int(row)).sum()) for row in frame.index]
         return frame.set_axis(pd.Index(labels), axis=0)
+
+    def _named(self, events: "Table") -> pd.DataFrame:
+        """Events in canonical types with their raw ids, labelled by their raw numbers."""
+        for code, ids in self.ids.items():
+            events = events.left_join(ids.select(**{f"{code}_id": ids.id, code: ids.code}), code)
+        return _canonical(events.order_by("row").to_pyarrow(), list(self.places)).astype({"timestamp": "int64"})
 
     @cached_property
     def users(self) -> pd.DataFrame:
@@ -201,6 +237,12 @@ class CleanTables:
         )
         frame = found.to_pandas().rename(columns={"id": "user_id"})
         return frame.astype({"user_id": "string", "activeness": "int64"})
+
+    def in_memory(self) -> Interactions:
+        """All events, where they are stored as a table; the engine is closed."""
+        events = self._named(self.table).reset_index(drop=True)
+        self.close()
+        return Interactions(events, self.origin)
 
     def write(self, folder: Path) -> None:
         """The events as the arrays of `Sequences`, and the ids, in this folder; then the engine is closed."""
@@ -223,12 +265,22 @@ class CleanLog:
 
     def indexed(self) -> Indexed:
         """As `Interactions.indexed`."""
-        arrays = {
-            name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("items", "timestamps", "offsets")
-        }
         ids = [pd.read_parquet(self.folder / f"{name}.parquet")["id"] for name in ("users", "items")]
         users, items = (pd.Index(values.astype("string").array) for values in ids)
-        return Sequences(**arrays), users, items
+        return Sequences.mapped(self.folder), users, items
+
+
+def write_indexed(indexed: Indexed, folder: Path) -> None:
+    """Sequences and ids in memory as a clean log in this folder."""
+    sequences, users, items = indexed
+    sequences.store(folder)
+    for name, ids in (("users", users), ("items", items)):
+        pq.write_table(pa.table({"id": pa.array(ids, pa.string())}), folder / f"{name}.parquet")
+
+
+def index_of(ids: "pa.ChunkedArray") -> pd.Index:
+    """Ids as pandas has them."""
+    return pd.Index(_TYPES[pa.string()].__from_arrow__(ids))
 
 
 def _canonical(events: "pa.Table", columns: list[str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Drift: how much new events differ from the training data of a model, and how well the model ranks them."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
-from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.interactions.sequences import Indexed, build_sequences
 from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.recommender import Recommender
@@ -73,29 +74,67 @@ class Drift(Stored):
     then: dict[str, float] = Field({}, description="NDCG@10 by group when the model was registered")
 
 
+class Reference(Protocol):
+    """The raw events that a model was trained on."""
+
+    def counts(self, column: str) -> pd.Series:
+        """Number of events of every id, the most frequent first; of equal numbers, the first in the log."""
+
+    def newest_users(self, number: int) -> pd.Series:
+        """The users of the newest events; of equal times, the first in the log."""
+
+    def last(self) -> int:
+        """The time of the newest event."""
+
+    def followed_by(self, events: pd.DataFrame) -> Indexed:
+        """The sequences of these and of more events, without repetitions; nothing else can be asked afterwards."""
+
+
+@dataclass(frozen=True)
+class EventsInMemory:
+    """A `Reference` of a table of events."""
+
+    events: pd.DataFrame
+
+    def counts(self, column: str) -> pd.Series:
+        return self.events[column].value_counts()
+
+    def newest_users(self, number: int) -> pd.Series:
+        return self.events.nlargest(number, "timestamp", keep="first")["user_id"]
+
+    def last(self) -> int:
+        return int(self.events["timestamp"].max())
+
+    def followed_by(self, events: pd.DataFrame) -> Indexed:
+        columns = ["user_id", "item_id", "timestamp"]
+        return build_sequences(pd.concat([self.events[columns], events[columns]], ignore_index=True).drop_duplicates())
+
+
 def measure_drift(
-    model: Recommender, version: str, reference: pd.DataFrame, window: pd.DataFrame, then: dict[str, float]
+    model: Recommender, version: str, reference: Reference, window: pd.DataFrame, then: dict[str, float]
 ) -> Drift:
-    """Drift of the raw events `window`, relative to the raw events `reference` of the model's training.
+    """Drift of the raw events `window`, relative to those of the model's training.
 
     Targets are each user's first event after the end of `reference`, for users with a history. The model is compared
     with popularity in `reference`. A target that the model does not know is a miss; an event that the model's policy on
     seen items never recommends is not a target.
     """
-    groups, targets = _rank(model, reference, window)
+    old_users, old_items = (reference.counts(column) for column in ("user_id", "item_id"))
+    activeness = None if old_users.empty or window.empty else _activeness(model, reference, old_users, window)
+    groups, targets = _rank(model, reference, window) if activeness else ({}, 0)
     nothing = "no user with a history has an event that is newer than the training data: nothing to rank"
-    users, items = reference["user_id"].unique(), model.item_ids.tolist()
+    users, items = old_users.index, model.item_ids.tolist()
     return Drift(
         model=version,
         missing=() if targets else (nothing,),
-        reference=size(reference),
+        reference=Size(events=int(old_users.sum()), users=len(old_users), items=len(old_items)),
         window=size(window),
         unknown_users=_share(~window["user_id"].drop_duplicates().isin(users)),
         unknown_users_events=_share(~window["user_id"].isin(users)),
         unknown_items=_share(~window["item_id"].drop_duplicates().isin(items)),
         unknown_items_events=_share(~window["item_id"].isin(items)),
-        popularity=_popularity(reference["item_id"], window["item_id"]),
-        activeness=_activeness(model, reference, window),
+        popularity=_popularity(old_items, window["item_id"]),
+        activeness=activeness,
         targets=targets,
         groups=groups,
         then=then,
@@ -115,7 +154,7 @@ def divergence(p: Float[np.ndarray, "... I"], q: Float[np.ndarray, " I"]) -> Flo
 def _popularity(old: pd.Series, new: pd.Series) -> PopularityShift | None:
     if old.empty or new.empty:
         return None
-    table = pd.DataFrame({"old": old.value_counts(), "new": new.value_counts()}).fillna(0.0)
+    table = pd.DataFrame({"old": old, "new": new.value_counts()}).fillna(0.0)
     before, after = table["old"].to_numpy(), table["new"].to_numpy()
     before_shares = before / before.sum()
     drawn = np.random.default_rng(0).multinomial(int(after.sum()), before_shares, _DRAWS)
@@ -127,12 +166,9 @@ def _popularity(old: pd.Series, new: pd.Series) -> PopularityShift | None:
     )
 
 
-def _activeness(model: Recommender, old: pd.DataFrame, new: pd.DataFrame) -> ActivenessShift | None:
-    if old.empty or new.empty:
-        return None
-    newest = old.nlargest(len(new), "timestamp", keep="first")
-    before, now = (events["user_id"].value_counts().to_numpy(np.int64) for events in (newest, new))
-    known = old["user_id"].value_counts()
+def _activeness(model: Recommender, old: Reference, known: pd.Series, new: pd.DataFrame) -> ActivenessShift:
+    users = (old.newest_users(len(new)), new["user_id"])
+    before, now = (of.value_counts().to_numpy(np.int64) for of in users)
     routed = known.reindex(pd.Index(new["user_id"].unique()), fill_value=0).to_numpy(np.int64)
     pairs = zip(*(np.quantile(counts, _QUANTILES).tolist() for counts in (before, now)), strict=True)
     trained = known.to_numpy(np.int64)
@@ -151,16 +187,14 @@ def _strata_shares(
     return {name: (float(a), float(b)) for name, a, b in zip(names, *shares, strict=False)}
 
 
-def _rank(model: Recommender, reference: pd.DataFrame, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
+def _rank(model: Recommender, reference: Reference, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
     """The groups of the comparison of the model with popularity, and the number of targets."""
-    if window.empty or reference.empty:
-        return {}, 0
-    columns = ["user_id", "item_id", "timestamp"]
-    events = pd.concat([reference[columns], window[columns]], ignore_index=True).drop_duplicates()
-    sequences, _, item_ids = build_sequences(events)
-    end = int(reference["timestamp"].max())
-    before = np.concatenate([[0], np.cumsum(sequences.timestamps <= end)])
-    seen = before[sequences.offsets[1:]] - before[sequences.offsets[:-1]]
+    end = reference.last()
+    sequences, _, item_ids = reference.followed_by(window)
+    seen = np.zeros(sequences.n_users, np.int64)
+    for users, block in sequences.blocks():
+        before = np.concatenate([[0], np.cumsum(block.timestamps <= end)])
+        seen[users] = before[block.offsets[1:]] - before[block.offsets[:-1]]
     split = Split(
         train_end=seen,
         valid_at=np.full(sequences.n_users, -1),

@@ -116,8 +116,11 @@ class Interactions:
         return self.events.shape
 
     def in_memory(self) -> "Interactions":
-        """The data themselves; logs in an engine are read."""
+        """The data themselves; a log in an engine is read, and its engine closed."""
         return self
+
+    def close(self) -> None:
+        """Nothing is open, as it is of a log in an engine."""
 
     def cleaned(self, config: "Cleaning") -> tuple["Interactions", pd.DataFrame]:
         """The remaining events, and the table of `clean_events`."""

@@ -1,14 +1,15 @@
 """Chronological histories of all users in compressed-row arrays."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 from scipy import sparse
 
-from pinet_kedro.interactions.codes import encode
+from pinet_kedro.interactions.codes import encode, repeated
 
 _BLOCK_EVENTS = 2**22
 
@@ -32,6 +33,24 @@ class Sequences:
     @property
     def lengths(self) -> Int[np.ndarray, " U"]:
         return np.diff(self.offsets)
+
+    @classmethod
+    def mapped(cls, folder: Path) -> "Sequences":
+        """Those that are stored in a folder, memory-mapped."""
+        return cls(**{of.name: np.load(folder / f"{of.name}.npy", mmap_mode="r") for of in fields(cls)})
+
+    def store(self, folder: Path) -> None:
+        """Stores the arrays in a folder."""
+        for of in fields(self):
+            np.save(folder / f"{of.name}.npy", getattr(self, of.name))
+
+    def all_differ(self) -> bool:
+        """Whether no user has an item twice at the same time. Only events at the time of a neighbour are compared."""
+        same = self.timestamps[1:] == self.timestamps[:-1]
+        same[self.offsets[1:-1] - 1] = False  # another user begins
+        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        begins = np.cumsum(~np.insert(same, 0, False)[tied])
+        return not repeated([begins, self.items[tied]]).any()
 
     def windows(self, users: Int[np.ndarray, " B"], ends: Int[np.ndarray, " B"], length: int) -> Int[np.ndarray, "B L"]:
         """The newest `length` items before position `ends` of each user's history (int64), left-padded with 0."""

@@ -94,8 +94,8 @@ def gather_unlearnt(
             "kedro run --pipeline=retraining."
         )
     log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None
-    before = gather(accepted, names, log_events).events
-    return before, gather(accepted, list(_unlearnt(champion, intake.partitions))).events
+    before, since = gather(accepted, names, log_events), gather(accepted, list(_unlearnt(champion, intake.partitions)))
+    return before.in_memory().events, since.in_memory().events
 
 
 def refresh(champion: Champion, growth: Growth, held_out: float) -> tuple[VersionModels, Dataset]:

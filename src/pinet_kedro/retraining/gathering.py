@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
+from pinet_kedro.engines.logs import RawLog as EngineLog
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions, as_read_now
 from pinet_kedro.retraining.config import Retraining
@@ -17,8 +18,12 @@ log = logging.getLogger(__name__)
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
 
 
-def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, config: Retraining) -> Interactions:
+def gather_all(
+    raw_log: RawLog | None, accepted: Partitions, intake: Intake, config: Retraining
+) -> Interactions | EngineLog:
     """Everything that the run trains on: the raw log, if it is part of that, and all accepted partitions.
+
+    It is in an engine if the environment reads its raw log into one.
 
     Raises `InputError` if the raw log cannot be read, is not the one of the intake, or has ids of another kind.
     """
@@ -30,7 +35,17 @@ def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, con
         )
     if raw_log is None:
         return gather(accepted, intake.files)
-    log_events = check_rules(raw_log.read(), RAW_LOG, config)
+    log_events = check_rules(raw_log.opened(), RAW_LOG, config)
+    try:
+        return _joined(raw_log, log_events, accepted, intake)
+    except Exception:
+        log_events.close()
+        raise
+
+
+def _joined(
+    raw_log: RawLog, log_events: Interactions | EngineLog, accepted: Partitions, intake: Intake
+) -> Interactions | EngineLog:
     if not log_events.origin.clock:
         raise InputError(
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
@@ -38,11 +53,13 @@ def gather_all(raw_log: RawLog | None, accepted: Partitions, intake: Intake, con
         )
     _check_ids(log_events, {name: as_read_now(accepted[name](), "stored") for name in intake.new})
     found = gather(accepted, intake.files, log_events)
-    log.info("Training data: %s, %s raw events", found.origin.file, f"{len(found.events):,}")
+    log.info("Training data: %s, %s raw events", found.origin.file, f"{found.size[0]:,}")
     return found
 
 
-def gather(accepted: Partitions, names: list[str], raw_log: Interactions | None = None) -> Interactions:
+def gather(
+    accepted: Partitions, names: list[str], raw_log: Interactions | EngineLog | None = None
+) -> Interactions | EngineLog:
     """Events of the raw log, if given, and of these partitions in the order of their names, as one raw log.
 
     A column that some of them lack, such as ratings, is left out.
@@ -50,20 +67,22 @@ def gather(accepted: Partitions, names: list[str], raw_log: Interactions | None 
     parts = {name: as_read_now(accepted[name](), "stored") for name in sorted(names)}
     source = f"{len(names)} partitions"
     if raw_log is not None:
-        parts = {RAW_LOG: raw_log.events, **parts}
         source = f"{raw_log.origin.file} and {source}"
+        if isinstance(raw_log, EngineLog):
+            return raw_log.joined(parts.values(), source)
+        parts = {RAW_LOG: raw_log.events, **parts}
     events = pd.concat(parts.values(), ignore_index=True, join="inner")
     return Interactions.canonical(events, source)
 
 
-def _check_ids(raw: Interactions, partitions: dict[str, pd.DataFrame]) -> None:
+def _check_ids(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame]) -> None:
     """Raises `InputError` where the ids of a partition are of another kind than those of the raw log.
 
     No id of the column is in both, and either all are whole numbers on one side and none on the other, or some are
     equal but for leading zeros. Each user would silently become two.
     """
     for column, what in (("user_id", "user"), ("item_id", "item")):
-        known = pd.Index(raw.events[column].unique())
+        known = raw.distinct_ids(column) if isinstance(raw, EngineLog) else pd.Index(raw.events[column].unique())
         for name, events in partitions.items():
             ids = pd.Index(events[column].unique())
             if ids.empty or ids.isin(known).any():  # a delivery without events is none of another kind

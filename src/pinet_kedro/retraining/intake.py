@@ -3,13 +3,13 @@
 import logging
 import shutil
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.project import project_folder
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import RAW_LOG, Delivery, Partition
@@ -19,6 +19,7 @@ from pinet_kedro.validation.suites import SuiteError, ValidationFailedError
 log = logging.getLogger(__name__)
 
 _NAMES = 5
+_Log = TypeVar("_Log")  # in memory or in an engine
 
 
 class Arrival(Stored):
@@ -127,10 +128,11 @@ def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     return check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
 
 
-def check_rules(found: Interactions, name: str, config: Retraining) -> Interactions:
-    """The interactions themselves; raises `ValidationFailedError`, and leaves pages, if they break a rule."""
+def check_rules(found: _Log, name: str, config: Retraining) -> _Log:
+    """The log itself; raises `ValidationFailedError`, and leaves pages, if they break a rule."""
     pages = f"{config.rejected}/{name}.report"
-    ExpectationGate(config.suite, pages).validate(found)
+    gate: Any = ExpectationGate(config.suite, pages)
+    gate.validate(found)
     shutil.rmtree(project_folder() / pages, ignore_errors=True)
     return found
 

@@ -2,19 +2,21 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import Field
 
 from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import MANIFEST_FILE, Manifest
 from pinet_kedro.datasets.raw_log import RawLog
+from pinet_kedro.engines.logs import CleanLog
+from pinet_kedro.engines.logs import RawLog as EngineLog
 from pinet_kedro.errors import InputError
-from pinet_kedro.evaluation.drift import Drift, Size, measure_drift, size
-from pinet_kedro.interactions.sequences import build_sequences
+from pinet_kedro.evaluation.drift import Drift, EventsInMemory, Size, measure_drift, size
+from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
 from pinet_kedro.promotion.decision import PROMOTED, Decision, outcome_of
 from pinet_kedro.registry.aliases import CHAMPION
@@ -34,6 +36,7 @@ from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.gathering import Partitions, gather
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG
+from pinet_kedro.retraining.reference import EngineReference
 from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.training.config import BackboneTraining
@@ -92,7 +95,7 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
     if not intake.new:
         nothing = Size(events=0, users=0, items=0)
         return Drift(window=nothing, missing=("there is no new partition, only another raw log",))
-    window = gather(accepted, intake.new).events
+    window = gather(accepted, intake.new).in_memory().events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
@@ -109,19 +112,21 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
         return Drift(model=champion.version, window=size(window), missing=(why,))
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
-    log_events = raw_log.read() if raw_log is not None and RAW_LOG in trained_on else None
-    reference = gather(accepted, kept, log_events).events
-    return measure_drift(champion.models.served, champion.version, reference, window, then)
+    log_events = raw_log.opened("drift") if raw_log is not None and RAW_LOG in trained_on else None
+    reference = gather(accepted, kept, log_events)
+    known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
+    with closing(reference):
+        return measure_drift(champion.models.served, champion.version, known, window, then)
 
 
 def hold_out(
     champion: Champion | None,
-    events: pd.DataFrame,
+    clean: Interactions | CleanLog,
     splitting: Splitting,
     exclude_seen: ExcludeSeen,
     config: Retraining,
 ) -> HeldOut:
-    """What is held out of these clean events: as configured, if a model of the champion has learnt none of that.
+    """What is held out of clean events: as configured, if a model of the champion has learnt none of that.
 
     If each has, a split in time holds out only what is newer than all that the one which was judged has learnt, or the
     one that is served if there is no other; unless that leaves fewer targets than `retraining.newer_targets`.
@@ -133,7 +138,7 @@ def hold_out(
         # Histories only grow, so no last event was learnt; but a refit has learnt the events before them.
         learnt = f"version {champion.version} has learnt validation events of users without new ones"
         return HeldOut(splitting, models.served) if models.judged is None else HeldOut(splitting, cold=learnt)
-    sequences, _, _ = build_sequences(events)
+    sequences, _, _ = clean.indexed()
     held_out = ~split_sequences(sequences, splitting, exclude_seen).in_training(sequences)
     if (model := models.unseen(int(sequences.timestamps[held_out].min()))) is not None:
         return HeldOut(splitting, model)

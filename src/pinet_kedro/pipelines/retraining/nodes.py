@@ -52,7 +52,13 @@ def take_in(delivery: Delivery, config: Retraining) -> tuple[dict[str, pd.DataFr
     return take_in(delivery, config)
 
 
-def gather(raw_log: RawLog | None, accepted: _Partitions, intake: Intake, config: Retraining) -> Interactions:
+def gather(
+    raw_log: RawLog | None,
+    accepted: _Partitions,
+    intake: Intake,
+    config: Retraining,
+    drift: Drift,  # noqa: ARG001  it reads the raw log, too: one engine is closed before another opens
+) -> Any:
     """Raw events of the raw log and of all accepted partitions, including those of earlier runs."""
     from pinet_kedro.retraining.gathering import gather_all
 
@@ -82,7 +88,7 @@ def hold_out(
     """What is held out, with the model of the champion that has learnt none of it; and the split alone."""
     from pinet_kedro.retraining.steps import hold_out
 
-    found = hold_out(current.champion, clean.events, splitting, exclude_seen, config)
+    found = hold_out(current.champion, clean, splitting, exclude_seen, config)
     return found, found.splitting
 
 

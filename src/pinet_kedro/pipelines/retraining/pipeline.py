@@ -55,7 +55,7 @@ def create_pipeline() -> Pipeline:
         node(take_in, ["delivery", "params:retraining"], ["accepted_partitions", "intake"], name="take_in"),
         node(
             gather,
-            ["raw_log", "accepted_partitions", "intake", "params:retraining"],
+            ["raw_log", "accepted_partitions", "intake", "params:retraining", "drift"],
             "all_interactions",
             name="gather_partitions",
         ),
