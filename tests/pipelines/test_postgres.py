@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 import yaml
 from mlflow import MlflowClient
+from sqlalchemy import create_engine, text
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.plugins.config import PluginTraining
@@ -106,6 +107,19 @@ def test_two_first_users_of_an_empty_database_do_not_meet(postgres):
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert MlflowClient(uri).get_experiment("0").name == "Default"
+
+
+def test_half_a_schema_is_waited_for_while_another_process_makes_it(postgres):
+    uri = postgres.database("half")
+    with hold_in_database(uri, 1, "schema", 10), create_engine(uri, isolation_level="AUTOCOMMIT").connect() as half:
+        half.execute(text("CREATE TABLE experiments (id INTEGER)"))
+        other = FORK.Process(target=check_server, args=(uri,))
+        other.start()
+        other.join(2)
+        half.execute(text("DROP TABLE experiments"))
+        MlflowClient(uri)
+    other.join(60)
+    assert other.exitcode == 0
 
 
 def test_a_study_of_optuna_in_the_database_is_recognised(postgres):

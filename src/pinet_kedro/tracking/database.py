@@ -35,7 +35,7 @@ def check_server(uri: str) -> None:
 
     try:
         wrong, empty = _look(uri)
-        if empty:
+        if wrong or empty:  # what is wrong may be half of the schema that another process is making
             alone = hold_in_database(uri, _CREATION, "schema", _CREATION_S) if is_postgres(uri) else nullcontext()
             with alone:
                 wrong, empty = _look(uri)
