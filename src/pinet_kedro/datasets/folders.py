@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
 
@@ -16,6 +14,9 @@ from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import Signed, content_hash, manifest_path
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import Split
+from pinet_kedro.interactions.stored_arrays import mapped_arrays, store_arrays
+
+_SEQUENCES, _SPLIT = "sequences", "split"
 
 
 class Folder(Signed, AbstractDataset[Any, Any]):
@@ -66,23 +67,16 @@ class PreparedDataset(Folder):
         self._restore()
         strata = (self._filepath / "strata.json").read_text(encoding="utf-8")
         return Dataset(
-            sequences=self._arrays(Sequences),
-            split=self._arrays(Split),
+            sequences=mapped_arrays(Sequences, self._filepath / _SEQUENCES),
+            split=mapped_arrays(Split, self._filepath / _SPLIT),
             strata=ReportingStrata.model_validate_json(strata),
             items=pd.read_parquet(self._filepath / "items.parquet"),
         )
 
-    def _arrays(self, kind: type) -> Any:
-        folder = self._filepath / kind.__name__.lower()
-        arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(kind)}
-        return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
-
     def _write(self, data: Dataset, folder: Path) -> None:
-        for part in (data.sequences, data.split):
-            place = folder / type(part).__name__.lower()
-            place.mkdir()
-            for f in fields(part):
-                np.save(place / f"{f.name}.npy", getattr(part, f.name), allow_pickle=False)
+        for part, name in ((data.sequences, _SEQUENCES), (data.split, _SPLIT)):
+            (folder / name).mkdir()
+            store_arrays(part, folder / name)
         (folder / "strata.json").write_text(data.strata.model_dump_json(indent=2), encoding="utf-8")
         data.items.to_parquet(folder / "items.parquet")
 

@@ -19,6 +19,7 @@ from pinet_kedro.engines.staging import Staged, extended
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Interactions, Origin, no_ratings, step_of
 from pinet_kedro.interactions.sequences import Indexed, Sequences, user_runs
+from pinet_kedro.interactions.stored_arrays import mapped_arrays, store_arrays
 
 if TYPE_CHECKING:
     from ibis.expr.types import Table
@@ -267,13 +268,13 @@ class CleanLog:
         """As `Interactions.indexed`."""
         ids = [pd.read_parquet(self.folder / f"{name}.parquet")["id"] for name in ("users", "items")]
         users, items = (pd.Index(values.astype("string").array) for values in ids)
-        return Sequences.mapped(self.folder), users, items
+        return mapped_arrays(Sequences, self.folder), users, items
 
 
 def write_indexed(indexed: Indexed, folder: Path) -> None:
     """Sequences and ids in memory as a clean log in this folder."""
     sequences, users, items = indexed
-    sequences.store(folder)
+    store_arrays(sequences, folder)
     for name, ids in (("users", users), ("items", items)):
         pq.write_table(pa.table({"id": pa.array(ids, pa.string())}), folder / f"{name}.parquet")
 

@@ -1,8 +1,7 @@
 """Chronological histories of all users in compressed-row arrays."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -33,16 +32,6 @@ class Sequences:
     @property
     def lengths(self) -> Int[np.ndarray, " U"]:
         return np.diff(self.offsets)
-
-    @classmethod
-    def mapped(cls, folder: Path) -> "Sequences":
-        """Those that are stored in a folder, memory-mapped."""
-        return cls(**{of.name: np.load(folder / f"{of.name}.npy", mmap_mode="r") for of in fields(cls)})
-
-    def store(self, folder: Path) -> None:
-        """Stores the arrays in a folder."""
-        for of in fields(self):
-            np.save(folder / f"{of.name}.npy", getattr(self, of.name))
 
     def all_differ(self) -> bool:
         """Whether no user has an item twice at the same time. Only events at the time of a neighbour are compared."""

@@ -6,6 +6,7 @@ import pandas as pd
 from pinet_kedro.engines.arrays import sorted_arrays
 from pinet_kedro.engines.logs import CODES, RawLog
 from pinet_kedro.interactions.sequences import Indexed, Sequences
+from pinet_kedro.interactions.stored_arrays import mapped_arrays
 
 
 class EngineReference:
@@ -37,4 +38,4 @@ class EngineReference:
         counts = log.distinct.group_by("user").agg(events=log.distinct.count()).order_by("user").to_pyarrow()
         folder = log.engine.folder / "arrays"
         sorted_arrays(log.engine, log.distinct, counts["events"].to_numpy().astype(np.int64), folder)
-        return Sequences.mapped(folder), log.all_names("user_id"), log.all_names("item_id")
+        return mapped_arrays(Sequences, folder), log.all_names("user_id"), log.all_names("item_id")
