@@ -66,7 +66,7 @@ def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, rated):
 def test_the_reference_of_drift_is_the_same(parts, logs):
     accepted = {"a": lambda: parts[1]}
     theirs = EventsInMemory(gather(accepted, ["a"], logs[0].opened()).events)
-    log = gather(accepted, ["a"], logs[1].opened("drift"))
+    log = gather(accepted, ["a"], logs[1].opened())
     ours = EngineReference(log)
     for column in ("user_id", "item_id"):
         one, other = theirs.counts(column), ours.counts(column)
@@ -80,14 +80,6 @@ def test_the_reference_of_drift_is_the_same(parts, logs):
     assert [ids.tolist() for ids in other[1:]] == [ids.tolist() for ids in one[1:]]
     log.close()
     log.close()  # once more is no error
-
-
-def test_two_engines_of_one_log_do_not_disturb_each_other(logs, tmp_path):
-    one, other = logs[1].opened(), logs[1].opened("drift")
-    assert one.table.count().to_pyarrow().as_py() == other.table.count().to_pyarrow().as_py() == one.rows
-    for log in (one, other):
-        log.close()
-    assert not list(tmp_path.glob("engine*"))
 
 
 def test_a_catalog_that_stores_clean_events_as_a_table_still_works(logs, tmp_path):

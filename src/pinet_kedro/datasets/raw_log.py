@@ -58,17 +58,13 @@ class RawLog:
         """Its events, in memory. Raises `InputError` if they cannot be read."""
         return self.opened().in_memory()
 
-    def opened(self, beside: str = "") -> Any:
-        """Its events, in an engine where the environment prepares logs in one: the caller closes them.
+    def opened(self) -> Any:
+        """Its events, in an engine where the environment prepares logs in one. Raises `InputError` as `read`.
 
-        `beside` names a second engine, for events that are used while those of another call are open. Raises
-        `InputError` as `read`.
+        The caller closes them before they are opened again.
         """
-        source = self._opened()
-        if beside and (another := getattr(source, "beside", None)):
-            source = another(beside)
         try:
-            return Interactions.of(source.load())
+            return Interactions.of(self._opened().load())
         except DatasetError as error:
             cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
             raise _unreadable(cause) from error

@@ -1,6 +1,5 @@
 """Kedro datasets of logs that an engine prepares."""
 
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,6 @@ class EngineInteractionsDataset(InteractionsDataset):
         self._engine = checked(EngineConfig, engine, "engine")
         self._folder = Path(folder) / "engine"
         check_extra(self._engine)
-
-    def beside(self, name: str) -> "EngineInteractionsDataset":
-        """The same log in an engine of its own, for use while that of `load` is open."""
-        other = copy(self)
-        other._folder = self._folder.with_name(f"{self._folder.name}_{name}")
-        return other
 
     def load(self) -> Any:
         self._fetch_if_missing()

@@ -112,7 +112,7 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
         return Drift(model=champion.version, window=size(window), missing=(why,))
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
-    log_events = raw_log.opened("drift") if raw_log is not None and RAW_LOG in trained_on else None
+    log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
     reference = gather(accepted, kept, log_events)
     known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
     with closing(reference):
