@@ -31,7 +31,7 @@ from pinet_kedro.training.backbone import DivergedError, train_backbone
 from pinet_kedro.training.config import BackboneTraining, TrainingSchedule
 from pinet_kedro.training.peers import ALONE, Peers, joined
 
-pytestmark = pytest.mark.slow  # starts processes
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spawned_by_a_server")]  # starts processes
 
 SMALL = {"width": 8, "max_length": 10, "dropout": 0.0}
 PLAIN = BackboneTraining(
