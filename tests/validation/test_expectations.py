@@ -311,3 +311,14 @@ def test_the_catalog_stops_bad_data_and_passes_good_ones():
     assert error.value.dataset_name == "raw"
     assert "Way out" in str(error.value)
     assert str(data_docs_index("docs")) in str(error.value)
+
+
+def test_data_that_were_stored_without_a_check_do_not_get_the_result_of_others():
+    """As with KEDRO_DATASET_VALIDATION=off: the gate of promotion compares the content."""
+    gate, result = ExpectationGate(RAW), data_docs_index().parent / "raw_events/result.json"
+    for content in ("checked", "checked too"):
+        gate.validate(read(log()))
+        gate.record(content)
+        assert json.loads(result.read_text())["content"] == content
+    gate.record("not checked")
+    assert json.loads(result.read_text())["content"] == "checked too"

@@ -10,6 +10,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
 
 from pinet_kedro.errors import InputError
+from pinet_kedro.pipelines.namespaces import in_retraining
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import take_in
 from pinet_kedro.retraining.partitions import PartitionsDataset
@@ -136,6 +137,27 @@ def test_an_environment_that_forgets_the_gate_is_refused():
         check_gates(*run_on({}))
     with pytest.raises(InputError, match="has no gate on load"):
         check_gates(*run_on({"validator": GATE | {"on": "save"}}))
+
+
+def test_a_gate_that_is_switched_off_is_none():
+    with pytest.raises(InputError, match="'raw_interactions' of the catalog has no gate on load"):
+        check_gates(*run_on({"validator": GATE | {"enabled": False}}))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("all_interactions", "load"), ("clean_events", "save")])
+def test_retraining_has_its_gates_as_well(name, mode):
+    """Their names begin with that of its namespace, and it makes the first of them itself."""
+    steps = [node(lambda x: x, "raw_log", "all_interactions"), node(lambda x: x, "all_interactions", "clean_events")]
+    steps = in_retraining(Pipeline(steps), {"raw_log"})
+    gate = GATE | {"options": {"suite": write([PRESENT])}}
+    gates = {"all_interactions": gate, "clean_events": gate | {"on": "save"}}
+    entries = {
+        f"retraining.{entry}": {"type": "pandas.CSVDataset", "filepath": f"{entry}.csv"}
+        | ({"validator": gate} if entry != name else {})
+        for entry, gate in gates.items()
+    }
+    with pytest.raises(InputError, match=f"'retraining.{name}' of the catalog has no gate on {mode}"):
+        check_gates(steps, DataCatalog.from_config(entries))
 
 
 def test_a_gate_with_a_wrong_suite_is_refused_before_the_first_node():

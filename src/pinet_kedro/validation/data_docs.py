@@ -53,11 +53,15 @@ class DataDocs:
         self._folder = self._index.parent / Path(suite).stem
 
     def record(self, content: str) -> None:
-        """Adds the sha256 of what was stored of the data that passed last: the registry asks which data those were."""
+        """Adds the sha256 of what was stored of the data that passed last: the registry asks which data those were.
+
+        A result that has one is of other data: what is stored now was not checked, as where validation is switched off.
+        """
         path = self._folder / "result.json"
         if path.exists():  # Data Docs may not have been writable
             outcome = json.loads(path.read_text(encoding="utf-8"))
-            TextDataset(str(path)).save(json.dumps({**outcome, "content": content}, indent=1))
+            if "content" not in outcome:
+                TextDataset(str(path)).save(json.dumps({**outcome, "content": content}, indent=1))
 
     def write(self, checked: list[Checked], message: str, wording: Wording) -> str:
         """Where the pages are, in words. A page that cannot be written is no reason to refuse good data."""

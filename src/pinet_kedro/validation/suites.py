@@ -27,7 +27,7 @@ _PARAMETERS = {"now"}
 _SUITE = {"name", "meta", "expectations", "notes", "id"}
 _RULE = {"type", "kwargs", "description", "notes", "meta", "severity", "id"}
 
-# Data that every run must check, and when.
+# Data that every run must check, and when; those of retraining have the same names behind its namespace.
 _GATED = {"raw_interactions": "load", "all_interactions": "load", "clean_events": "save"}
 _GATES = ("pinet_kedro.validation.gate.ExpectationGate", "pinet_kedro.engines.gate.EngineGate")
 
@@ -67,10 +67,10 @@ def columns_of(kwargs: dict[str, Any]) -> list[str]:
 def check_gates(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Refuses a pipeline that would not check its data, or by a suite that cannot be used."""
     specs = getattr(catalog, "validator_specs", {})
-    used = {"load": pipeline.datasets() - pipeline.outputs(), "save": pipeline.all_outputs()}
-    for name in sorted(pipeline.datasets() & (set(specs) | set(_GATED))):
-        spec, mode = specs.get(name), _GATED.get(name)
-        if mode and name in used[mode] and (spec is None or mode not in spec.on):
+    used = {"load": pipeline.all_inputs(), "save": pipeline.all_outputs()}
+    for name in sorted(pipeline.datasets()):
+        spec, mode = specs.get(name), _GATED.get(name.rpartition(".")[2])
+        if mode and name in used[mode] and (spec is None or mode not in spec.on or not spec.enabled):
             raise InputError(
                 f"'{name}' of the catalog has no gate on {mode}: these data would not be checked. An environment that "
                 f"names the dataset replaces the whole entry of conf/base/catalog.yml: give it the `validator` there."
