@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
 from pinet_kedro import provenance
-from pinet_kedro.datasets.files import JSONDataset, ParquetDataset, PydanticDataset, TextDataset
+from pinet_kedro.datasets.files import InteractionsDataset, JSONDataset, ParquetDataset, PydanticDataset, TextDataset
 from pinet_kedro.datasets.folders import PreparedDataset
 from pinet_kedro.datasets.manifests import Entry, MixedError, Recipe, content_hash, merged, read_manifest
 from pinet_kedro.errors import InputError
@@ -93,6 +94,23 @@ def test_of_a_source_that_is_contained_the_newer_one_counts():
     lineages = [{"model": model, "dataset": dataset, "titles": old}, {"dataset": dataset, "titles": new}]
     for given in (lineages, lineages[::-1]):
         assert merged(given)["titles"] == new
+
+
+def test_a_source_that_has_changed_since_it_was_read_is_not_recorded(tmp_path):
+    """What was made from the old content would be taken for made from the new one."""
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,timestamp\nu,a,1600000000\n")
+    source, made = InteractionsDataset(str(log)), TextDataset(str(tmp_path / "made"))
+    made.recipe = recipe(raw_interactions=source)
+    source.load()
+    made.save("of one event")
+    assert made.manifest().lineage["raw_interactions"].content == content_hash(log)
+    with log.open("a") as file:
+        file.write("u,b,1600000001\n")
+    with pytest.raises(DatasetError, match=r"log\.csv has changed since this run read it: run again"):
+        made.save("of one event")
+    source.load()
+    made.save("of two events")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class InteractionsDataset(Source, AbstractDataset[Any, Interactions]):
 
     def load(self) -> Interactions:
         self._fetch_if_missing()
-        with self.files.reading() as path:
+        with self._reading(self.files) as path:
             found = read_interactions(path, self._columns, self._unit)
         return Interactions(found.events, self.files.origin(found.origin))
 

@@ -60,7 +60,7 @@ class ItemMetadataDataset(Source, AbstractDataset[Any, pd.DataFrame]):
                 log.warning("Items have no titles in this run: %s", error)
                 return no_items()
             MOVIELENS_100K_ITEMS.check(self._filepath)
-        with self._files.reading() as path:
+        with self._reading(self._files) as path:
             return read_items(path, self._columns)
 
     def save(self, data: Any) -> None:  # noqa: ARG002

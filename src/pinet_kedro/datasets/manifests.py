@@ -102,6 +102,8 @@ def read_manifest(path: Path) -> Manifest:
 class Source:
     """Base of raw data sources. They have no manifest; datasets made from them record them."""
 
+    _stamp: dict[str, int] | None = None  # of the files that were read, if they are on this machine
+
     @property
     def files(self) -> RawFiles | None:
         """Its files, if there are any."""
@@ -123,14 +125,27 @@ class Source:
         description.pop("filepath", None)
         return json.loads(json.dumps(description, default=str))
 
+    @contextmanager
+    def _reading(self, files: RawFiles) -> Iterator[Path]:
+        """As `RawFiles.reading`; files that change from now on are not recorded as what was read."""
+        self._stamp = None if files.given is None else files.stamp()
+        with files.reading() as path:
+            yield path
+
     def entries(self, name: str) -> dict[str, Entry]:
-        """The entry of this source in the lineage of datasets made from it."""
+        """The entry of this source in the lineage of datasets made from it.
+
+        Raises `InputError` if its files have changed since they were read: what was made from them would be taken for
+        made from what is there now.
+        """
         description, files = self.description(), self.files
         if files is None:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
             return {name: Entry(content=content, place=self.shown, configuration=description)}
-        known = Entry(content=files.content(), place=self.shown, configuration=description, stamp=files.stamp())
-        return {name: known}
+        content, stamp = files.content(), files.stamp()
+        if self._stamp not in (None, stamp):
+            raise InputError(f"{self.shown} has changed since this run read it: run again when nothing writes to it.")
+        return {name: Entry(content=content, place=self.shown, configuration=description, stamp=stamp)}
 
 
 class _Gate(Protocol):

@@ -27,7 +27,7 @@ class EngineInteractionsDataset(InteractionsDataset):
         self._fetch_if_missing()
         engine = open_engine(self._engine, self._folder)
         try:
-            with self.files.reading() as path:
+            with self._reading(self.files) as path:
                 staged = stage(path, self._columns, self._unit, self._folder / "staged")
             return RawLog(engine, replace(staged, origin=self.files.origin(staged.origin)))
         except Exception:

@@ -20,7 +20,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.files import is_data
 from pinet_kedro.printable import public
 from pinet_kedro.project import project_folder, short_path
-from pinet_kedro.sources.raw_files import RawFiles
+from pinet_kedro.sources.raw_files import RawFiles, identity_of
 from pinet_kedro.sources.stores import Found, Store, open_store
 
 if TYPE_CHECKING:
@@ -90,10 +90,9 @@ class FetchedFiles(RawFiles):
         """
         files = sorted(self._listing.files.items())
         known = all(found.identity is not None for _, found in files)
-        listed = json.dumps([[name, found.size, found.identity] for name, found in files])
-        digest = hashlib.sha256(listed.encode() if known else os.urandom(16)).hexdigest()
+        listed = [[name, found.size, found.identity] for name, found in files] if known else os.urandom(16).hex()
         size = sum(found.size or 0 for _, found in files)
-        return {"size": size, "mtime_ns": 0, "files": len(files), "identity": int(digest[:15], 16)}
+        return {"size": size, "mtime_ns": 0, "files": len(files), "identity": identity_of(listed)}
 
     def path(self) -> Path:
         with _FETCHING:

@@ -20,6 +20,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def identity_of(listed: Any) -> int:
+    """A number for what is listed, as JSON, of files: another one if anything of that is another."""
+    return int(hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:15], 16)
+
+
 class RawFiles:
     """A file of this machine, or all of a folder or a pattern."""
 
@@ -55,12 +60,23 @@ class RawFiles:
         ).hexdigest()
 
     def stamp(self) -> dict[str, int]:
-        """Size and modification time, which show without reading a file that it has not changed; and how many files."""
+        """Size and modification time, which show without reading a file that it has not changed.
+
+        Of several, their sum and the newest, their number, and an identity: another one if any file has another name,
+        size or time.
+        """
         source = self.path()
         files = files_of(source)
         found = [path.stat() for path in files]
         times = {"size": sum(stat.st_size for stat in found), "mtime_ns": max(stat.st_mtime_ns for stat in found)}
-        return times if files == [source] else {**times, "files": len(files)}
+        if files == [source]:
+            return times
+        top = folder_of(source)
+        listed = [
+            [path.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns]
+            for path, stat in zip(files, found, strict=True)
+        ]
+        return {**times, "files": len(files), "identity": identity_of(listed)}
 
     def stamped(self, known: dict[str, Any] | None) -> dict[str, Any]:
         """The stamp and `sha256`; files are read only where the stamp differs from the known one."""
