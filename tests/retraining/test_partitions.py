@@ -149,6 +149,17 @@ def test_a_small_partition_is_good_and_a_bad_one_is_set_aside_with_its_report(fo
     assert list(json.loads((folder / ".taken.json").read_text())) == list(intake.partitions) == ["a.csv"]
 
 
+def test_a_bad_partition_does_not_replace_another_one_of_its_name(folder):
+    rejected = folder.parent / "rejected"
+    for number, value in enumerate((5, 6, 6, 7)):
+        deliver(folder, **{f"a{number}": GOOD, "b": GOOD.assign(timestamp=value)})
+        _, intake = take_in(dataset(folder).load(), Retraining())
+    assert intake.arrivals[-1].place == "data/01_raw/rejected/3-b.csv"
+    times = {path.name: pd.read_csv(path)["timestamp"][0] for path in rejected.glob("*.csv")}
+    assert times == {"b.csv": 5, "2-b.csv": 6, "3-b.csv": 7}
+    assert all(rejected.joinpath(f"{name}.txt").exists() for name in times)
+
+
 def test_a_corrected_partition_is_new_again(folder):
     deliver(folder, a=GOOD, b=BAD)
     run = dataset(folder)

@@ -18,7 +18,7 @@ from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.parameters import plain
-from pinet_kedro.sources.raw_files import RawFiles
+from pinet_kedro.sources.raw_files import RawFiles, file_hash
 
 # Of a file that somebody is still writing, or that is none of ours.
 _UNFINISHED = (".part", ".tmp")
@@ -48,7 +48,7 @@ class Partition:
 
     def set_aside(self, folder: Path, report: str) -> Path:
         """Where the file has gone: into `folder`, with the report beside it. It is new again once it is put back."""
-        target = folder / self.id
+        target = _free_place(folder / self.id, self.stamp["sha256"])
         TextDataset(str(target.with_name(f"{target.name}.txt"))).save(
             report + "\n"
         )  # first: no file without its report
@@ -170,6 +170,18 @@ class PartitionsDataset(IncrementalDataset):
 
     def _exists(self) -> bool:
         return Path(self._normalized_path).is_dir()
+
+
+def _free_place(wanted: Path, content: str) -> Path:
+    """The wanted place, or, where another file is there, the same with a number before the name.
+
+    What was set aside before under this name may be the only copy of its events.
+    """
+    place, number = wanted, 1
+    while place.exists() and file_hash(place) != content:
+        number += 1
+        place = wanted.with_name(f"{number}-{wanted.name}")
+    return place
 
 
 def _ignored(path: Path) -> bool:
