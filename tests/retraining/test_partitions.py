@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
+from kedro_datasets.partitions import PartitionedDataset
 
 from pinet_kedro.datasets.files import InteractionsDataset
 from pinet_kedro.datasets.raw_log import RawLog
@@ -193,6 +194,31 @@ def test_changed_content_stops_the_run_or_replaces(folder):
     assert intake.arrivals[0].changed
     assert intake.partitions.keys() == before.keys()
     assert intake.partitions != before
+
+
+def test_what_a_run_that_did_not_end_has_stored_of_a_changed_file_is_not_taken_for_the_old_one(folder, tmp_path):
+    reader = "pinet_kedro.datasets.files.ParquetDataset"
+    stored = PartitionedDataset(path=str(tmp_path / "accepted"), dataset=reader, filename_suffix=".parquet")
+    config = Retraining(raw_log=False, changed_partition="replace")
+
+    def gathered(confirm=False):
+        run = dataset(folder)
+        accepted, intake = take_in(run.load(), config)
+        stored.save(accepted)
+        events = gather_all(None, stored.load(), intake, config).events
+        if confirm:
+            run.confirm()
+        return len(events)
+
+    deliver(folder, a=GOOD)
+    gathered(confirm=True)
+    deliver(folder, a=GOOD.head(5))
+    assert gathered() == 5
+    deliver(folder, a=GOOD, b=GOOD.assign(item_id="new"))
+    with pytest.raises(InputError, match=r"partition a\.csv: what is stored of it was read from another content"):
+        gathered()
+    deliver(folder, a=GOOD.head(5))
+    assert gathered() == 14
 
 
 def test_events_are_gathered_by_name_whatever_order_they_came_in():

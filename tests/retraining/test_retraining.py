@@ -200,6 +200,20 @@ def test_the_reference_of_drift_is_the_raw_log_and_the_partitions_that_the_champ
         assert (drift.reference.events, drift.window.events) == (events, 40)
 
 
+def test_drift_says_where_a_part_of_its_reference_is_not_what_the_champion_has_learnt(planted_world, joint_backbone):
+    """A partition whose content was replaced since, or that is new here, is none that it has learnt."""
+    w = planted_world
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+    accepted = {name: lambda: w.events.head(30) for name in "abc"}
+    intake = Intake(arrivals=(Arrival(id="c", accepted=True),), partitions={"a": "1", "b": "another", "c": "3"})
+    drift = measure(Champion("3", VersionModels(model), {"a": "1", "b": "2", "c": "3"}, {}), None, accepted, intake)
+    assert drift.reference.events == 30
+    assert (
+        drift.missing[-1]
+        == "2 of the 3 partitions that version 3 was trained on are not kept here: the reference lacks them"
+    )
+
+
 def test_the_page_of_a_first_round_says_what_is_missing():
     decision = Decision(
         promoted=False, model="pinet", version="1", against="popularity", champion_before=None, date="2024-01-01",

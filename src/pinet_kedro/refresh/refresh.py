@@ -30,7 +30,7 @@ from pinet_kedro.retraining.champion import (
     read_champion,
     version_of,
 )
-from pinet_kedro.retraining.gathering import Partitions, gather
+from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG, Delivery
 from pinet_kedro.tracking import runs as tracking
@@ -93,6 +93,7 @@ def gather_unlearnt(
             f"version {champion.version} was trained on events that are not here: {what}. Restore them, or train: "
             "kedro run --pipeline=retraining."
         )
+    accepted = as_taken_in(accepted, intake)
     log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None
     before, since = gather(accepted, names, log_events), gather(accepted, list(_unlearnt(champion, intake.partitions)))
     return before.in_memory().events, since.in_memory().events

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -11,11 +12,32 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions, as_read_now
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
-from pinet_kedro.retraining.partitions import RAW_LOG
+from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
 
 log = logging.getLogger(__name__)
 
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
+
+
+def as_taken_in(accepted: Partitions, intake: Intake) -> Partitions:
+    """The accepted partitions; one whose stored events are not those of the intake raises `InputError` when it is read.
+
+    So it is where a run stored the new content of a changed file and did not end, and the old file is back: the file is
+    known, and what is stored of it is another one.
+    """
+
+    def read(name: str) -> pd.DataFrame:
+        events, content = accepted[name](), intake.partitions.get(name)
+        stored = events.attrs.get(CONTENT)  # earlier versions stored none
+        if stored and content and stored != content:
+            raise InputError(
+                f"partition {name}: what is stored of it was read from another content than the one that counts as "
+                "taken, by a run that did not end. Put that file back (retraining.changed_partition=replace), or "
+                f"remove the entry of {name} from .taken.json in the folder of the partitions: it is read again then."
+            )
+        return events
+
+    return {name: partial(read, name) for name in accepted}
 
 
 def gather_all(
@@ -33,6 +55,7 @@ def gather_all(
             "the raw log of the environment has changed since this run began, or retraining.raw_log has: start the run "
             "again."
         )
+    accepted = as_taken_in(accepted, intake)
     if raw_log is None:
         return gather(accepted, intake.files)
     log_events = check_rules(raw_log.opened(), RAW_LOG, config)

@@ -12,7 +12,7 @@ from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.project import project_folder
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.partitions import RAW_LOG, Delivery, Partition
+from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG, Delivery, Partition
 from pinet_kedro.validation.gate import ExpectationGate
 from pinet_kedro.validation.suites import SuiteError, ValidationFailedError
 
@@ -125,7 +125,9 @@ def _other_raw_log(delivery: Delivery) -> str:
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     """The partition's events; raises `InputError` where they cannot be read or break a rule."""
     found = partition.read()
-    return check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
+    events = check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
+    events.attrs[CONTENT] = partition.stamp["sha256"]  # stored with the events
+    return events
 
 
 def check_rules(found: _Log, name: str, config: Retraining) -> _Log:

@@ -24,6 +24,7 @@ from pinet_kedro.sources.raw_files import RawFiles, file_hash
 _UNFINISHED = (".part", ".tmp")
 # The raw log of the environment among the partitions of a training; no file that is looked at has such a name.
 RAW_LOG = "_raw_log"
+CONTENT = "sha256"  # attribute of accepted events: of the file that they were read from
 
 
 class _Stamp(TypedDict):

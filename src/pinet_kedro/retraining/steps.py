@@ -33,7 +33,7 @@ from pinet_kedro.retraining.champion import (
     version_of,
 )
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.gathering import Partitions, gather
+from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.retraining.reference import EngineReference
@@ -95,12 +95,17 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
     if not intake.new:
         nothing = Size(events=0, users=0, items=0)
         return Drift(window=nothing, missing=("there is no new partition, only another raw log",))
+    accepted = as_taken_in(accepted, intake)
     window = gather(accepted, intake.new).in_memory().events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
     trained_on = champion.partitions or {}
-    kept = [name for name in trained_on if name in accepted and name not in intake.new]
+    learnt = [name for name in trained_on if name != RAW_LOG]
+    kept = [
+        name for name in learnt
+        if name in accepted and name not in intake.new and intake.partitions.get(name) == trained_on[name]
+    ]  # fmt: skip
     why = None
     if champion.partitions is None:
         why = f"it is not known on which events {version} was trained"
@@ -116,7 +121,11 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
     reference = gather(accepted, kept, log_events)
     known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
     with closing(reference):
-        return measure_drift(champion.models.served, champion.version, known, window, then)
+        found = measure_drift(champion.models.served, champion.version, known, window, then)
+    if kept == learnt:
+        return found
+    lost = f"{len(learnt) - len(kept)} of the {len(learnt)} partitions that {version} was trained on"
+    return found.model_copy(update={"missing": (*found.missing, f"{lost} are not kept here: the reference lacks them")})
 
 
 def hold_out(
