@@ -3,6 +3,7 @@
 import decimal
 import math
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -77,6 +78,10 @@ NO_IDS = {
     "infinity": (column(7.0, math.inf), "row 2: inf"),
     "fractions": (column(7.0, 7.5), "row 2: 7.5"),
     "floats that lost digits": (column(1.0, 2.0**53), "row 2: 9007199254740992"),
+    "floats of 32 bits that did": (
+        pa.chunked_array([np.array([16_777_215, 16_777_217], np.float32)]),
+        "row 2: 16777216 is not an id: an id is text or a whole number, and a floating-point number of 32 bits has lost",
+    ),
     "fractions in text": (column("7", "7.5"), "row 2: '7.5'"),
     "NaN in text": (column("7", "nan", "8"), "row 2: 'nan'"),
     "infinity in text": (column("7", "8", "-Infinity"), "row 3"),

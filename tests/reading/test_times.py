@@ -67,6 +67,13 @@ def test_fractions_are_kept_to_the_nanosecond(text, unit, nanoseconds):
     assert times([text], unit) == times([text]) == [START + nanoseconds]
 
 
+@pytest.mark.parametrize(("bits", "warned"), [(32, True), (64, False)])
+def test_floating_point_numbers_that_have_lost_seconds_are_reported(caplog, bits, warned):
+    with caplog.at_level("WARNING"):
+        times(pa.array(np.array([np.nan, 1.7e9, 1.7e9 + 60], f"float{bits}")), "auto")
+    assert ("of 32 bits, in which the newest times are 128 apart" in caplog.text) is warned
+
+
 def test_floating_point_numbers_keep_microseconds():
     assert times([1_600_000_000.123456, 1_600_000_000.9]) == [START + 123_456_000, START + 900_000_000]
     assert times([1_600_000_000_123.456]) == [START + 123_456_000]

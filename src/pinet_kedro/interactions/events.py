@@ -91,9 +91,10 @@ class Origin:
 
     def place(self, row: int) -> str:
         """Where row `row`, from 1, of the log is: its number, and its file where there are several."""
-        for file, rows in self.parts if len(self.parts) > 1 else ():
+        names = [Path(file).name for file, _ in self.parts]
+        for name, (file, rows) in zip(names, self.parts, strict=True) if len(names) > 1 else ():
             if row <= rows:
-                return f"{Path(file).name}, row {row}"
+                return f"{name if names.count(name) == 1 else file}, row {row}"
             row -= rows
         return f"row {row}"
 
@@ -157,7 +158,7 @@ def read_interactions(source: Path, columns: Columns, unit: str = "auto") -> Int
 def read_parts(source: Path, columns: Columns, unit: str = "auto", rows: int | None = None) -> Iterator[Interactions]:
     """Canonical events of one file after the other, of a Parquet file in blocks of `rows` rows if that is given.
 
-    `Origin.first_row` is the row, in the file, with which a part begins. Raises `InputError` as `read_interactions`.
+    Times and ids of a block are read as those of a file alone. Raises `InputError` as `read_interactions`.
     """
     unit = check_unit(unit)
     renaming = columns.renaming()

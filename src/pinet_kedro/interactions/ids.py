@@ -16,7 +16,9 @@ from pinet_kedro.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_EXACT = 2**53  # a float holds every whole number below; from here on, two of them may have become one
+# By the bits of a float: it holds every whole number below this power of 2; from there on, two may have become one.
+_DIGITS = {16: 11, 32: 24, 64: 53}
+_EXACT = 2 ** _DIGITS[64]
 _WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 _EXPONENT = r"^[+-]?[0-9]+\.?[0-9]*[eE][+-]?[0-9]+$"
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+|nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity)$"
@@ -64,7 +66,7 @@ def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return ids.cast(pa.string())
     if pa.types.is_floating(kind):
-        return _whole(ids.cast(pa.float64()), where).cast(pa.string())
+        return _whole(ids.cast(pa.float64()), kind.bit_width, where).cast(pa.string())
     if pa.types.is_decimal(kind):
         return _text(ids.cast(pa.string()), where)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -80,16 +82,18 @@ def spell(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     )
 
 
-def _whole(ids: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+def _whole(ids: pa.ChunkedArray, bits: int, where: str) -> pa.ChunkedArray:
+    """Floats as integers; `bits`: of the column's own type."""
     values = ids.to_numpy(zero_copy_only=False)
     given = ids.is_valid().to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
-        wrong = given & ~((values == np.floor(values)) & (np.abs(values) < _EXACT))
+        wrong = given & ~((values == np.floor(values)) & (np.abs(values) < 2 ** _DIGITS[bits]))
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
             f"{where}, row {row + 1}: {values[row]:.17g} is not an id: an id is text or a whole number, and a "
-            "floating-point number above 2^53 has lost digits. Name the column of ids, or write it as text or integers."
+            f"floating-point number of {bits} bits has lost digits from 2^{_DIGITS[bits]} on. Name the column of ids, or "
+            "write it as text or integers."
         )
     return ids.cast(pa.int64())
 

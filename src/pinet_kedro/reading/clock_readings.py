@@ -1,5 +1,6 @@
 """Times that are numbers: clock readings since 1970 in one unit, or positions."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from pinet_kedro.reading.time_values import (
     with_unreadable,
 )
 
+log = logging.getLogger(__name__)
+
 # A clock reading above this is not in seconds: 1e11 s is the year 5138, 1e11 ms is 1973.
 _SECONDS_LIMIT = 10**11
 # Counts since another epoch (.NET's ticks, Apple's seconds since 2001) look like a log that ended before 1995.
@@ -39,7 +42,11 @@ def read_integers(values: pa.ChunkedArray, unit: str, where: str) -> Times:
 
 
 def read_floats(values: pa.ChunkedArray, unit: str, where: str) -> Times:
-    """Times of a column of floating-point numbers, which resolve present times to a microsecond only."""
+    """Times of a column of floating-point numbers, which resolve present times to a microsecond only.
+
+    Numbers of fewer than 64 bits resolve them to minutes or worse, which is logged.
+    """
+    _warn_of_few_digits(values, where)
     numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     missing = ~np.isfinite(numbers)
     numbers = np.where(missing, 0, np.clip(numbers, -LARGEST, LARGEST))
@@ -61,6 +68,19 @@ def read_floats(values: pa.ChunkedArray, unit: str, where: str) -> Times:
         return scaled(integers, np.zeros(1, np.int64), unit, missing, values)
     micros = np.rint(part * (10**6 // PER_SECOND[unit]) if unit in ("s", "ms") else part * 0).astype(np.int64)
     return scaled(integers, micros * 1000, unit, missing, values)
+
+
+def _warn_of_few_digits(values: pa.ChunkedArray, where: str) -> None:
+    if values.type == pa.float64():
+        return
+    numbers = values.to_numpy(zero_copy_only=False)
+    apart = np.spacing(np.abs(numbers[np.isfinite(numbers)]).max(initial=0))
+    if apart > 1:
+        log.warning(
+            "%s holds floating-point numbers of %d bits, in which the newest times are %g apart: nearer ones have "
+            "become equal, and equal events count once. Write the column as integers or dates.",
+            where, values.type.bit_width, apart,
+        )  # fmt: skip
 
 
 def read_number_texts(text: pa.ChunkedArray, is_number: pa.ChunkedArray, unit: str, where: str) -> Times:

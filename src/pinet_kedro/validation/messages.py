@@ -55,7 +55,10 @@ class Wording:
             name = str(column)
             if name == "timestamp" and row in self.unreadable:
                 value = self.unreadable[row]
-            text = "missing" if pd.isna(value) else repr(short(value)) if isinstance(value, str) else f"{value:.16g}"
+            if isinstance(value, str):
+                text = repr(short(value))
+            else:
+                text = "missing" if pd.isna(value) else f"{value:.16g}" if isinstance(value, float) else str(value)
             if name == "timestamp" and self.clock and not isinstance(value, str) and not pd.isna(value):
                 text = _when(int(value), self.unit)
             shown.append(f"{short(self.name(name))}={text}")
@@ -128,7 +131,11 @@ def _day(bound: Any) -> Any:
 
 def _when(time: int, unit: str | None) -> str:
     """A time in nanoseconds as the number of the source, where that has numbers, and as a date."""
-    return iso(time) if unit is None else f"{time * PER_SECOND[unit] / SECOND:.19g} {unit} ({iso(time)})"
+    if unit is None:
+        return iso(time)
+    whole, part = divmod(abs(time) * PER_SECOND[unit], SECOND)  # exact, as the source has it
+    digits = f".{part:09d}".rstrip("0") if part else ""
+    return f"{'-' * (time < 0)}{whole}{digits} {unit} ({iso(time)})"
 
 
 def short(value: object, length: int = 40) -> str:
