@@ -80,7 +80,7 @@ NO_IDS = {
     "floats that lost digits": (column(1.0, 2.0**53), "row 2: 9007199254740992"),
     "floats of 32 bits that did": (
         pa.chunked_array([np.array([16_777_215, 16_777_217], np.float32)]),
-        "row 2: 16777216 is not an id: an id is text or a whole number, and a floating-point number of 32 bits has lost",
+        "16777216 is not an id: an id is text or a whole number, and a floating-point number of 32 bits has lost",
     ),
     "fractions in text": (column("7", "7.5"), "row 2: '7.5'"),
     "NaN in text": (column("7", "nan", "8"), "row 2: 'nan'"),

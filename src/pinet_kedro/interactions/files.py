@@ -1,5 +1,7 @@
 """The files of a raw log: one, all of a folder, or all that match a pattern."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from pinet_kedro.errors import InputError
@@ -34,14 +36,28 @@ def folder_of(source: Path) -> Path:
     return Path(*source.parts[: next(i for i, part in enumerate(source.parts) if _PATTERN & set(part))])
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, in no order, those behind links to folders too: each folder once, first by its name."""
+    waiting, known = [folder], set[str]()
+    while waiting:
+        for place, folders, names in os.walk(waiting.pop(0)):
+            real = os.path.realpath(place)
+            if real in known:
+                folders.clear()
+                continue
+            known.add(real)
+            waiting += [path for name in sorted(folders) if (path := Path(place, name)).is_symlink()]
+            yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
 def _is_pattern(source: Path) -> bool:
     return bool(_PATTERN & set(str(source))) and not source.exists()
 
 
 def _found(source: Path) -> list[Path]:
     top = folder_of(source)
-    found = top.rglob("*") if source.is_dir() else top.glob(str(source.relative_to(top)))
-    return sorted(path for path in found if path.is_file() and is_data(path.relative_to(top)))
+    found = files_below(top) if source.is_dir() else filter(Path.is_file, top.glob(str(source.relative_to(top))))
+    return sorted(path for path in found if is_data(path.relative_to(top)))
 
 
 def is_data(path: PurePath) -> bool:

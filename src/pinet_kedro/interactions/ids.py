@@ -92,8 +92,8 @@ def _whole(ids: pa.ChunkedArray, bits: int, where: str) -> pa.ChunkedArray:
         row = int(wrong.argmax())
         raise InputError(
             f"{where}, row {row + 1}: {values[row]:.17g} is not an id: an id is text or a whole number, and a "
-            f"floating-point number of {bits} bits has lost digits from 2^{_DIGITS[bits]} on. Name the column of ids, or "
-            "write it as text or integers."
+            f"floating-point number of {bits} bits has lost digits from 2^{_DIGITS[bits]} on. Name the column of ids, "
+            "or write it as text or integers."
         )
     return ids.cast(pa.int64())
 

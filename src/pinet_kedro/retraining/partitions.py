@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.files import files_below
 from pinet_kedro.parameters import plain
 from pinet_kedro.sources.raw_files import RawFiles, file_hash
 
@@ -163,8 +164,7 @@ class PartitionsDataset(IncrementalDataset):
 
     def _list_partitions(self) -> list[str]:
         folder = Path(self._normalized_path)
-        found = (path for path in folder.rglob("*") if path.is_file())
-        return sorted(str(path) for path in found if not _ignored(path.relative_to(folder)))
+        return sorted(str(path) for path in files_below(folder) if not _ignored(path.relative_to(folder)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._path})"  # Kedro's own makes a dataset of a file without a name
