@@ -50,8 +50,13 @@ def _source_hash() -> str:
 
 @cache
 def method_version() -> str:
-    """Hash of the code that computes models and ranks, without comments, docstrings and layout (takes 0.3 s)."""
-    found = [_PACKAGE / name for name in _METHOD]
+    """Hash of the code that computes models and ranks, as `code_version` (takes 0.3 s)."""
+    return code_version(*_METHOD)
+
+
+def code_version(*names: str) -> str:
+    """Hash of these files and folders of the package, without comments, docstrings and layout."""
+    found = [_PACKAGE / name for name in names]
     files = [file for path in found for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     return _hash_of(ast.dump(_bare(ast.parse(file.read_bytes()))).encode() for file in files)
 

@@ -22,6 +22,7 @@ from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.reporting.text import METRIC_LABELS
 from pinet_kedro.studies.benchmark import bench
 from pinet_kedro.studies.benchmark.bench import Bench, cells
@@ -169,6 +170,45 @@ def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prep
     assert len(list(tmp_path.glob("models/*"))) == 2
 
 
+def test_each_variant_of_plugins_has_its_own_scorers(tmp_path, prepared):
+    """Whatever another variant has built before."""
+    named = replace(prepared, items=prepared.items.assign(categories=[["a"], ["b"]] * (prepared.n_items // 2)))
+    popularity = count_popularity(named)
+    both = Bench(named, tmp_path)
+    for plugins in (PluginTraining(folds=2), PluginTraining(folds=2, scorers={"categories": {}}),
+                    PluginTraining(folds=2, hard_candidates=3, random_candidates=3)):  # fmt: skip
+        again, alone = (bench._build_scorers(popularity, plugins) for bench in (both, Bench(named, tmp_path)))
+        assert again.configuration() == alone.configuration()
+    joint = PluginTraining(folds=2, kind="state_space", ridge=1.0)
+    assert both._build_scorers(popularity, joint) is both._build_scorers(popularity, PluginTraining(folds=2))
+
+
+def test_validation_ranks_with_and_without_plugins_are_two_results(tmp_path, prepared):
+    """A study that tunes plugins may follow one that did not, in the same folder."""
+    (cell,) = cells(Benchmark(seeds=(1,), as_shipped=()), TRAINING, PluginTraining(folds=2))
+    bench = Bench(prepared, tmp_path)
+    bench.run([cell])
+    alone, with_plugins = (bench.validation_ranks(cell, variant)["rank"] for variant in (None, "plugins"))
+    assert not alone.equals(with_plugins)
+    assert bench.validation_ranks(cell)["rank"].equals(alone)
+    assert bench.validation_ranks(cell, "plugins")["rank"].equals(with_plugins)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"plugins": {"shared": {}}}, "'shared' must not be shared or refit"),
+        ({"ablations": {"refit": {}}}, "'refit' must not be shared or refit"),
+        ({"plugins": {"a+b": {}}}, "nor contain '\\+'"),
+        ({"plugins": {"p": {"ridge": 1.0}}, "ablations": {"p": {"ridge": 99.0}}}, "'p' is among plugins and ablations"),
+    ],
+)
+def test_two_models_of_a_method_cannot_have_one_name(sections, words):
+    with pytest.raises(ValueError, match=words):
+        Benchmark.model_validate(sections)
+    assert Benchmark.model_validate({"plugins": {"p": {}}, "ablations": {"p": None}})  # as an environment leaves it out
+
+
 def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
     config = Benchmark(seeds=(1, 2), methods=METHODS, as_shipped=())
     alone = run(tmp_path / "1", prepared, config)
@@ -243,6 +283,15 @@ def test_transfer_makes_another_cell_of_the_same_model():
     assert [name for name, _ in tuned] == [model, model]
     assert len({base, *(name for _, name in tuned), names_of(transfer={"kind": "user_branch"})[1]}) == 4
     assert names_of(transfer={"kind": "separate"})[0] != model
+
+
+def test_other_code_of_a_transfer_makes_another_cell_of_it_alone(monkeypatch):
+    names = [names_of(transfer=transfer) for transfer in (None, {"kind": "user_branch"})]
+    monkeypatch.setattr(bench, "code_version", lambda place: f"another {place}")
+    again = [names_of(transfer=transfer) for transfer in (None, {"kind": "user_branch"})]
+    assert again[0] == names[0]
+    assert again[1][0] == names[1][0]  # the model that it starts from
+    assert again[1][1] != names[1][1]
 
 
 def test_every_shipped_method_can_be_built():
@@ -322,6 +371,26 @@ def test_table_has_every_metric_and_no_interval_for_the_catalogue(prepared):
     assert rows.loc[("base", "all"), "value"] == pytest.approx(6 / 10)  # of the ten pairs of five items in turn
     assert rows.loc[("m", "all"), "value"] == pytest.approx(25 / 45)
     assert rows.loc[("m", "all"), ["low", "high"]].notna().all()
+
+
+def test_diversity_is_compared_on_the_users_for_whom_all_models_have_it(prepared):
+    """A list with fewer than two items that have categories has none."""
+    lists = [["a"], ["b"], None] * (prepared.n_items // 3)
+    named = replace(prepared, items=prepared.items.assign(categories=lists))
+    users = prepared.test_users
+    known = np.tile([1, 2, 4, 5, 7, 8, 10, 11, 13, 14], (len(users), 1))
+    unknown = known.copy()
+    unknown[0] = np.arange(3, 33, 3)
+    ranks = pd.concat(
+        pd.DataFrame(
+            {"model": model, "user": users, "rank": 1.0, "candidates": 30, "backbone": "b", "seed": seed}
+        ).assign(**dict(zip(TOP, top.T.astype(np.int32), strict=True)))
+        for model, seed, top in (("base", 1, known), ("base", 2, unknown), ("m", 1, unknown), ("m", 2, known))
+    )
+    table = benchmark_table(ranks, named, "base", ("category_diversity_at_10",))
+    rows = table[table["group"] == "all"].set_index("model")
+    assert rows["users"].tolist() == [len(users) - 1] * 2
+    assert rows.loc["m", ["gain", "low", "high"]].tolist() == [0, 0, 0]
 
 
 def test_ranks_of_an_earlier_version_have_no_place_in_the_table(prepared):

@@ -22,7 +22,7 @@ from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import method_version
+from pinet_kedro.provenance import code_version, method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.transfer.config import SeparateConfig, TransferConfig
 from pinet_kedro.training.config import BackboneTraining
@@ -38,6 +38,8 @@ class _Method(Configuration):
 
 
 _APART = tuple(_Method.model_fields)
+# Settings of plugins that the frozen scorers do not depend on.
+_OF_THE_FIT = {"kind", "backbone", "ridge", "rank"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Cell:
         model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
+        if self.transfer:  # `method_version` does not cover these methods
+            others["code"] = code_version("studies/transfer")
         return _digest({**ranked, "plugins": plain(self.plugins), **others})
 
 
@@ -176,7 +180,8 @@ class Bench:
         from pinet_kedro.evaluation.ranks import target_ranks
         from pinet_kedro.fitting.cross_fit import cross_fitted_ranks
 
-        store = ParquetDataset(filepath=str(self.folder / "validation" / f"{cell.name(self.dataset)}.parquet"))
+        name = f"{cell.name(self.dataset)}+{variant or ''}"
+        store = ParquetDataset(filepath=str(self.folder / "validation" / f"{name}.parquet"))
         if not store.exists():
             model, split, users = self.model(cell).load(), self.dataset.split, self.dataset.validation_users
             if variant:
@@ -276,7 +281,7 @@ class Bench:
         """The frozen scorers, built once per process: they depend on data and configuration, not on the cell."""
         from pinet_kedro.fitting.scorers import build_scorers
 
-        key = config.model_dump_json(include={"memory", "memory_search", "factors", "seed", "folds"})
+        key = config.model_dump_json(exclude=_OF_THE_FIT)
         if key not in self._scorers:
             self._scorers[key] = build_scorers(self.dataset, popularity, config)
         return self._scorers[key]

@@ -15,6 +15,9 @@ Metric = Literal[
 ]  # fmt: skip
 
 
+_TAKEN = ("shared", "refit")  # ends of the names of other models (`Bench.run`)
+
+
 class Benchmark(Configuration):
     """What is compared: methods as differences from `backbone_training`, on one backbone or several."""
 
@@ -46,6 +49,15 @@ class Benchmark(Configuration):
             raise ValueError(
                 f"the method '{joined[0]}' must not contain '+': <method>+<variant> is a model with plugins"
             )
+        for name in (*self.plugins, *self.ablations):
+            if name in _TAKEN or "+" in name:
+                raise ValueError(
+                    f"the variant of plugins '{name}' must not be {' or '.join(_TAKEN)}, nor contain '+': "
+                    "<method>+shared and <method>+refit are other models"
+                )
+        fitted = [{name for name, given in of.items() if given is not None} for of in (self.plugins, self.ablations)]
+        if twice := sorted(set.intersection(*fitted)):
+            raise ValueError(f"'{twice[0]}' is among plugins and ablations: a variant has one name")
         if self.metrics[0] in ("coverage_at_10", "gini_at_10", "category_diversity_at_10"):
             raise ValueError(
                 f"metrics must not begin with {self.metrics[0]}: the figures show the first metric with its intervals. "

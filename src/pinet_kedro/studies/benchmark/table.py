@@ -30,8 +30,8 @@ def benchmark_table(
 
     `value` is the mean over seeds and users, `seed_deviation` its standard deviation over seeds; `gain, low, high`
     compare with `reference` on the same backbone, `same_plugins_gain, …_low, …_high` with the reference under the same
-    kind of plugins, all relative. Catalogue measures have no interval. `users` are those who have the metric; a metric
-    that nobody has is left out.
+    kind of plugins, all relative. Catalogue measures have no interval. `users` are those for whom all models have the
+    metric, with all seeds; a metric that nobody has is left out.
 
     `ranks` holds `backbone, model, seed` and the columns of `rank_models`; the lists are needed for measures beyond
     accuracy. A comparison uses the seeds that both sides have.
@@ -45,7 +45,8 @@ def benchmark_table(
             groups = _groups(dataset, ranks["user"])
             of_groups = {group: _catalogue_scores(ranks, mask, metric, dataset) for group, mask in groups.items()}
         else:
-            known = values[values[metric].notna()]
+            # The lists of one model may have a diversity where those of another have none: gains are of the same users.
+            known = values[values[metric].notna().groupby(values["user"]).transform("all")]
             groups = _groups(dataset, known["user"])
             scores = _scores(known, metric)
             of_groups = {g: {model: t.loc[:, mask] for model, t in scores.items()} for g, mask in groups.items()}
