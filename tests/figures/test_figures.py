@@ -1,6 +1,7 @@
 """Figures show the numbers that they are given, and say in their title what is seen."""
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -10,6 +11,7 @@ from pinet_kedro.figures.results import gains_figure, quintiles_figure
 from pinet_kedro.figures.studies import gradient_noise_figure
 from pinet_kedro.figures.style import shade
 from pinet_kedro.figures.training import learning_curves_figure, plugin_weights_figure, stratum_weights_figure
+from pinet_kedro.figures.tuning import tuning_figures
 from pinet_kedro.reporting.text import MODEL_LABELS
 
 ACTIVENESS = np.random.default_rng(0).pareto(1.2, 500).astype(int) + 3
@@ -266,3 +268,19 @@ def test_noise_figure_leaves_out_an_infinite_scale_and_says_what_a_step_sees():
     assert scales[0] == 50
     assert np.isnan(scales[1])
     assert figure.layout.yaxis.type == "log"
+
+
+def test_importances_of_tail_users_have_the_names_of_their_own_parameters():
+    """Rate matters for head users alone, width for tail users alone."""
+    study = optuna.create_study(directions=["maximize"] * 2)
+    space = dict.fromkeys(("a.rate", "a.width"), optuna.distributions.FloatDistribution(0, 1))
+    for rate, width in np.random.default_rng(0).random((20, 2)).tolist():
+        values = dict(zip(space, (rate, width), strict=True))
+        ndcg = {"head": rate, "tail": width}
+        study.add_trial(
+            optuna.create_trial(params=values, distributions=space, values=list(ndcg.values()), user_attrs=ndcg)
+        )
+    _, importances, _, _ = tuning_figures(study, {"head": 0.5, "tail": 0.5})
+    shown = {bars.name: dict(zip(bars.y, bars.x, strict=True)) for bars in importances.data}
+    most = {users: max(bars, key=bars.get).partition("<br>")[2] for users, bars in shown.items()}
+    assert most == {"Head users": "rate", "Tail users": "width"}

@@ -54,7 +54,8 @@ def _both(plot: Callable[..., Figure], study: Study) -> Figure:
 
 def _importances(study: Study) -> Figure:
     drawn = _both(visualization.plot_param_importances, study)
-    drawn.update_traces(y=[".<br>".join(name.split(".")[-2:]) for name in drawn.data[0].y])
+    for bars in drawn.data:  # Optuna sorts the parameters by importance, for tail users in another order
+        bars.y = [".<br>".join(name.split(".")[-2:]) for name in bars.y]
     longest = max(value for bars in drawn.data for value in bars.x)
     drawn.update_xaxes(title="share of the variance", tickangle=0, range=[0, 1.25 * longest]).update_yaxes(title=None)
     statement = "How much of the variance between trials each parameter explains"
