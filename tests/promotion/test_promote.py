@@ -26,7 +26,7 @@ from pinet_kedro.promotion.promote import Newest, promote
 from pinet_kedro.promotion.rollback import roll_back
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.digest import DIGEST, TRUSTED, listing, settle
-from pinet_kedro.registry.loading import VersionModels, load_version
+from pinet_kedro.registry.loading import HELD_OUT, VersionModels, held_out, load_version
 from pinet_kedro.registry.registration import register_model
 from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version, list_versions, trust_version
@@ -404,6 +404,31 @@ def test_a_version_of_other_data_may_have_learnt_the_targets_unless_it_is_older_
     assert "it was trained on other data" in promotion._learnt(other, VersionModels(None), known)
     earlier = VersionModels("served", served_until=other.first_target - 1)
     assert promotion._learnt(other, earlier, known) is None
+
+
+def test_a_version_of_another_split_of_the_same_log_may_have_learnt_the_targets(registry, newest, planted_world):
+    """Such as one that holds out the last event of each user, judged on all events after a cut in time."""
+    mlflow.set_tracking_uri(registry.uri)
+    split = planted_world.dataset.split
+    wider = replace(newest.dataset, split=replace(split, test_from=split.test_from - 1, test_at=split.test_at - 1))
+    assert wider.sha256 == newest.dataset.sha256
+    known = tags(STRONG)
+    assert promotion._learnt(wider, VersionModels(None), known) is None  # an earlier release, which has no record of it
+    known[HELD_OUT] = held_out(newest.dataset)
+    assert promotion._learnt(newest.dataset, VersionModels(None), known) is None
+    assert "as they were split before" in promotion._learnt(wider, VersionModels(None), known)
+    assert promotion._learnt(wider, VersionModels("served", served_until=wider.first_target - 1), known) is None
+
+
+def test_a_version_that_cannot_be_compared_is_refused_whatever_unmeasured_gains_may_do(registry, newest):
+    make_champion(registry, WEAK)
+    seen_again = replace(newest.dataset, split=replace(newest.dataset.split, exclude_seen=True))
+    lenient = {"unmeasured": "pass", "latency_ms": 5000}
+    decision = promote(Newest(seen_again, VALID), asking(STRONG, gates=lenient), registry)
+    assert "served with exclude_seen = false" in decision.reasons[0]
+    assert not decision.promoted
+    few = lenient | {"tail": {"above": 0.0, "by": "low", "users": 10_000}}
+    assert promote(newest, asking(STRONG, gates=few), registry).promoted
 
 
 def test_versions_are_listed_newest_first_with_figures_and_aliases(registry):

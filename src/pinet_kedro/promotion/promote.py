@@ -37,7 +37,7 @@ from pinet_kedro.registry.aliases import (
     repair,
     tag_unless_champion,
 )  # fmt: skip
-from pinet_kedro.registry.loading import VersionModels, load_models, read_models
+from pinet_kedro.registry.loading import HELD_OUT, VersionModels, held_out, load_models, read_models
 from pinet_kedro.registry.users import share_known
 from pinet_kedro.registry.versions import fetch_version, version_numbers
 from pinet_kedro.tracking import runs as tracking
@@ -97,7 +97,8 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRu
         raise ChampionAlready(Decision(promoted=True, **facts))
     mine = client.get_model_version(registry.model, version).tags
     gates, challenge, compared = _evaluate(newest, config, registry, version, mine, champion)
-    lenient = config.gates.unmeasured == "pass"
+    # Without any comparison nothing speaks for the version.
+    lenient = config.gates.unmeasured == "pass" and challenge is not None
     missed = [gate for gate in gates if not gate.passed and not (gate.unmeasured and lenient)]
     reasons = tuple(f"{gate.name}: {_measured(gate)} (required: {gate.asked})" for gate in missed)
     decision = Decision(
@@ -172,9 +173,13 @@ def _evaluate(
 
 def _learnt(dataset: Dataset, models: VersionModels, tags: Mapping[str, str]) -> str | None:
     """Why the model that is compared may have learnt the targets; None if it has not."""
-    if tags.get("data.sha256") == dataset.sha256 or models.unseen(dataset.first_target) is not None:
+    if models.unseen(dataset.first_target) is not None:
         return None
-    return "it was trained on other data, in which it may have learnt the targets"
+    if tags.get("data.sha256") != dataset.sha256:
+        return "it was trained on other data, in which it may have learnt the targets"
+    if tags.get(HELD_OUT, part := held_out(dataset)) != part:
+        return "it was trained on these data as they were split before, and may have learnt the targets of this split"
+    return None
 
 
 def _compared(

@@ -1,5 +1,6 @@
 """Loads the models of a registered version with this project's code."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 from safetensors import SafetensorError
 
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.reading.nanoseconds import CLOCK, in_nanoseconds
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.users import USERS, read_users
@@ -19,6 +21,8 @@ from pinet_kedro.tracking.config import Tracking
 SERVED, JUDGED = "recommender", "judged"  # folders of a version's two models
 # Tags: the time of the newest event that each of the two has learnt from (ns).
 LEARNT_UNTIL = {SERVED: "learnt.until", JUDGED: "judged.until"}
+# Tag: which part of its log a version holds out (`held_out`); versions of earlier releases do not have it.
+HELD_OUT = "data.held_out"
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class VersionModels:
 
     Both have the same configuration and plugins; the judged one has learnt everything before the test part of its log,
     the served one all of it. `served_until` and `judged_until`: time of the newest event that they have learnt from
-    (ns), None if unknown. `users`: hashes of the users of its log (`registry.users`), None if unknown.
+    (ns), None if unknown. `users`: hashes of the users of its log (`registry.users`), None if unknown. `held_out`: that
+    of its log, for registration.
     """
 
     served: Recommender
@@ -35,6 +40,7 @@ class VersionModels:
     served_until: int | None = None
     judged_until: int | None = None
     users: Shaped[np.ndarray, " U"] | None = None
+    held_out: str | None = None
 
     def unseen(self, since: int) -> Recommender | None:
         """The model that has learnt nothing from this time on (ns), the served one if possible; None if neither."""
@@ -45,6 +51,11 @@ class VersionModels:
     def compared(self, since: int) -> Recommender:
         """The model for targets from this time on: `unseen`, or else the one that has learnt fewest of them."""
         return self.unseen(since) or self.judged or self.served
+
+
+def held_out(dataset: Dataset) -> str:
+    """Hash of where the test part of each history begins: a model may have learnt that of another split of its log."""
+    return hashlib.sha256(np.asarray(dataset.split.test_from, np.int64).tobytes()).hexdigest()[:12]
 
 
 def load_version(version: str, config: Tracking) -> Recommender:

@@ -11,7 +11,7 @@ import pinet_kedro
 from pinet_kedro.datasets.manifests import MANIFEST_FILE
 from pinet_kedro.registry.aliases import CHALLENGER, CHAMPION
 from pinet_kedro.registry.digest import DIGEST, digest_of, listing, settle
-from pinet_kedro.registry.loading import JUDGED, LEARNT_UNTIL, SERVED, VersionModels
+from pinet_kedro.registry.loading import HELD_OUT, JUDGED, LEARNT_UNTIL, SERVED, VersionModels
 from pinet_kedro.registry.model_card import ABOUT_ALL, LONGEST, MODEL_CARD, model_card
 from pinet_kedro.registry.users import USERS, save_users
 from pinet_kedro.registry.versions import UnreadableVersionError, fetch_version
@@ -195,6 +195,8 @@ def _all_tags(models: VersionModels, evaluation: dict[str, Any], tags: dict[str,
     }
     if models.users is not None:  # the hash of the log does not depend on the users' ids
         own["data.user_ids"] = hashlib.sha256(models.users.tobytes()).hexdigest()[:12]
+    if models.held_out is not None:
+        own[HELD_OUT] = models.held_out
     return {**own, **_tags(evaluation, models.judged is not None), **tags}
 
 

@@ -14,19 +14,20 @@ def collect(
     model: Recommender, judged: Recommender | NoModel, users: pd.DataFrame, dataset: Dataset, two_stage: TwoStage
 ) -> VersionModels:
     """The models of a version, the served one as it answers: with categories of its items, in two stages if configured;
-    and the hashes of its users."""
+    the hashes of its users, and what is held out."""
     from dataclasses import replace
 
     from pinet_kedro.categories import ItemCategories
     from pinet_kedro.fitting.two_stage import in_two_stages
     from pinet_kedro.recommender import NoModel
-    from pinet_kedro.registry.loading import VersionModels
+    from pinet_kedro.registry.loading import VersionModels, held_out
     from pinet_kedro.registry.users import hash_users
 
     hashes = hash_users(users["user_id"])
     served = in_two_stages(model, dataset, two_stage)
     served = replace(served, categories=ItemCategories.of(model.item_ids, dataset.items))
-    return VersionModels(served, None if isinstance(judged, NoModel) else judged, users=hashes)
+    refitted = None if isinstance(judged, NoModel) else judged
+    return VersionModels(served, refitted, users=hashes, held_out=held_out(dataset))
 
 
 def register(
