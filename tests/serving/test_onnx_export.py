@@ -1,5 +1,6 @@
 """The exported backbone has the scores of torch, or there is no export."""
 
+import copy
 import json
 import shutil
 
@@ -46,6 +47,17 @@ def test_an_export_that_differs_is_not_written(planted_world, exported, tmp_path
     other = build_backbone(SASRecConfig(width=16, blocks=1, max_length=10), planted_world.n_items)
     with pytest.raises(ArithmeticError, match="the export was not written"):
         export_backbone(new_recommender(other, planted_world.dataset), tmp_path / "exported")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_are_not_numbers_are_not_written(planted_world, joint_backbone, tmp_path):
+    """The vector of one item, which is not in the first history that is compared: all its states are numbers."""
+    broken, n_items = copy.deepcopy(joint_backbone), planted_world.n_items
+    first = np.random.default_rng(1).integers(1, n_items + 1, (1, broken.config.max_length))
+    with torch.no_grad():
+        broken.items.weight[np.setdiff1d(np.arange(1, n_items + 1), first)[0]] = torch.nan
+    with pytest.raises(ArithmeticError, match="by nan of the largest"):
+        export_backbone(new_recommender(broken, planted_world.dataset), tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
 
