@@ -402,17 +402,22 @@ def test_a_moved_champion_is_followed_without_a_failed_request_and_a_broken_one_
     broken = tmp_path / "broken"
     fetched = mlflow.artifacts.download_artifacts("models:/pinet/1", tracking_uri=client.tracking_uri)
     shutil.copytree(fetched, broken)
-    (broken / "artifacts/recommender/weights.safetensors").write_bytes(b"cut off")
+    weights = broken / "artifacts/recommender/weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"cut off")
     changed = client.create_model_version("pinet", str(broken), tags=first.tags).version
     client.set_registered_model_alias("pinet", "champion", changed)
     server.wait_for(f"Version {changed} cannot be fetched .*not those that were registered.*version {newer} goes on")
     assert server.version() == newer
+    weights.write_bytes(whole)
+    server.wait_for(f"serving version {changed} in place of {newer}")
+    weights.write_bytes(b"cut off")
 
     unusable = client.create_model_version("pinet", str(broken)).version
     assert project.invoke("trust", str(unusable), "--env=test").exit_code == 0
     client.set_registered_model_alias("pinet", "champion", unusable)
-    server.wait_for(f"Version {unusable} did not start; version {newer} goes on")
-    assert server.version() == newer
+    server.wait_for(f"Version {unusable} did not start; version {changed} goes on")
+    assert server.version() == str(changed)
 
 
 def test_a_version_is_fetched_checked_for_mlflow_to_load(project, tmp_path):

@@ -6,6 +6,7 @@ old workers keep answering until the new ones are ready. With `serving.split`, e
 
 import json
 import logging
+import math
 import os
 import select
 import socket
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _PROGRAM = Path(pinet_kedro.__file__).with_name("scoring_server") / "__main__.py"
 _LOOK_SECONDS = 0.2  # between two checks of the workers
+_FETCH_AGAIN = 12  # checks of the alias until a version that could not be fetched is fetched again
 _DEATHS = 5  # of workers, in quick succession, before the server gives up
 _CALM_SECONDS = 60.0  # after which a death no longer counts
 
@@ -67,13 +69,14 @@ def _serve(config: Serving, tracking: Tracking, stop: threading.Event) -> None:
                     config.host, ", ".join(config.hosts),
                 )  # fmt: skip
             watch = _Watch(config, tracking, versions, stop)
-            refused = None
+            refused, again = None, 0.0
             while not stop.wait(_LOOK_SECONDS):
                 current.restart_dead()
                 wanted = watch.versions
-                if wanted in (current.versions, refused):
+                if wanted == current.versions or (wanted == refused and time.monotonic() < again):
                     continue
-                current, refused = _replace(current, wanted, config, tracking, listening, stop)
+                current, again = _replace(current, wanted, config, tracking, listening, stop)
+                refused = wanted
             log.info("Stopping: active requests are answered first.")
         finally:
             current.stop()
@@ -126,23 +129,27 @@ def _replace(
     tracking: Tracking,
     listening: socket.socket,
     stop: threading.Event,
-) -> tuple["_Workers", dict[str, str] | None]:
-    """The workers that answer from now on, and the versions that failed to start, if any."""
+) -> tuple["_Workers", float]:
+    """The workers that answer from now on, and, if those are still the old ones, when to try again (monotonic time).
+
+    Files that cannot be fetched may be there later: the store was away, or somebody restores them. A version that did
+    not start is not tried again.
+    """
     old, named = _named(current.versions), _named(wanted)
     try:
         new = _Workers(wanted, config, tracking, listening, current.counts)
     except Exception as error:
         log.error("Version %s cannot be fetched (%s); version %s goes on.", named, error, old)
-        return current, wanted
+        return current, time.monotonic() + _FETCH_AGAIN * config.watch_seconds
     if not new.ready(stop):
         new.stop()
         if not stop.is_set():
             log.error("Version %s did not start; version %s goes on.", named, old)
-        return current, wanted
+        return current, math.inf
     current.stop()
     moved = " and ".join(f"'{name}'" for name in wanted if wanted[name] != current.versions[name])
     log.info("%s has moved: serving version %s in place of %s", moved, named, old)
-    return new, None
+    return new, 0.0
 
 
 class _Workers:
