@@ -216,6 +216,19 @@ def test_constant_factor_has_no_width():
     assert gain["high"] == pytest.approx(0.25)
 
 
+def test_a_gain_of_a_few_hits_has_no_interval():
+    """Resamples of one hit are all alike: without this rule any loss of that one user is shown beyond doubt."""
+    model, reference = np.zeros((2, 400))
+    model[0], reference[0] = 0.5, 1.0
+    assert relative_gain(model, reference) == {"relative": -0.5, "low": None, "high": None}
+    assert relative_gain(model, reference, least=1)["high"] == -0.5
+    model[1:5], reference[5:9] = 0.5, 1.0  # nine users have a hit with one of the two
+    assert relative_gain(model, reference)["high"] is None
+    model[9] = 0.5
+    assert relative_gain(model, reference)["high"] is not None
+    assert relative_gain(np.stack([model, 0 * model]), np.stack([reference] * 2))["high"] is not None  # of any seed
+
+
 def planted(rng, users):
     """Two models of the same users, the first truly 20 % better; what is hard for one is hard for the other."""
     reference = rng.gamma(0.5, 1, users)

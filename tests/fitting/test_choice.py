@@ -54,3 +54,18 @@ def test_what_cannot_be_measured_is_said(choose, planted_world, monkeypatch):
     nothing = Ranks(np.full(len(planted_world.users), 50.0), np.full(len(planted_world.users), 60))
     monkeypatch.setattr(choice, "cross_fitted_ranks", lambda *_: [nothing, nothing])
     assert choose().reason == "not_measured"
+
+
+def test_a_loss_of_a_few_hits_is_not_shown(choose, planted_world, monkeypatch):
+    """Head users lose, and tail users gain more, so that all together do not lose."""
+    w = planted_world
+    in_head = w.strata.groups(w.dataset.activeness[w.users])["head"]
+    head, tail = np.flatnonzero(in_head), np.flatnonzero(~in_head)
+    joint, other = (Ranks(np.full(len(w.users), 40.0), np.full(len(w.users), 60)) for _ in range(2))
+    joint.rank[head[:9]], other.rank[head[:9]] = 1.0, 9.0
+    joint.rank[tail[:50]], other.rank[tail[:50]] = 9.0, 1.0
+    monkeypatch.setattr(choice, "cross_fitted_ranks", lambda *_: [other, joint])
+    made = choose()
+    assert (made.gains["head"]["high"], made.reason) == (None, "not_worse")
+    joint.rank[head[9]], other.rank[head[9]] = 1.0, 9.0
+    assert choose().reason == "worse"

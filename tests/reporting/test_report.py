@@ -241,6 +241,12 @@ def test_where_pin_stands_on_the_joint_backbone_the_aggregation_is_measured_agai
     assert "Training by aggregation instead of jointly, with plugins" in page(evaluation).text
 
 
+def test_a_gain_of_too_few_hits_is_no_reason_to_ship(evaluation):
+    gain = evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"]
+    gain |= {"relative": 0.5, "low": None, "high": None}
+    assert verdict(evaluation) == "Do not ship PIN: too few head users have a hit for an interval of their gain."
+
+
 def test_undefined_gains_are_reported_as_undefined(evaluation):
     for groups in evaluation["comparisons"].values():
         for group in groups.values():

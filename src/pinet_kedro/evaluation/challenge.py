@@ -67,7 +67,7 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
             "hits": int((ndcg[0][mask] + ndcg[1][mask] > 0).sum()),
             "challenger": float(ndcg[0][mask].mean()),
             "reference": float(ndcg[1][mask].mean()),
-            "gain": relative_gain(ndcg[0][mask], ndcg[1][mask]),
+            "gain": relative_gain(ndcg[0][mask], ndcg[1][mask], least=1),  # gates judge `hits`
         }
         for name, mask in dataset.strata.groups(activeness).items()
         if mask.any()

@@ -13,17 +13,22 @@ Scores = Float[np.ndarray, "*S U"]
 _NOTHING: dict[str, float | None] = {"relative": None, "low": None, "high": None}
 
 
-def relative_gain(model: Scores, reference: Scores, seed: int = 0) -> dict[str, float | None]:
+def relative_gain(
+    model: Scores, reference: Scores, seed: int = 0, least: int = _LEAST_USERS
+) -> dict[str, float | None]:
     """`relative` = mean(model) / mean(reference) − 1, with `low` and `high` of its 95 % interval.
 
     Percentile bootstrap (Efron, 1979) over users, and over training seeds if there are several rows, with 2,000
     resamples. Both models are measured on the same resamples, so users that are hard for both do not widen the
-    interval. All three are None if the reference is 0 for every user.
+    interval. All three are None if the reference is 0 for every user, and low and high if fewer than `least` users have
+    a value other than 0 from one of the two.
     """
-    return relative_gains([(model, reference)], seed)[0]
+    return relative_gains([(model, reference)], seed, least)[0]
 
 
-def relative_gains(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0) -> list[dict[str, float | None]]:
+def relative_gains(
+    pairs: Sequence[tuple[Scores, Scores]], seed: int = 0, least: int = _LEAST_USERS
+) -> list[dict[str, float | None]]:
     """`relative_gain` of many pairs of equal shape, in little more time than one pair.
 
     All pairs are measured on the same resamples, and an array in several pairs is measured once. A resample of users is
@@ -38,7 +43,9 @@ def relative_gains(pairs: Sequence[tuple[Scores, Scores]], seed: int = 0) -> lis
         for key, scores in distinct.items():
             totals[key].append(((user_counts @ scores.T) * seed_counts).sum(1))
     drawn = {key: np.concatenate(parts) for key, parts in totals.items()}
-    return [_gain(*pair, *(drawn[id(scores)] for scores in pair)) for pair in pairs]
+    gains = [_gain(*pair, *(drawn[id(scores)] for scores in pair)) for pair in pairs]
+    users = [np.count_nonzero(np.any([np.atleast_2d(scores).any(0) for scores in pair], axis=0)) for pair in pairs]
+    return [gain if n >= least else gain | {"low": None, "high": None} for gain, n in zip(gains, users, strict=True)]
 
 
 def mean_differences(

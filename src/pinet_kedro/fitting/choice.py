@@ -22,7 +22,7 @@ class BackboneChoice(Stored):
     """The backbone on which PIN stands.
 
     `reason`: `no_aggregation` (only the joint backbone exists), `configured`, `worse` (aggregation is shown to be
-    worse), `not_worse`, or `not_measured` (no validation targets, or none that the base ranks in its first ten).
+    worse), `not_worse`, or `not_measured` (too few validation targets that one of the two ranks in its first ten).
     `gains`: of the backbone trained by aggregation over the joint one in validation NDCG@10 under plugins, by group of
     users (`intervals.relative_gain`); empty where nothing was compared.
     """

@@ -70,13 +70,7 @@ def verdict(evaluation: dict[str, Any]) -> str:
     """Whether to ship PIN, and why: who gains and loses against the base, and what is not shown."""
     tail, head = (gain(evaluation, "pin_vs_base", group) for group in ("tail", "head"))
     if tail is None or head is None:
-        missing = [
-            f"no {name} user has a test target"
-            if metric(evaluation, "base", name) is None
-            else f"the base has no hit among {name} users, so their gain is undefined"
-            for name, values in (("tail", tail), ("head", head))
-            if values is None
-        ]
+        missing = [_unknown(evaluation, name) for name, values in (("tail", tail), ("head", head)) if values is None]
         return f"{DO_NOT_SHIP}: {', and '.join(missing)}."
     if improved(evaluation):
         if head[1] > 0:
@@ -101,6 +95,15 @@ def verdict(evaluation: dict[str, Any]) -> str:
         of_head = f"a loss of head users of 1 % or more is not ruled out, {with_interval(head)}"
     joint = "but" if tail[1] > 0 or head[1] > 0 else "and"
     return f"{DO_NOT_SHIP}: {of_tail}, {joint} {of_head}."
+
+
+def _unknown(evaluation: dict[str, Any], group: str) -> str:
+    """Why the gain of a group over the base has no interval."""
+    if metric(evaluation, "base", group) is None:
+        return f"no {group} user has a test target"
+    if evaluation["comparisons"]["pin_vs_base"][group]["ndcg_at_10"]["relative"] is None:
+        return f"the base has no hit among {group} users, so their gain is undefined"
+    return f"too few {group} users have a hit for an interval of their gain"
 
 
 def narrowing(evaluation: dict[str, Any]) -> list[str]:

@@ -41,7 +41,7 @@ def render_tuning(
 
 def gains_of_trials(finalists: pd.DataFrame) -> list[str]:
     """One sentence a trial among the finalists: the gains of tail and head users over the shipped configuration."""
-    rows = finalists[finalists["valid_gain"].notna()].set_index(["candidate", "group"])
+    rows = finalists[finalists["valid_low"].notna()].set_index(["candidate", "group"])
     gains = rows[["valid_gain", "valid_low", "valid_high"]].apply(tuple, axis=1).to_dict()
     return [
         f"{label.capitalize()} in full, on validation targets, NDCG@10: "
@@ -66,7 +66,7 @@ def _with_gain(row: dict[Any, Any], kind: str) -> str:
     if pd.notna(deviation := row.get(f"{kind}_deviation")):
         text += f" ± {number(deviation)}"
     gain, low, high = (row.get(f"{kind}_{end}", math.nan) for end in ("gain", "low", "high"))
-    lines = [text, with_interval((gain, low, high))] if pd.notna(gain) else [text]
+    lines = [text, with_interval((gain, low, high))] if pd.notna(low) else [text]
     return "\n".join(lines).replace(" ", "\N{NO-BREAK SPACE}")
 
 
