@@ -183,6 +183,8 @@ def test_validation_is_that_of_these_events():
 
 def test_a_report_that_does_not_say_of_which_data_it_is_does_not_pass():
     assert not judge_validation(made_from("a"), [report("clean_events", True)]).passed
+    unknown = made_from("a").model_copy(update={"lineage": {}})  # nor does a dataset that does not say it
+    assert not judge_validation(unknown, [report("clean_events", True)]).passed
 
 
 def test_one_failed_suite_fails_the_validation():

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pinet_kedro.activeness import ReportingStrata, Stratification
+from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.dataset import build_dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.beyond_accuracy import item_facts
@@ -150,6 +151,17 @@ def test_other_strata_are_another_cell_and_another_model_unless_it_is_trained_jo
     assert joint.name(DATA) != joint.name(two)
     assert joint.model_name(DATA) == joint.model_name(two)
     assert aggregated.model_name(DATA) != aggregated.model_name(two)
+
+
+def test_users_are_routed_by_the_strata_of_the_benchmark_whatever_those_were_when_the_model_was_stored(
+    tmp_path, prepared
+):
+    config = Benchmark(seeds=(1,), methods={"base": METHODS["base"]})
+    two = replace(prepared, strata=fit_strata(prepared.split.train_end, Stratification(strata=2)))
+    run(tmp_path / "1", two, config)
+    shutil.copytree(tmp_path / "1" / "models", tmp_path / "2" / "models")
+    again, alone = run(tmp_path / "2", prepared, config), run(tmp_path / "3", prepared, config)
+    pd.testing.assert_frame_equal(again, alone)
 
 
 def test_strata_of_a_method_are_those_that_its_gradients_are_aggregated_over(tmp_path, prepared):

@@ -261,7 +261,7 @@ class Bench:
         store = RecommenderDataset(filepath=str(self.folder / "models" / f"{cell.model_name(self.dataset)}-refit"))
         if not store.exists():
             store.save(refit(alone, learnt, cell.training))
-        again = store.load()
+        again = replace(store.load(), strata=alone.strata)
         plugged = [f"{cell.method}+{variant}" for variant in list(cell.plugins)[:1]]
         others = {f"{name}+refit": rebuilt(models[name], again.backbone, learnt) for name in plugged}
         return {f"{cell.method}+refit": again, **others}
@@ -297,7 +297,8 @@ class Bench:
             backbone = train_backbone(self._dataset_of(cell), cell.training, reports.append)
             self.curve(cell).save(learning_curve(reports))
             store.save(new_recommender(backbone, self.dataset))
-        return store.load()
+        # A joint model may have been stored by a benchmark with other strata, over which it was not trained.
+        return replace(store.load(), strata=self.dataset.strata)
 
 
 def _start_worker(bench: Bench) -> None:
