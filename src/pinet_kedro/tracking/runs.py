@@ -39,7 +39,7 @@ numbers.
 
 Metrics: `ndcg_at_10/<users>/<model>` on test targets; `gain_over_base/<users>`: relative, of PIN, with the ends of \
 its 95 % interval; `as_shipped/…`: the same after the refit; `training/<model>/…`: curves over epochs; `gain/<users>` \
-of a decision: over the version that was the champion.
+of a decision: over the version that was the champion, or over popularity if there was none.
 """
 # Sections of parameters that only the pipeline or service of this name uses.
 _OTHERS = ("benchmark", "gradient_noise", "schedule", "serving", "tuning")
