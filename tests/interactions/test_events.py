@@ -34,6 +34,15 @@ def test_cleaning_counts_what_each_rule_drops():
     assert left["timestamp"].dtype == np.int64
 
 
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
+def test_an_event_without_one_of_the_three_is_an_error(column):
+    """A suite that was edited may let it pass."""
+    events = log_of([("a", "x")] * 5)
+    events.loc[3, column] = pd.NA
+    with pytest.raises(InputError, match=r"log\.csv: an event has no user, no item or no time"):
+        clean_events(events, Cleaning(), "log.csv")
+
+
 def test_a_repeat_at_another_time_is_not_a_duplicate():
     events = log_of([("a", "x")] * 5)
     left, _ = clean_events(events, Cleaning(min_user_events=5, min_item_events=5))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError
 from kedro_datasets.partitions import PartitionedDataset
 
 from pinet_kedro.datasets.files import InteractionsDataset
@@ -30,6 +30,7 @@ GOOD = pd.DataFrame(
     }
 )
 BAD = GOOD.assign(timestamp=5)
+PARTITIONS = "pinet_kedro.retraining.partitions.PartitionsDataset"
 
 
 @pytest.fixture
@@ -98,6 +99,14 @@ def test_unfinished_and_hidden_files_are_not_looked_at(folder):
     for name in (".a.csv", "a.csv.part", "a.csv.tmp", "_a.csv"):
         GOOD.to_csv(folder / name, index=False)
     assert dataset(folder).load().new == {}
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/interactions", "memory://interactions", "file:///tmp"])
+def test_a_folder_behind_an_address_is_refused_and_not_one_without_files(address):
+    with pytest.raises(DatasetError, match=f"partitions at {address}: they are read from a folder of this machine"):
+        DataCatalog.from_config({"new": {"type": PARTITIONS, "path": address, "dataset": "pandas.CSVDataset"}}).get(
+            "new"
+        )
 
 
 def test_a_taken_file_may_vanish(folder):

@@ -16,8 +16,7 @@ from pinet_kedro.engines import cleaning
 from pinet_kedro.engines.arrays import SortedArrays, sorted_arrays
 from pinet_kedro.engines.engine import Engine, whole_number
 from pinet_kedro.engines.staging import Staged, extended
-from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Cleaning, Interactions, Origin, no_ratings, step_of
+from pinet_kedro.interactions.events import Cleaning, Interactions, Origin, incomplete, no_ratings, step_of
 from pinet_kedro.interactions.sequences import Indexed, Sequences, user_runs
 from pinet_kedro.interactions.stored_arrays import mapped_arrays, store_arrays
 
@@ -160,10 +159,7 @@ class RawLog(_InEngine):
             sizes = now
 
         if whole_number(table.filter(table.user.isnull() | table.item.isnull() | table.timestamp.isnull()).count()):
-            raise InputError(
-                f"{self.origin.file}: an event has no user, no item or no time, and the expectations let it pass. "
-                "Cleaning needs all three: correct the rows, or remove them."
-            )
+            raise incomplete(self.origin.file)
         if config.rating_threshold is not None:
             if "rating" not in self.columns:
                 raise no_ratings(config, self.origin.file)

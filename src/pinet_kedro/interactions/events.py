@@ -269,6 +269,8 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     k-core, repeated until every remaining user and item has the minimum. The order of the events is kept. `source` is
     the name of `file`.
     """
+    if events[["user_id", "item_id", "timestamp"]].isna().any(axis=None):
+        raise incomplete(file)
     steps: list[dict[str, object]] = []
     # Codes of the remaining events; `left` is their mask among all events.
     codes = [encode(events[name])[0].astype(np.intp) for name in ("user_id", "item_id")]
@@ -296,6 +298,12 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     events = pd.DataFrame({name: column.array[left] for name, column in events.items()})
     events["timestamp"] = events["timestamp"].astype("int64")
     return events, pd.DataFrame(steps)
+
+
+def incomplete(file: str) -> InputError:
+    """The error of events without user, item or time."""
+    what = "an event has no user, no item or no time, and the expectations let it pass"
+    return InputError(f"{file}: {what}. Cleaning needs all three: correct the rows, or remove them.")
 
 
 def step_of(file: str, rule: str, config: Cleaning, dropped: tuple[int, int, int]) -> dict[str, object]:

@@ -19,6 +19,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.files import files_below
 from pinet_kedro.parameters import plain
+from pinet_kedro.printable import public
 from pinet_kedro.sources.raw_files import RawFiles, file_hash
 
 # Of a file that somebody is still writing, or that is none of ours.
@@ -117,6 +118,15 @@ class PartitionsDataset(IncrementalDataset):
     DEFAULT_CHECKPOINT_FILENAME = ".taken.json"
 
     _delivery: Delivery | None = None
+
+    def __init__(self, *, path: str, **entry: Any) -> None:
+        """As Kedro's. Raises `InputError` for an address: no file behind one would be found, and none be new."""
+        if "://" in path:
+            raise InputError(
+                f"partitions at {public(path)}: they are read from a folder of this machine, which is no address. Copy "
+                "the files into one, and name it as `path` of the catalog entry."
+            )
+        super().__init__(path=path, **entry)
 
     def load(self) -> Delivery:  # type: ignore[override]
         """The delivery; nothing of it is read yet."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,9 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
     tags = {group: champion.tags.get(f"{group}.ndcg_at_10") for group in ("head", "tail")}
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
     log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
-    reference = gather(accepted, kept, log_events)
-    known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
-    with closing(reference):
+    with closing(log_events) if log_events is not None else nullcontext():  # joined, it is in the same engine
+        reference = gather(accepted, kept, log_events)
+        known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
         found = measure_drift(champion.models.served, champion.version, known, window, then)
     if kept == learnt:
         return found
