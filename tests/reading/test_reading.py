@@ -99,6 +99,16 @@ def test_all_formats_give_the_same_events(tmp_path, name):
     assert origin.clock
 
 
+def test_blanks_around_the_names_of_columns_do_not_count(tmp_path):
+    """They could not be said on the command line, which cuts them off."""
+    (tmp_path / "log.csv").write_text("user_id, item_id , timestamp, x ,x\nu, a, 1600000000,1,2\n")
+    found = read_interactions(tmp_path / "log.csv", Columns(rating="x"))
+    assert found.origin.present == ["user_id", "item_id", "timestamp", " x ", "x"]
+    assert found.events.to_numpy().tolist() == [["u", "a", 1600000000 * 10**9, 2.0]]
+    found = read_interactions(tmp_path / "log.csv", Columns(timestamp=" timestamp", rating=" x "))
+    assert found.events["rating"].tolist() == [1.0]
+
+
 def test_a_missing_column_is_left_out_and_the_gate_gets_the_names(tmp_path):
     found = read_interactions(written(tmp_path, ROWS), Columns(user="who", item="what", timestamp="time"))
     assert found.events.columns.tolist() == ["user_id", "item_id"]

@@ -29,26 +29,31 @@ def tab_separated(file: RawFile) -> RawTable:
 
 @dataclass(frozen=True)
 class _Text:
-    """The content of a file and how its fields are separated. `quoting`: quotation marks occur and have a meaning."""
+    """The content of a file and how its fields are separated. `quoting`: quotation marks occur and have a meaning.
+
+    `header`: the names of the columns without blanks around them, as in "user_id, item_id"; `written`: with them.
+    """
 
     file: RawFile
     content: bytes
     separator: str
     quoting: bool
     header: list[str]
+    written: list[str]
 
 
 def _read(file: RawFile, separator: str, quoting: bool) -> RawTable:
     content = file.text()  # checked as UTF-8: pyarrow drops a ragged row that it cannot decode
-    header = _header(content, separator, quoting)
+    written = _header(content, separator, quoting)
+    header = [name if name in file.wanted or name.strip() in written else name.strip() for name in written]
     names = file.requested(header)
-    text = _Text(file, content, separator, quoting and b'"' in content, header)
+    text = _Text(file, content, separator, quoting and b'"' in content, header, written)
     _require_separator(text)
     if not names:
         return RawTable({}, header)
     table = _parsed(text, names)
     _compare_with_lines(text, table.num_rows + 1)
-    return RawTable({name: table[name] for name in names}, header)
+    return RawTable(dict(zip(names, table.columns, strict=True)), header)
 
 
 def _header(content: bytes, separator: str, quoting: bool) -> list[str]:
@@ -75,6 +80,7 @@ def _parsed(text: _Text, names: list[str]) -> pa.Table:
     from pyarrow import csv as arrow_csv
 
     ragged: list[Any] = []
+    columns = [text.written[text.header.index(name)] for name in names]
 
     def refuse(row: Any) -> str:
         ragged.append(row)
@@ -91,8 +97,8 @@ def _parsed(text: _Text, names: list[str]) -> pa.Table:
                 invalid_row_handler=refuse,
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                include_columns=names,
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=columns,
                 null_values=[""],  # an id may well be "NA" or "null"
                 strings_can_be_null=True,
             ),
