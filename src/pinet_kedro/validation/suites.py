@@ -24,6 +24,8 @@ TABLES: dict[str, set[str]] = {
 }
 _KINDS = {"clock", "log"}  # of data, for `only_for`
 _PARAMETERS = {"now"}
+# Arguments without which, or with an empty one, the rules that take them hold whatever the data are.
+_NEEDED = {"value_set", "type_list", "column_set", "column_list", "regex", "like_pattern"}
 _SUITE = {"name", "meta", "expectations", "notes", "id"}
 _RULE = {"type", "kwargs", "description", "notes", "meta", "severity", "id"}
 
@@ -120,6 +122,9 @@ def _check_rule(rule: dict[str, Any], table: str, here: str) -> None:
     kwargs = rule["kwargs"]
     _known(rule, _RULE, f"{here}: a rule has no")
     _known([rule["type"]], list_registered_expectation_implementations(), f"{here}: there is no expectation")
+    asked = _NEEDED & kwargs.keys() | ({"type_list"} if rule["type"].endswith("_in_type_list") else set())
+    if empty := sorted(name for name in asked if not kwargs.get(name)):
+        raise SuiteError(f"{here} has no {empty[0]}: it would check nothing. Say what is asked, or remove the rule.")
     columns = columns_of(kwargs)
     if table != "events":
         _known(columns, TABLES[table], f"{here}: the table has no column")
