@@ -9,9 +9,9 @@ from pinet_kedro.datasets.raw_log import RawLog
 from pinet_kedro.engines.datasets import CleanLogDataset, EngineInteractionsDataset
 from pinet_kedro.engines.gate import EngineGate
 from pinet_kedro.evaluation.drift import EventsInMemory
-from pinet_kedro.interactions.events import Cleaning
+from pinet_kedro.interactions.events import Cleaning, rated_enough
 from pinet_kedro.interactions.synthetic import SyntheticLog, generate_interactions
-from pinet_kedro.retraining.gathering import gather
+from pinet_kedro.retraining.gathering import gather, rated
 from pinet_kedro.retraining.reference import EngineReference
 from pinet_kedro.validation.gate import ExpectationGate
 
@@ -37,16 +37,16 @@ def logs(parts, tmp_path):
     return [RawLog(lambda: InteractionsDataset(**entry)), RawLog(lambda: ours)]
 
 
-@pytest.mark.parametrize("rated", [True, False], ids=["all with ratings", "one without"])
-def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, rated):
-    later = parts[2] if rated else parts[2].drop(columns="rating")
+@pytest.mark.parametrize("with_ratings", [True, False], ids=["all with ratings", "one without"])
+def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, with_ratings):
+    later = parts[2] if with_ratings else parts[2].drop(columns="rating")
     accepted = {"a": lambda: parts[1], "b": lambda: later, "none": lambda: later.head(0)}
     in_memory, in_engine = (gather(accepted, ["b", "none", "a"], log.opened()) for log in logs)
     assert in_engine.origin == in_memory.origin
     assert in_engine.size == in_memory.size
     for column in ("user_id", "item_id"):
         assert in_engine.distinct_ids(column).tolist() == in_memory.events[column].unique().tolist()
-    config = Cleaning(rating_threshold=2 if rated else None, min_user_events=4, min_item_events=4)
+    config = Cleaning(rating_threshold=2 if with_ratings else None, min_user_events=4, min_item_events=4)
     expected, report = in_memory.cleaned(config)
     clean, dropped = in_engine.cleaned(config)
     pd.testing.assert_frame_equal(dropped, report)
@@ -63,10 +63,11 @@ def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, rated):
     assert not (tmp_path / "engine").exists()
 
 
-def test_the_reference_of_drift_is_the_same(parts, logs):
-    accepted = {"a": lambda: parts[1]}
-    theirs = EventsInMemory(gather(accepted, ["a"], logs[0].opened()).events)
-    log = gather(accepted, ["a"], logs[1].opened())
+@pytest.mark.parametrize("threshold", [None, 4])
+def test_the_reference_of_drift_is_the_same(parts, logs, threshold):
+    accepted, config = {"a": lambda: parts[1]}, Cleaning(rating_threshold=threshold)
+    in_memory, log = (rated(gather(accepted, ["a"], log.opened()), config) for log in logs)
+    theirs = EventsInMemory(in_memory.events)
     ours = EngineReference(log)
     for column in ("user_id", "item_id"):
         one, other = theirs.counts(column), ours.counts(column)
@@ -74,7 +75,8 @@ def test_the_reference_of_drift_is_the_same(parts, logs):
     assert ours.last() == theirs.last()
     one, other = (reference.newest_users(150).value_counts() for reference in (theirs, ours))
     assert other.to_dict() == one.to_dict()
-    one, other = (reference.followed_by(parts[2]) for reference in (theirs, ours))
+    newer = parts[2][rated_enough(parts[2], config)]
+    one, other = (reference.followed_by(newer) for reference in (theirs, ours))
     for name in ("items", "timestamps", "offsets"):
         assert getattr(other[0], name).tolist() == getattr(one[0], name).tolist()
     assert [ids.tolist() for ids in other[1:]] == [ids.tolist() for ids in one[1:]]

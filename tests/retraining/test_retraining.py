@@ -11,7 +11,7 @@ import torch
 from kedro.io import MemoryDataset
 
 from pinet_kedro.datasets.raw_log import RawLog
-from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.recommender import Recommender
@@ -174,7 +174,7 @@ def test_drift_is_not_measured_where_its_reference_is_not_known(planted_world, j
 
     def missing(trained_on, **more):
         champion = Champion("3", VersionModels(model), trained_on, {})
-        found = measure(champion, None, accepted, intake.model_copy(update=more))
+        found = measure(champion, None, accepted, intake.model_copy(update=more), Cleaning())
         assert found.window.events == len(w.events)
         return found.missing[0]
 
@@ -196,7 +196,7 @@ def test_the_reference_of_drift_is_the_raw_log_and_the_partitions_that_the_champ
     intake = Intake(arrivals=(Arrival(id="b", accepted=True),), partitions={RAW_LOG: "1", "a": "2", "b": "3"})
     for trained_on, events in (({RAW_LOG: "1"}, len(parts[0])), ({RAW_LOG: "1", "a": "2"}, len(parts[0]) + 30),
                                ({"a": "2"}, 30)):  # fmt: skip
-        drift = measure(Champion("3", VersionModels(model), trained_on, {}), raw_log, accepted, intake)
+        drift = measure(Champion("3", VersionModels(model), trained_on, {}), raw_log, accepted, intake, Cleaning())
         assert (drift.reference.events, drift.window.events) == (events, 40)
 
 
@@ -206,12 +206,28 @@ def test_drift_says_where_a_part_of_its_reference_is_not_what_the_champion_has_l
     model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
     accepted = {name: lambda: w.events.head(30) for name in "abc"}
     intake = Intake(arrivals=(Arrival(id="c", accepted=True),), partitions={"a": "1", "b": "another", "c": "3"})
-    drift = measure(Champion("3", VersionModels(model), {"a": "1", "b": "2", "c": "3"}, {}), None, accepted, intake)
+    champion = Champion("3", VersionModels(model), {"a": "1", "b": "2", "c": "3"}, {})
+    drift = measure(champion, None, accepted, intake, Cleaning())
     assert drift.reference.events == 30
     assert (
         drift.missing[-1]
         == "2 of the 3 partitions that version 3 was trained on are not kept here: the reference lacks them"
     )
+
+
+def test_drift_is_that_of_events_which_reach_the_rating_threshold(planted_world, joint_backbone):
+    w = planted_world
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+    rated = w.events.assign(rating=np.arange(len(w.events)) % 5 + 1.0)
+    accepted = {"a": lambda: rated.iloc[:-50], "b": lambda: rated.iloc[-50:]}
+    intake = Intake(arrivals=(Arrival(id="b", accepted=True),), partitions={"a": "1", "b": "2"})
+
+    def drift(parts, threshold=None):
+        champion = Champion("3", VersionModels(model), {"a": "1"}, {})
+        return measure(champion, None, parts, intake, Cleaning(rating_threshold=threshold))
+
+    liked = {name: lambda read=read: read().query("rating >= 4") for name, read in accepted.items()}
+    assert drift(accepted, 4) == drift(liked) != drift(accepted)
 
 
 def test_the_page_of_a_first_round_says_what_is_missing():

@@ -67,20 +67,21 @@ class _InEngine:
 
 
 class RawLog(_InEngine):
-    """Raw events of all files, in an engine."""
+    """Raw events of all files, in an engine; with a `threshold`, those that are rated so at least."""
 
-    def __init__(self, engine: Engine, staged: Staged) -> None:
+    def __init__(self, engine: Engine, staged: Staged, threshold: float | None = None) -> None:
         self.engine = engine
         self.origin = staged.origin
         self.columns = staged.columns
         self.places = {name: CODES.get(name, name) for name in staged.columns}
-        self.rows = staged.rows
-        self._staged = staged
+        self._staged, self._threshold = staged, threshold
+        self.rows = staged.rows if threshold is None else whole_number(self.staged.count())
 
     @cached_property
     def staged(self) -> "Table":
         """The events with their ids as text."""
-        return self.engine.read(self._staged.folder)
+        found = self.engine.read(self._staged.folder)
+        return found if self._threshold is None else cleaning.rated(found, self._threshold)
 
     @cached_property
     def ids(self) -> dict[str, "Table"]:
@@ -134,7 +135,13 @@ class RawLog(_InEngine):
 
     def joined(self, parts: Iterable[pd.DataFrame], source: str) -> "RawLog":
         """The log with the events of these tables after it, in the place of this one, which is not used any more."""
-        return RawLog(self.engine, extended(self._staged, parts, source))
+        return RawLog(self.engine, extended(self._staged, parts, source), self._threshold)
+
+    def rated(self, config: Cleaning) -> "RawLog":
+        """The events that reach the rating threshold, in the place of this log, which is not used any more."""
+        if "rating" not in self.columns:
+            raise no_ratings(config, self.origin.file)
+        return RawLog(self.engine, self._staged, config.rating_threshold)
 
     def distinct_ids(self, column: str) -> pd.Index:
         """The ids, in the order of their first events."""

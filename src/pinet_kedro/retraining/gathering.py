@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
 from pinet_kedro.engines.logs import RawLog as EngineLog
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions, as_read_now
+from pinet_kedro.interactions.events import Cleaning, Interactions, as_read_now, rated_enough
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
 from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
@@ -96,6 +97,15 @@ def gather(
         parts = {RAW_LOG: raw_log.events, **parts}
     events = pd.concat(parts.values(), ignore_index=True, join="inner")
     return Interactions.canonical(events, source)
+
+
+def rated(found: Interactions | EngineLog, cleaning: Cleaning) -> Interactions | EngineLog:
+    """The events that reach the rating threshold, all if there is none; `InputError` without ratings."""
+    if cleaning.rating_threshold is None:
+        return found
+    if isinstance(found, EngineLog):
+        return found.rated(cleaning)
+    return replace(found, events=found.events[rated_enough(found.events, cleaning, found.origin.file)])
 
 
 def _check_ids(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame]) -> None:

@@ -16,7 +16,7 @@ from pinet_kedro.engines.logs import CleanLog
 from pinet_kedro.engines.logs import RawLog as EngineLog
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.drift import Drift, EventsInMemory, Size, measure_drift, size
-from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
 from pinet_kedro.promotion.decision import PROMOTED, Decision, outcome_of
 from pinet_kedro.registry.aliases import CHAMPION
@@ -33,7 +33,7 @@ from pinet_kedro.retraining.champion import (
     version_of,
 )
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather
+from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather, rated
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.retraining.reference import EngineReference
@@ -90,13 +90,18 @@ class RetrainingSummary(Stored):
     feedback: tuple[str, ...] = Field((), description="what the feedback report says")
 
 
-def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partitions, intake: Intake) -> Drift:
-    """Drift of the new partitions against what the champion was trained on; what is missing if that is unknown."""
+def measure(
+    champion: Champion | None, raw_log: RawLog | None, accepted: Partitions, intake: Intake, cleaning: Cleaning
+) -> Drift:
+    """Drift of the new partitions against what the champion was trained on; what is missing if that is unknown.
+
+    An event below the rating threshold is no preference: the champion has not learnt it, and it is nothing to rank.
+    """
     if not intake.new:
         nothing = Size(events=0, users=0, items=0)
         return Drift(window=nothing, missing=("there is no new partition, only another raw log",))
     accepted = as_taken_in(accepted, intake)
-    window = gather(accepted, intake.new).in_memory().events
+    window = rated(gather(accepted, intake.new), cleaning).in_memory().events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
@@ -119,7 +124,7 @@ def measure(champion: Champion | None, raw_log: RawLog | None, accepted: Partiti
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
     log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
     with closing(log_events) if log_events is not None else nullcontext():  # joined, it is in the same engine
-        reference = gather(accepted, kept, log_events)
+        reference = rated(gather(accepted, kept, log_events), cleaning)
         known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
         found = measure_drift(champion.models.served, champion.version, known, window, then)
     if kept == learnt:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.feedback.config import Feedback
-from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.pipelines.types import (
     CurrentChampion,
@@ -75,11 +75,13 @@ def read_champion(
     return read_champion(registry)
 
 
-def measure_drift(current: CurrentChampion, raw_log: RawLog | None, accepted: _Partitions, intake: Intake) -> Drift:
+def measure_drift(
+    current: CurrentChampion, raw_log: RawLog | None, accepted: _Partitions, intake: Intake, cleaning: Cleaning
+) -> Drift:
     """Drift of the new partitions against the training data of the champion."""
     from pinet_kedro.retraining.steps import measure
 
-    return measure(current.champion, raw_log, accepted, intake)
+    return measure(current.champion, raw_log, accepted, intake, cleaning)
 
 
 def hold_out(

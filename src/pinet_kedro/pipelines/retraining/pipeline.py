@@ -62,7 +62,7 @@ def create_pipeline() -> Pipeline:
         node(read_champion, ["params:tracking", "intake"], "current_champion", name="read_champion"),
         node(
             measure_drift,
-            ["current_champion", "raw_log", "accepted_partitions", "intake"],
+            ["current_champion", "raw_log", "accepted_partitions", "intake", "params:cleaning"],
             "drift",
             name="measure_drift",
         ),
