@@ -8,6 +8,7 @@ from kedro.io import DatasetError
 from pinet_kedro import provenance
 from pinet_kedro.datasets.files import InteractionsDataset, JSONDataset, ParquetDataset, PydanticDataset, TextDataset
 from pinet_kedro.datasets.folders import PreparedDataset
+from pinet_kedro.datasets.items import ItemMetadataDataset
 from pinet_kedro.datasets.manifests import Entry, MixedError, Recipe, content_hash, merged, read_manifest
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
@@ -111,6 +112,12 @@ def test_a_source_that_has_changed_since_it_was_read_is_not_recorded(tmp_path):
         made.save("of one event")
     source.load()
     made.save("of two events")
+
+
+def test_a_source_that_is_not_there_says_so(tmp_path):
+    for source in (InteractionsDataset(str(tmp_path / "log.csv")), ItemMetadataDataset(str(tmp_path / "items.csv"))):
+        with pytest.raises(DatasetError, match=r"\.csv: no such file"):
+            source.load()
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,8 @@ class Source:
     @contextmanager
     def _reading(self, files: RawFiles) -> Iterator[Path]:
         """As `RawFiles.reading`; files that change from now on are not recorded as what was read."""
-        self._stamp = None if files.given is None else files.stamp()
+        here = files.given is not None and files.are_there()
+        self._stamp = files.stamp() if here else None
         with files.reading() as path:
             yield path
 
