@@ -5,7 +5,8 @@ Both work per coordinate, so strata have no weights. With rows g_a and A = {j : 
     out_j = Σ_a g_aj  for j ∈ A;    otherwise 0 (Agr-Sum), or a draw from N(0, m²), m = mean_{i ∈ A} |out_i| (Agr-Rand).
 
 The scale m is from the authors' code (github.com/lucasmansilla/DGvGS). If A is empty, m is undefined there and 0 here.
-As in that code, a coordinate that is 0 in every row counts as disagreement, so Agr-Rand changes it too.
+As in that code, a coordinate that is 0 in every row counts as disagreement, so Agr-Rand changes it too, except for
+items that are not among the rows of a step (`rules.Step.rows`, with a loss that draws items).
 """
 
 import torch

@@ -2,7 +2,8 @@
 
 The formula, from github.com/HelloZicky/Persona, is the first one in `deconfounded.py`: raw gradients of one step, no
 prior, per parameter tensor. A variant there replaces the gradient of a tensor by noise, g_j ~ N(0, 1) / 100, where more
-strata oppose the mean gradient than agree with it. The repository names no paper; that it belongs to this line of work
+strata oppose the mean gradient than agree with it; here in the rows of the step alone, if it has only some items
+(`rules.Step.rows`). The repository names no paper; that it belongs to this line of work
 is our inference.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 from pinet_kedro.checking import as_yaml
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
-from pinet_kedro.evaluation.beyond_accuracy import coverage
+from pinet_kedro.evaluation.beyond_accuracy import coverage, targets
 from pinet_kedro.evaluation.catalogue_alignment import align
 from pinet_kedro.evaluation.intervals import relative_gain
 from pinet_kedro.evaluation.metrics import user_metrics
@@ -50,7 +50,7 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
         )
     sequences, users = dataset.sequences, dataset.test_users
     at, activeness = np.asarray(split.test_at)[users], dataset.activeness[users]
-    target = sequences.items[sequences.offsets[users] + at] - 1
+    target = targets(dataset, users)
     longest = int(at.max(initial=1))
     ndcg, unknown, coverages = [], [], []
     for model in (challenger, reference):

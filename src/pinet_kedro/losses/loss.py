@@ -38,7 +38,7 @@ class Loss(Protocol):
 
 
 def build_loss(config: LossConfig, target_counts: Int[np.ndarray, " I"]) -> Loss:
-    """The loss of a configuration; `target_counts`: how often each of items 1..I is a training target."""
+    """The loss of a configuration; `target_counts`: training events of items 1..I, about as often each is a target."""
     if isinstance(config, FullSoftmaxConfig):
         return FullSoftmax(config)
     if isinstance(config, SampledSoftmaxConfig):

@@ -66,8 +66,8 @@ class FullSoftmax:
 class SampledSoftmax(FullSoftmax):
     """Softmax over the step's targets and m uniformly drawn items, shared by all positions and strata.
 
-    π_j = 1 − (1 − f_j)^N · (1 − m/I) is the probability that item j, with a share f_j of all training targets, is
-    among the step's N targets or in the uniform draw.
+    π_j = 1 − (1 − f_j)^N · (1 − m/I) is the probability that item j, with a share f_j of all training events (about
+    that of the targets, which lack each user's first event), is among the step's N targets or in the uniform draw.
     """
 
     def __init__(self, config: SampledSoftmaxConfig, target_counts: Int[np.ndarray, " I"]) -> None:
