@@ -29,7 +29,9 @@ class Gates(Configuration):
     head: Bound = Bound(above=-0.01, by="mean", users=30)
     quintiles: Bound = Field(Bound(above=-0.02, by="high", users=30), description="for each quintile")
     unmeasured: Literal["refuse", "pass"] = Field(
-        "refuse", description="what a gain that is not measured, for lack of users, does to the version"
+        "refuse",
+        description="what a gate that is not measured, for lack of users or of a record, does to the version; one that "
+        "could not be compared at all is refused",
     )
     shared_items: float = Field(
         0.5, ge=0, le=1, description="least share of the champion's catalogue that the challenger knows"
