@@ -10,8 +10,8 @@ from pinet_kedro.reporting.text import GROUP_LABELS, METRIC_LABELS
 
 
 def benchmark_forest_figure(table: pd.DataFrame) -> Figure:
-    """Forest plot of one metric: each method's gain over the reference, head and tail, with 95 % intervals."""
-    shown = table[table["group"].isin(("tail", "head")) & table["gain"].notna()]
+    """Forest plot of one metric: each method's gain over the reference, head and tail, that has a 95 % interval."""
+    shown = table[table["group"].isin(("tail", "head")) & table["low"].notna()]  # a mark without one would look certain
     shown = shown.assign(label=shown["model"].astype(str) + ", " + shown["backbone"].astype(str))
     labels = list(dict.fromkeys(shown["label"]))  # a group without test users is missing
     figure = Figure()
