@@ -201,11 +201,11 @@ def test_the_reference_of_drift_is_the_raw_log_and_the_partitions_that_the_champ
 
 
 def test_drift_says_where_a_part_of_its_reference_is_not_what_the_champion_has_learnt(planted_world, joint_backbone):
-    """A partition whose content was replaced since, or that is new here, is none that it has learnt."""
+    """Of one partition the content was replaced since, another one was never here."""
     w = planted_world
     model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
-    accepted = {name: lambda: w.events.head(30) for name in "abc"}
-    intake = Intake(arrivals=(Arrival(id="c", accepted=True),), partitions={"a": "1", "b": "another", "c": "3"})
+    accepted = {name: lambda: w.events.head(30) for name in "abd"}
+    intake = Intake(arrivals=(Arrival(id="d", accepted=True),), partitions={"a": "1", "b": "another", "d": "4"})
     champion = Champion("3", VersionModels(model), {"a": "1", "b": "2", "c": "3"}, {})
     drift = measure(champion, None, accepted, intake, Cleaning())
     assert drift.reference.events == 30
@@ -213,6 +213,24 @@ def test_drift_says_where_a_part_of_its_reference_is_not_what_the_champion_has_l
         drift.missing[-1]
         == "2 of the 3 partitions that version 3 was trained on are not kept here: the reference lacks them"
     )
+
+
+def test_a_partition_that_the_champion_has_learnt_is_its_reference_even_where_it_does_not_count_as_taken(
+    planted_world, joint_backbone
+):
+    """As after a run that was killed between its promotion and its end, when another file has come in."""
+    w = planted_world
+    model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
+    accepted = {"a": lambda: w.events.head(30), "b": lambda: w.events.tail(20)}
+    champion = Champion("3", VersionModels(model), {"a": "1"}, {})
+
+    def drift(*names):
+        arrivals = tuple(Arrival(id=name, accepted=True) for name in names)
+        return measure(champion, None, accepted, Intake(arrivals=arrivals, partitions={"a": "1", "b": "2"}), Cleaning())
+
+    assert drift("a", "b") == drift("b")
+    assert (drift("b").reference.events, drift("b").window.events) == (30, 20)
+    assert drift("a").missing == ("there is no new partition, all of them have been learnt",)
 
 
 def test_drift_is_that_of_events_which_reach_the_rating_threshold(planted_world, joint_backbone):

@@ -93,24 +93,24 @@ class RetrainingSummary(Stored):
 def measure(
     champion: Champion | None, raw_log: RawLog | None, accepted: Partitions, intake: Intake, cleaning: Cleaning
 ) -> Drift:
-    """Drift of the new partitions against what the champion was trained on; what is missing if that is unknown.
+    """Drift of the partitions that the champion has not learnt against what it was trained on, or what is missing.
 
     An event below the rating threshold is no preference: the champion has not learnt it, and it is nothing to rank.
     """
-    if not intake.new:
+    trained_on = {} if champion is None else champion.partitions or {}
+    known = {name for name, content in trained_on.items() if content == intake.partitions.get(name)}
+    new = [name for name in intake.new if name not in known]  # a run that was interrupted may have learnt some
+    if not new:
+        but = "all of them have been learnt" if intake.new else "only another raw log"
         nothing = Size(events=0, users=0, items=0)
-        return Drift(window=nothing, missing=("there is no new partition, only another raw log",))
+        return Drift(window=nothing, missing=(f"there is no new partition, {but}",))
     accepted = as_taken_in(accepted, intake)
-    window = rated(gather(accepted, intake.new), cleaning).in_memory().events
+    window = rated(gather(accepted, new), cleaning).in_memory().events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
-    trained_on = champion.partitions or {}
     learnt = [name for name in trained_on if name != RAW_LOG]
-    kept = [
-        name for name in learnt
-        if name in accepted and name not in intake.new and intake.partitions.get(name) == trained_on[name]
-    ]  # fmt: skip
+    kept = [name for name in learnt if name in accepted and name in known]
     why = None
     if champion.partitions is None:
         why = f"it is not known on which events {version} was trained"
@@ -125,8 +125,8 @@ def measure(
     log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
     with closing(log_events) if log_events is not None else nullcontext():  # joined, it is in the same engine
         reference = rated(gather(accepted, kept, log_events), cleaning)
-        known = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
-        found = measure_drift(champion.models.served, champion.version, known, window, then)
+        events = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
+        found = measure_drift(champion.models.served, champion.version, events, window, then)
     if kept == learnt:
         return found
     lost = f"{len(learnt) - len(kept)} of the {len(learnt)} partitions that {version} was trained on"
