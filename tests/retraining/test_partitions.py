@@ -10,6 +10,7 @@ from kedro_datasets.partitions import PartitionedDataset
 
 from pinet_kedro.datasets.files import InteractionsDataset
 from pinet_kedro.datasets.raw_log import RawLog
+from pinet_kedro.engines.datasets import EngineInteractionsDataset
 from pinet_kedro.errors import InputError, NothingToDo
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.retraining.config import Retraining
@@ -361,6 +362,27 @@ def test_a_partition_of_new_users_alone_passes_with_a_warning(raw, caplog):
     with caplog.at_level("WARNING"):
         assert len(joined(raw[0], GOOD.assign(user_id="u77")).events) == 69
     assert "No user of partition a is in the raw log" in caplog.text
+
+
+@pytest.mark.parametrize("in_engine", [False, True])
+@pytest.mark.parametrize(
+    ("moved", "told"), [(0, None), (120_000_000, "3 events of partition a are those of the raw log"), (10**9, None)]
+)
+def test_events_of_the_raw_log_with_other_digits_of_their_times_are_reported(
+    folder, raw, caplog, moved, told, in_engine
+):
+    """They are no exact duplicates."""
+    again = LOG.iloc[[5, 5, 17, 40]].assign(timestamp=lambda events: events["timestamp"] + moved / 10**9)
+    source = raw[0]
+    if in_engine:
+        entry = {"filepath": str(folder.parent / "log.csv"), "timestamp_unit": "s"}
+        ours = EngineInteractionsDataset(engine={"name": "duckdb", "threads": 1}, folder=str(folder.parent), **entry)
+        source = RawLog(lambda: ours)
+    with caplog.at_level("WARNING"):
+        together = joined(source, again)
+    assert together.size[0] == 64
+    together.close()
+    assert told in caplog.text if told else "digits" not in caplog.text
 
 
 def test_a_partition_without_events_changes_nothing(raw):

@@ -11,11 +11,14 @@ from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
 from pinet_kedro.engines.logs import RawLog as EngineLog
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Interactions, as_read_now, rated_enough
+from pinet_kedro.reading.nanoseconds import SECOND
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
 from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
 
 log = logging.getLogger(__name__)
+
+_EVENT = ["user_id", "item_id", "timestamp"]
 
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
 
@@ -75,7 +78,9 @@ def _joined(
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
             f"cannot be placed among them. {WAY_OUT}."
         )
-    _check_ids(log_events, {name: as_read_now(accepted[name](), "stored") for name in intake.new})
+    new = {name: as_read_now(accepted[name](), "stored") for name in intake.new}
+    _check_ids(log_events, new)
+    _warn_of_repeats(log_events, new)
     found = gather(accepted, intake.files, log_events)
     log.info("Training data: %s, %s raw events", found.origin.file, f"{found.size[0]:,}")
     return found
@@ -130,3 +135,37 @@ def _check_ids(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame
                     "if the partitions are the whole log, set retraining.raw_log: false."
                 )
             log.warning("No %s of partition %s is in the raw log %s.", what, name, raw.origin.file)
+
+
+def _warn_of_repeats(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame]) -> None:
+    """Reports events that are in a partition and in the raw log, with times of another resolution: both would stay."""
+    for name, events in partitions.items():
+        if events.empty:
+            continue
+        times = events["timestamp"]
+        near = _between(raw, int(times.min()) - SECOND, int(times.max()) + SECOND)
+        coarse, fine = sorted((_resolution(near["timestamp"]), _resolution(times)), reverse=True)
+        if near.empty or coarse == fine:
+            continue
+        cut = [part[_EVENT].assign(timestamp=part["timestamp"] // coarse).drop_duplicates() for part in (events, near)]
+        if repeats := len(cut[0].merge(cut[1])) - len(events[_EVENT].drop_duplicates().merge(near.drop_duplicates())):
+            log.warning(
+                "%s events of partition %s are those of the raw log %s, but for the digits of their times: they count "
+                "twice. Deliver times as exact as those of the raw log, or only events that are not in it.",
+                f"{repeats:,}", name, raw.origin.file,
+            )  # fmt: skip
+
+
+def _between(raw: Interactions | EngineLog, first: int, last: int) -> pd.DataFrame:
+    """`user_id, item_id, timestamp` of the events between two times."""
+    if isinstance(raw, EngineLog):
+        rows = raw.staged.timestamp.between(first, last)
+        found = raw.staged.filter(rows).select(*_EVENT).to_pyarrow().to_pandas()
+        return found.astype({"user_id": "string", "item_id": "string", "timestamp": "int64"})
+    events = raw.events[_EVENT]
+    return events[events["timestamp"].between(first, last)].astype({"timestamp": "int64"})
+
+
+def _resolution(times: pd.Series) -> int:
+    """The coarsest step, of a second to a nanosecond, of which all times are multiples (ns)."""
+    return next(step for step in (SECOND, 10**6, 10**3, 1) if not (times % step).any())
