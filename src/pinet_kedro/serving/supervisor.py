@@ -135,12 +135,14 @@ def _replace(
     Files that cannot be fetched may be there later: the store was away, or somebody restores them. A version that did
     not start is not tried again.
     """
-    old, named = _named(current.versions), _named(wanted)
+    old, named, began = _named(current.versions), _named(wanted), time.monotonic()
     try:
         new = _Workers(wanted, config, tracking, listening, current.counts)
     except Exception as error:
         log.error("Version %s cannot be fetched (%s); version %s goes on.", named, error, old)
-        return current, time.monotonic() + _FETCH_AGAIN * config.watch_seconds
+        # A store that hangs takes minutes, in which no dead worker is replaced: a tenth of the time at most.
+        now = time.monotonic()
+        return current, now + max(_FETCH_AGAIN * config.watch_seconds, 10 * (now - began))
     if not new.ready(stop):
         new.stop()
         if not stop.is_set():
