@@ -13,7 +13,7 @@ from pinet_kedro.dataset import dataset_of
 from pinet_kedro.engines import staging
 from pinet_kedro.engines.datasets import CleanLogDataset
 from pinet_kedro.engines.engine import DuckDB, EngineConfig, open_engine
-from pinet_kedro.engines.logs import RawLog
+from pinet_kedro.engines.logs import RawTables
 from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting
@@ -42,7 +42,7 @@ def on_duckdb(source, folder, block=4):
     engine = open_engine(EngineConfig(memory="500MB", threads=1, block_events=block), folder / "engine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staging, "ROWS", block)
-        return RawLog(engine, staging.stage(source, COLUMNS, "order", folder / "engine" / "staged"))
+        return RawTables(engine, staging.stage(source, COLUMNS, "order", folder / "engine" / "staged"))
 
 
 def stored(clean, folder):

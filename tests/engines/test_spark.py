@@ -10,7 +10,7 @@ from test_engines import COLUMNS, assert_equal, core_log, stored
 
 from pinet_kedro.engines.engine import open_engine
 from pinet_kedro.engines.gate import EngineGate
-from pinet_kedro.engines.logs import RawLog
+from pinet_kedro.engines.logs import RawTables
 from pinet_kedro.engines.staging import stage
 from pinet_kedro.interactions.events import Cleaning, read_interactions
 from pinet_kedro.validation.gate import ExpectationGate, ValidationFailedError
@@ -29,7 +29,7 @@ def test_several_files_with_ties_are_prepared_as_by_pandas_and_pass_the_same_gat
     assert in_memory.events.duplicated(["user_id", "timestamp"]).any()
     expected, report = in_memory.cleaned(cleaning)
     engine = open_engine(spark, tmp_path / "engine")
-    raw = RawLog(engine, stage(source, COLUMNS, "order", tmp_path / "engine/staged"))
+    raw = RawTables(engine, stage(source, COLUMNS, "order", tmp_path / "engine/staged"))
     EngineGate("conf/base/expectations/raw_events.json").validate(raw)
     clean, dropped = raw.cleaned(cleaning)
     assert dropped.equals(report)

@@ -10,7 +10,7 @@ from pinet_kedro.interactions.files import files_of
 @pytest.fixture
 def folder(tmp_path):
     """A folder of files, and a place outside it."""
-    for name in ("log/2024/b.csv", "log/a.csv", "log/.hidden/x.csv", "archive/2023/old.csv"):
+    for name in ("log/2024/b.csv", "log/a.csv", "log/.hidden/x.csv", "log/b.csv.tmp", "archive/2023/old.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path / "log"

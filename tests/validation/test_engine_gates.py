@@ -10,7 +10,7 @@ from test_expectations import BAD, CLEAN, COLUMNS, RAW, SUITES, changed, clean, 
 
 from pinet_kedro.engines.engine import EngineConfig, open_engine
 from pinet_kedro.engines.gate import EngineGate
-from pinet_kedro.engines.logs import CleanTables, RawLog
+from pinet_kedro.engines.logs import CleanTables, RawTables
 from pinet_kedro.engines.staging import stage
 from pinet_kedro.interactions.events import Cleaning, Columns, read_interactions
 from pinet_kedro.validation.gate import ExpectationGate
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 def on_duckdb(source, columns=COLUMNS, unit="s"):
     engine = open_engine(EngineConfig(memory="500MB", threads=1, block_events=500), Path("engine"))
-    return RawLog(engine, stage(Path(source), columns, unit, Path("engine/staged")))
+    return RawTables(engine, stage(Path(source), columns, unit, Path("engine/staged")))
 
 
 def outcome(name):

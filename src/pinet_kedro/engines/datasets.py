@@ -8,7 +8,7 @@ from pinet_kedro.checking import checked
 from pinet_kedro.datasets.files import InteractionsDataset
 from pinet_kedro.datasets.folders import Folder
 from pinet_kedro.engines.engine import EngineConfig, check_extra, open_engine
-from pinet_kedro.engines.logs import CleanLog, CleanTables, RawLog, write_indexed
+from pinet_kedro.engines.logs import CleanLog, CleanTables, RawTables, write_indexed
 from pinet_kedro.engines.staging import stage
 from pinet_kedro.interactions.events import Interactions
 
@@ -29,7 +29,7 @@ class EngineInteractionsDataset(InteractionsDataset):
         try:
             with self._reading(self.files) as path:
                 staged = stage(path, self._columns, self._unit, self._folder / "staged")
-            return RawLog(engine, replace(staged, origin=self.files.origin(staged.origin)))
+            return RawTables(engine, replace(staged, origin=self.files.origin(staged.origin)))
         except Exception:
             engine.close()  # nothing of a log that cannot be read stays
             raise

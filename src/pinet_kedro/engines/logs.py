@@ -66,7 +66,7 @@ class _InEngine:
         return EngineGate
 
 
-class RawLog(_InEngine):
+class RawTables(_InEngine):
     """Raw events of all files, in an engine; with a `threshold`, those that are rated so at least."""
 
     def __init__(self, engine: Engine, staged: Staged, threshold: float | None = None) -> None:
@@ -133,15 +133,15 @@ class RawLog(_InEngine):
         self.close()
         return Interactions(events, self.origin)
 
-    def joined(self, parts: Iterable[pd.DataFrame], source: str) -> "RawLog":
+    def joined(self, parts: Iterable[pd.DataFrame], source: str) -> "RawTables":
         """The log with the events of these tables after it, in the place of this one, which is not used any more."""
-        return RawLog(self.engine, extended(self._staged, parts, source), self._threshold)
+        return RawTables(self.engine, extended(self._staged, parts, source), self._threshold)
 
-    def rated(self, config: Cleaning) -> "RawLog":
+    def rated(self, config: Cleaning) -> "RawTables":
         """The events that reach the rating threshold, in the place of this log, which is not used any more."""
         if "rating" not in self.columns:
             raise no_ratings(config, self.origin.file)
-        return RawLog(self.engine, self._staged, config.rating_threshold)
+        return RawTables(self.engine, self._staged, config.rating_threshold)
 
     def distinct_ids(self, column: str) -> pd.Index:
         """The ids, in the order of their first events."""

@@ -7,13 +7,13 @@ from pathlib import Path, PurePath
 from pinet_kedro.errors import InputError
 
 _PATTERN = set("*?[")
+_NO_DATA = (".part", ".tmp", ".crc")
 
 
 def files_of(source: Path) -> list[Path]:
     """The file itself, or those of the folder or pattern in the order of their paths.
 
-    Names that begin with '.' or '_' or end with '.part' or '.crc' are no data. Raises `InputError` if a folder or a
-    pattern has no files.
+    Raises `InputError` if a folder or a pattern has no files of data (`is_data`).
     """
     if not source.is_dir() and not _is_pattern(source):
         return [source]
@@ -61,5 +61,8 @@ def _found(source: Path) -> list[Path]:
 
 
 def is_data(path: PurePath) -> bool:
-    """Whether the path, below the folder or pattern, is that of data."""
-    return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in (".part", ".crc")
+    """Whether the path, below the folder or pattern, is that of data.
+
+    No name of data begins with '.' or '_', or ends with '.part' or '.tmp' (which is still written) or '.crc'.
+    """
+    return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in _NO_DATA

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
-from pinet_kedro.engines.logs import RawLog as EngineLog
+from pinet_kedro.engines.logs import RawTables
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Cleaning, Interactions, as_read_now, rated_enough
 from pinet_kedro.reading.nanoseconds import SECOND
@@ -46,7 +46,7 @@ def as_taken_in(accepted: Partitions, intake: Intake) -> Partitions:
 
 def gather_all(
     raw_log: RawLog | None, accepted: Partitions, intake: Intake, config: Retraining
-) -> Interactions | EngineLog:
+) -> Interactions | RawTables:
     """Everything that the run trains on: the raw log, if it is part of that, and all accepted partitions.
 
     It is in an engine if the environment reads its raw log into one.
@@ -71,8 +71,8 @@ def gather_all(
 
 
 def _joined(
-    raw_log: RawLog, log_events: Interactions | EngineLog, accepted: Partitions, intake: Intake
-) -> Interactions | EngineLog:
+    raw_log: RawLog, log_events: Interactions | RawTables, accepted: Partitions, intake: Intake
+) -> Interactions | RawTables:
     if not log_events.origin.clock:
         raise InputError(
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
@@ -87,8 +87,8 @@ def _joined(
 
 
 def gather(
-    accepted: Partitions, names: list[str], raw_log: Interactions | EngineLog | None = None
-) -> Interactions | EngineLog:
+    accepted: Partitions, names: list[str], raw_log: Interactions | RawTables | None = None
+) -> Interactions | RawTables:
     """Events of the raw log, if given, and of these partitions in the order of their names, as one raw log.
 
     A column that some of them lack, such as ratings, is left out.
@@ -97,30 +97,30 @@ def gather(
     source = f"{len(names)} partitions"
     if raw_log is not None:
         source = f"{raw_log.origin.file} and {source}"
-        if isinstance(raw_log, EngineLog):
+        if isinstance(raw_log, RawTables):
             return raw_log.joined(parts.values(), source)
         parts = {RAW_LOG: raw_log.events, **parts}
     events = pd.concat(parts.values(), ignore_index=True, join="inner")
     return Interactions.canonical(events, source)
 
 
-def rated(found: Interactions | EngineLog, cleaning: Cleaning) -> Interactions | EngineLog:
+def rated(found: Interactions | RawTables, cleaning: Cleaning) -> Interactions | RawTables:
     """The events that reach the rating threshold, all if there is none; `InputError` without ratings."""
     if cleaning.rating_threshold is None:
         return found
-    if isinstance(found, EngineLog):
+    if isinstance(found, RawTables):
         return found.rated(cleaning)
     return replace(found, events=found.events[rated_enough(found.events, cleaning, found.origin.file)])
 
 
-def _check_ids(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame]) -> None:
+def _check_ids(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame]) -> None:
     """Raises `InputError` where the ids of a partition are of another kind than those of the raw log.
 
     No id of the column is in both, and either all are whole numbers on one side and none on the other, or some are
     equal but for leading zeros. Each user would silently become two.
     """
     for column, what in (("user_id", "user"), ("item_id", "item")):
-        known = raw.distinct_ids(column) if isinstance(raw, EngineLog) else pd.Index(raw.events[column].unique())
+        known = raw.distinct_ids(column) if isinstance(raw, RawTables) else pd.Index(raw.events[column].unique())
         for name, events in partitions.items():
             ids = pd.Index(events[column].unique())
             if ids.empty or ids.isin(known).any():  # a delivery without events is none of another kind
@@ -137,7 +137,7 @@ def _check_ids(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame
             log.warning("No %s of partition %s is in the raw log %s.", what, name, raw.origin.file)
 
 
-def _warn_of_repeats(raw: Interactions | EngineLog, partitions: dict[str, pd.DataFrame]) -> None:
+def _warn_of_repeats(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame]) -> None:
     """Reports events that are in a partition and in the raw log, with times of another resolution: both would stay."""
     for name, events in partitions.items():
         if events.empty:
@@ -156,9 +156,9 @@ def _warn_of_repeats(raw: Interactions | EngineLog, partitions: dict[str, pd.Dat
             )  # fmt: skip
 
 
-def _between(raw: Interactions | EngineLog, first: int, last: int) -> pd.DataFrame:
+def _between(raw: Interactions | RawTables, first: int, last: int) -> pd.DataFrame:
     """`user_id, item_id, timestamp` of the events between two times."""
-    if isinstance(raw, EngineLog):
+    if isinstance(raw, RawTables):
         rows = raw.staged.timestamp.between(first, last)
         found = raw.staged.filter(rows).select(*_EVENT).to_pyarrow().to_pandas()
         return found.astype({"user_id": "string", "item_id": "string", "timestamp": "int64"})

@@ -17,13 +17,11 @@ from typing_extensions import TypedDict
 from pinet_kedro.datasets.files import TextDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
-from pinet_kedro.interactions.files import files_below
+from pinet_kedro.interactions.files import files_below, is_data
 from pinet_kedro.parameters import plain
 from pinet_kedro.printable import public
 from pinet_kedro.sources.raw_files import RawFiles, file_hash
 
-# Of a file that somebody is still writing, or that is none of ours.
-_UNFINISHED = (".part", ".tmp")
 # The raw log of the environment among the partitions of a training; no file that is looked at has such a name.
 RAW_LOG = "_raw_log"
 CONTENT = "sha256"  # attribute of accepted events: of the file that they were read from
@@ -110,8 +108,8 @@ class PartitionsDataset(IncrementalDataset):
     one. Here the checkpoint is the set of all that were taken, each with `size, mtime_ns, sha256`: a file is new
     when its name is not in it, and changed when its content is another. (The content is read again only where size or
     time differ.) `confirm` adds what the last `load` found and nobody has set aside. The id of a partition is its path
-    below the folder, ending included. Names that begin with '.' or '_' or end with '.part' or '.tmp' are not looked at:
-    a file that is still being written should have one.
+    below the folder, ending included. A file that is still being written should have a name that is not one of data
+    (`is_data`), such as 'day.csv.part'.
     """
 
     DEFAULT_CHECKPOINT_TYPE = "pinet_kedro.datasets.files.JSONDataset"
@@ -174,7 +172,7 @@ class PartitionsDataset(IncrementalDataset):
 
     def _list_partitions(self) -> list[str]:
         folder = Path(self._normalized_path)
-        return sorted(str(path) for path in files_below(folder) if not _ignored(path.relative_to(folder)))
+        return sorted(str(path) for path in files_below(folder) if is_data(path.relative_to(folder)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._path})"  # Kedro's own makes a dataset of a file without a name
@@ -193,10 +191,6 @@ def _free_place(wanted: Path, content: str) -> Path:
         number += 1
         place = wanted.with_name(f"{number}-{wanted.name}")
     return place
-
-
-def _ignored(path: Path) -> bool:
-    return path.name.endswith(_UNFINISHED) or any(part.startswith((".", "_")) for part in path.parts)
 
 
 def work_key(contents: dict[str, str], parameters: dict[str, Any]) -> str:

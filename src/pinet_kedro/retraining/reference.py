@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pinet_kedro.engines.arrays import sorted_arrays
-from pinet_kedro.engines.logs import CODES, RawLog
+from pinet_kedro.engines.logs import CODES, RawTables
 from pinet_kedro.interactions.sequences import Indexed, Sequences
 from pinet_kedro.interactions.stored_arrays import mapped_arrays
 
@@ -12,7 +12,7 @@ from pinet_kedro.interactions.stored_arrays import mapped_arrays
 class EngineReference:
     """As `evaluation.drift.EventsInMemory`, with equal results; in memory are users and items, not events."""
 
-    def __init__(self, log: RawLog) -> None:
+    def __init__(self, log: RawTables) -> None:
         self._log = log
 
     def counts(self, column: str) -> pd.Series:

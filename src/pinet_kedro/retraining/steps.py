@@ -12,8 +12,7 @@ from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import MANIFEST_FILE, Manifest
 from pinet_kedro.datasets.raw_log import RawLog
-from pinet_kedro.engines.logs import CleanLog
-from pinet_kedro.engines.logs import RawLog as EngineLog
+from pinet_kedro.engines.logs import CleanLog, RawTables
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.drift import Drift, EventsInMemory, Size, measure_drift, size
 from pinet_kedro.interactions.events import Cleaning, Interactions
@@ -125,7 +124,7 @@ def measure(
     log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
     with closing(log_events) if log_events is not None else nullcontext():  # joined, it is in the same engine
         reference = rated(gather(accepted, kept, log_events), cleaning)
-        events = EngineReference(reference) if isinstance(reference, EngineLog) else EventsInMemory(reference.events)
+        events = EngineReference(reference) if isinstance(reference, RawTables) else EventsInMemory(reference.events)
         found = measure_drift(champion.models.served, champion.version, events, window, then)
     if kept == learnt:
         return found
