@@ -19,6 +19,7 @@ from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
 log = logging.getLogger(__name__)
 
 _EVENT = ["user_id", "item_id", "timestamp"]
+_USERS = 1000  # of a partition that are looked at
 
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
 
@@ -138,32 +139,36 @@ def _check_ids(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame
 
 
 def _warn_of_repeats(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame]) -> None:
-    """Reports events that are in a partition and in the raw log, with times of another resolution: both would stay."""
+    """Reports events that are in a partition and in the raw log, with times of another resolution: both would stay.
+
+    Looked at are those of the first users of the partition, whatever the size of both.
+    """
     for name, events in partitions.items():
-        if events.empty:
+        users = events["user_id"].unique()[:_USERS]
+        events = events.loc[events["user_id"].isin(users), _EVENT].drop_duplicates()
+        near = _events_of(raw, users.tolist()).drop_duplicates()
+        if events.empty or near.empty:
             continue
-        times = events["timestamp"]
-        near = _between(raw, int(times.min()) - SECOND, int(times.max()) + SECOND)
-        coarse, fine = sorted((_resolution(near["timestamp"]), _resolution(times)), reverse=True)
-        if near.empty or coarse == fine:
+        coarse, fine = sorted((_resolution(part["timestamp"]) for part in (events, near)), reverse=True)
+        if coarse == fine:
             continue
-        cut = [part[_EVENT].assign(timestamp=part["timestamp"] // coarse).drop_duplicates() for part in (events, near)]
-        if repeats := len(cut[0].merge(cut[1])) - len(events[_EVENT].drop_duplicates().merge(near.drop_duplicates())):
+        cut = [part.assign(timestamp=part["timestamp"] // coarse).drop_duplicates() for part in (events, near)]
+        if repeats := len(cut[0].merge(cut[1])) - len(events.merge(near)):
             log.warning(
-                "%s events of partition %s are those of the raw log %s, but for the digits of their times: they count "
-                "twice. Deliver times as exact as those of the raw log, or only events that are not in it.",
-                f"{repeats:,}", name, raw.origin.file,
+                "%s events of partition %s, of %s looked at, are those of the raw log %s, but for the digits of their "
+                "times: they count twice. Deliver times as exact as those of the raw log, or only events that are not "
+                "in it.",
+                f"{repeats:,}", name, f"{len(events):,}", raw.origin.file,
             )  # fmt: skip
 
 
-def _between(raw: Interactions | RawTables, first: int, last: int) -> pd.DataFrame:
-    """`user_id, item_id, timestamp` of the events between two times."""
+def _events_of(raw: Interactions | RawTables, users: list[str]) -> pd.DataFrame:
+    """`user_id, item_id, timestamp` of the events of these users."""
     if isinstance(raw, RawTables):
-        rows = raw.staged.timestamp.between(first, last)
-        found = raw.staged.filter(rows).select(*_EVENT).to_pyarrow().to_pandas()
-        return found.astype({"user_id": "string", "item_id": "string", "timestamp": "int64"})
-    events = raw.events[_EVENT]
-    return events[events["timestamp"].between(first, last)].astype({"timestamp": "int64"})
+        events = raw.staged.filter(raw.staged.user_id.isin(users)).select(*_EVENT).to_pyarrow().to_pandas()
+    else:
+        events = raw.events.loc[raw.events["user_id"].isin(users), _EVENT]
+    return events.astype({"user_id": "string", "item_id": "string", "timestamp": "int64"})
 
 
 def _resolution(times: pd.Series) -> int:
