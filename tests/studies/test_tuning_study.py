@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from pinet_kedro.errors import InputError
 from pinet_kedro.losses.config import BCEConfig
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.studies.tuning import plan as plans
 from pinet_kedro.studies.tuning import trial as trials
 from pinet_kedro.studies.tuning.config import Pruning, Tuning
 from pinet_kedro.studies.tuning.finalists import train_finalists
@@ -95,6 +96,12 @@ def test_another_configuration_is_another_study_and_another_machine_is_not(plan)
               plan(space={RATE: SPACE[RATE] | {"high": 1e-2}}),
               plan(TRAINING.model_copy(update={"loss": BCEConfig()}))]  # fmt: skip
     assert len({one, *(other.name for other in others)}) == 7
+
+
+def test_other_code_of_trials_is_another_study(plan, monkeypatch):
+    name = plan().name
+    monkeypatch.setattr(plans, "code_version", lambda *places: f"another {places}")
+    assert plan().name != name
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")

@@ -28,7 +28,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.printable import public
 from pinet_kedro.processes.database_lock import hold_in_database
 from pinet_kedro.processes.lock import hold
-from pinet_kedro.provenance import method_version
+from pinet_kedro.provenance import code_version, method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
 from pinet_kedro.tracking.database import is_postgres
@@ -41,6 +41,7 @@ _LOCK, _WAIT_S = 3, 60.0  # the lock's number in a database
 
 # These may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
+_TRIALS = ("studies/tuning/space.py", "studies/tuning/trial.py")  # the code that makes and judges a trial
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class StudyPlan:
             "training": plain(self.short(self.training.anywhere(), self.training.seed)),
             "plugins": plain(self.plugins) if self.space.tunes_plugins else None,
             "tuning": self.config.model_dump(mode="json", exclude=_OPEN),
+            "code": code_version(*_TRIALS),  # `method_version` does not cover it
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
         return f"{'base' if self.config.joint else 'backbone'}-{digest}-{method_version()}"
