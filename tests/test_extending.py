@@ -19,6 +19,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.scorers import build_scorers
+from pinet_kedro.plugins import scorers as scorers_module
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.scorers import SCORERS
 from pinet_kedro.promotion import gates
@@ -193,6 +194,27 @@ def test_a_scorer(add_file, monkeypatch, planted_world, small_training, tmp_path
         PluginTraining.model_validate({"scorers": {"yours": {}}})
     with pytest.raises(ValueError, match="powr"):
         PluginTraining.model_validate({"scorers": {"mine": {"powr": 1}}})
+
+
+def test_a_scorer_without_settings_is_stored_with_its_place_among_the_others(
+    add_file, monkeypatch, planted_world, small_training, tmp_path
+):
+    source = SCORER.replace("power: float = 1.0", "pass").replace("self.config.power", "0.5")
+    with monkeypatch.context() as patch:
+        patch.setitem(SCORERS, "mine", add_file(plugins, source).Mine)
+        config = PluginTraining.model_validate({"memory_search": None, "scorers": {"mine": {}}})
+        scorers = build_scorers(planted_world.dataset, planted_world.popularity, config)
+        model = recommender(planted_world, small_training.joint())
+        fitted, _ = fit_plugins(model.backbone, planted_world.dataset, scorers, config)
+        model = replace(model, plugins=fitted)
+        model.save(tmp_path)
+        patch.setattr(scorers_module, "SCORERS", dict(reversed(SCORERS.items())))  # as a later release may list them
+        again = Recommender.load(tmp_path)
+        assert again.plugins.scorers.names == ("memory", "factors", "mine", "popularity", "recency")
+        history = [planted_world.item_ids[:5].tolist()]
+        assert again.recommend(history, 60)[0] == model.recommend(history, 60)[0]
+    with pytest.raises(ValueError, match="no scorer 'mine'"):  # and code without it does not read the model
+        Recommender.load(tmp_path)
 
 
 def test_a_data_set(tmp_path, monkeypatch):

@@ -82,7 +82,8 @@ class Recommender:
         if self.plugins is None or other.plugins is None or self.plugins.scorers is other.plugins.scorers:
             return True
         mine, theirs = self.plugins.scorers, other.plugins.scorers
-        return mine.configuration() == theirs.configuration() and _equal(mine.tensors(), theirs.tensors())
+        alike = mine.names == theirs.names and mine.configuration() == theirs.configuration()
+        return alike and _equal(mine.tensors(), theirs.tensors())
 
     @torch.no_grad()
     def scores(

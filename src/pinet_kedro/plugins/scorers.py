@@ -74,9 +74,11 @@ class FrozenScorers:
         return found
 
     def configuration(self) -> dict[str, Any]:
-        """Configurations of memory and the others, with the values that the search chose; null: no such scorer."""
+        """Configurations of memory and the others, in the order of the terms, with the values that the search chose;
+        null: no such scorer."""
         others = {name: scorer.config.model_dump(mode="json") for name, scorer in self.others.items()}
-        return {"memory": self.memory.config.model_dump(mode="json"), "factors": None} | others
+        absent = {} if "factors" in others else {"factors": None}
+        return {"memory": self.memory.config.model_dump(mode="json"), **others, **absent}
 
     @classmethod
     def restore(
@@ -88,10 +90,11 @@ class FrozenScorers:
         matrix = sparse.csr_array(arrays, shape=(n_items, n_items))
         memory = TransitionMemory(matrix, MemoryConfig.model_validate(configuration["memory"]))
         others = {}
-        for name, kind in SCORERS.items():
-            if settings := configuration.get(name):
+        # In the order in which plugins weigh them, which may be another one than that of `SCORERS` by now.
+        for name, settings in configuration.items():
+            if name != "memory" and settings is not None:
                 own = {
                     key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
                 }
-                others[name] = kind.restore(own, kind.Config.model_validate(settings))
+                others[name] = SCORERS[name].restore(own, SCORERS[name].Config.model_validate(settings))
         return cls(memory, others, popularity)
