@@ -53,6 +53,17 @@ def test_promotion_says_what_it_decided_by_exit_code_console_and_page(own_copy):
     }
 
 
+def test_a_version_is_not_judged_on_another_split_of_its_log_whose_targets_it_may_have_learnt(own_copy):
+    held_out = "--params=splitting.rule=global_time,splitting.test_share=0.3"
+    split = own_copy.run("--pipeline=activeness_stratification", "--env=test", held_out)
+    assert split.exit_code == 0, split.output
+    refused = own_copy.run("--pipeline=promotion", "--env=test", held_out)
+    assert refused.exit_code == 3, refused.output
+    (gate,) = (gate for gate in decision_of(own_copy)["gates"] if gate["name"] == "targets")
+    assert not gate["passed"]
+    assert "as they were split before" in gate["measured"]
+
+
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [

@@ -30,8 +30,9 @@ def benchmark_table(
 
     `value` is the mean over seeds and users, `seed_deviation` its standard deviation over seeds; `gain, low, high`
     compare with `reference` on the same backbone, `same_plugins_gain, …_low, …_high` with the reference under the same
-    kind of plugins, all relative. Catalogue measures have no interval. `users` are those for whom all models have the
-    metric, with all seeds; a metric that nobody has is left out.
+    kind of plugins, all relative. Catalogue measures have no interval, nor has a gain that fewer than ten users decide
+    (`relative_gain`). `users` are those for whom all models have the metric, with all seeds; a metric that nobody has
+    is left out.
 
     `ranks` holds `backbone, model, seed` and the columns of `rank_models`; the lists are needed for measures beyond
     accuracy. A comparison uses the seeds that both sides have.
