@@ -99,6 +99,11 @@ def test_all_formats_give_the_same_events(tmp_path, name):
     assert origin.clock
 
 
+def test_a_line_of_separators_alone_is_a_row_whose_values_are_missing(tmp_path):
+    (tmp_path / "log.tsv").write_text("user_id\titem_id\ttimestamp\nu\ta\t1600000000\n\t\t\n\n")
+    assert read_interactions(tmp_path / "log.tsv", Columns()).events.isna().all(axis=1).tolist() == [False, True]
+
+
 def test_blanks_around_the_names_of_columns_do_not_count(tmp_path):
     """They could not be said on the command line, which cuts them off."""
     (tmp_path / "log.csv").write_text("user_id, item_id , timestamp, x ,x\nu, a, 1600000000,1,2\n")
@@ -159,6 +164,7 @@ RAGGED = {
     "surplus.csv": (HEAD + FULL + "v,Tyler, The Creator,1600000000\n", ["line 8", "4 fields", "3", "quotation marks"]),
     "last.csv": ("timestamp,user_id,item_id\n1600000000,v,Earth, Wind\n", ["line 2", "4 fields", "Earth, Wind"]),
     "short.csv": (HEAD + FULL + "v,x", ["line 8", "2 fields"]),
+    "begins as another.csv": (HEAD + FULL + FULL.splitlines()[0].rpartition(",")[0] + "\n", ["line 8", "cut off"]),
     "blank.csv": (HEAD + "\n\n" + FULL + "v,x\n" + FULL, ["line 10", "2 fields"]),
     "header.csv": ("user_id,item_id\n" + FULL, ["line 2", "3 fields where the header has 2"]),
     "surplus.tsv": ("user_id\titem_id\ttimestamp\nu\ti\t1600000000\t5\n", ["line 2", "4 fields", "tab"]),

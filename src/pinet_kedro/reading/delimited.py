@@ -110,21 +110,33 @@ def _parsed(text: _Text, names: list[str]) -> pa.Table:
 
 
 def _ragged(text: _Text, row: Any) -> InputError:
-    at = text.content.find(b"\n" + row.text.encode())
-    place = f"line {line_of(text.content, at + 1)}" if at >= 0 else "a row"
     excerpt = " ".join(row.text.split(" "))[:80].replace("\n", "\\n")
     name = _SEPARATORS[text.separator]
-    way_out = (
-        f'put quotation marks around a value that contains a {name}, as in "Tyler, The Creator", and close every '
-        "quotation mark"
-        if text.separator == ","
-        else f"a value cannot contain a {name} in this format"
-    )
-    hint = " (a quotation mark in it is not closed on its line)" if text.quoting and "\n" in row.text else ""
+    unclosed = text.quoting and "\n" in row.text
+    if row.actual_columns < row.expected_columns and not unclosed:
+        way_out = f"it may be cut off, or a {name} is missing"
+    elif text.separator == ",":
+        way_out = (
+            f'put quotation marks around a value that contains a {name}, as in "Tyler, The Creator", and close every '
+            "quotation mark"
+        )
+    else:
+        way_out = f"a value cannot contain a {name} in this format"
+    hint = " (a quotation mark in it is not closed on its line)" if unclosed else ""
     return InputError(
-        f"{text.file.path}: {place} has {row.actual_columns} fields where the header has {row.expected_columns}{hint}: "
-        f"{excerpt!r}. Correct the row: {way_out}."
+        f"{text.file.path}: {_place(text.content, row.text.encode())} has {row.actual_columns} fields where the header "
+        f"has {row.expected_columns}{hint}: {excerpt!r}. Correct the row: {way_out}."
     )
+
+
+def _place(content: bytes, row: bytes) -> str:
+    """The line with which a row begins, in words; another row may begin with the same text."""
+    ends, at = (b"", b"\n", b"\r"), content.find(row)
+    while at >= 0:
+        if content[at - 1 : at] in ends and content[at + len(row) : at + len(row) + 1] in ends:
+            return f"line {line_of(content, at)}"
+        at = content.find(row, at + 1)
+    return "a row"
 
 
 def _compare_with_lines(text: _Text, rows: int) -> None:
@@ -132,7 +144,8 @@ def _compare_with_lines(text: _Text, rows: int) -> None:
     content = text.content
     lines = line_ends(content) + (not content.endswith((b"\n", b"\r")))
     if lines != rows:
-        lines -= sum(not line.strip() for line in io.BytesIO(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
+        # A line of separators alone is a row.
+        lines -= sum(line == b"\n" for line in io.BytesIO(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
     if lines == rows:
         return
     if not text.quoting:
