@@ -67,6 +67,16 @@ def test_what_is_wrong_is_named(tmp_path, text, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+def test_categories_that_are_lists_in_text_are_not_taken_for_one_category_each(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("sku,tags\n1,\n2,\"['Action', 'Drama']\"\n3,['Drama']\n")
+    columns = ItemColumns(item="sku", title=None, categories="tags")
+    with pytest.raises(InputError, match=r"'tags' \(categories\), row 2: .* list written as text.* divided by '\|'"):
+        read_items(path, columns)
+    path.write_text("sku,tags\n1,[live]\n2,Drama\n")
+    assert read_items(path, columns)["categories"].tolist() == [["[live]"], ["Drama"]]
+
+
 def test_a_column_cannot_have_two_roles(tmp_path):
     with pytest.raises(InputError, match="declared twice"):
         read_items(tmp_path / "i.csv", ItemColumns(item="sku", title="sku"))

@@ -7,14 +7,11 @@ from pathlib import Path, PurePath
 from pinet_kedro.errors import InputError
 
 _PATTERN = set("*?[")
-_NO_DATA = (".part", ".tmp", ".crc")
+_NO_DATA = (".part", ".tmp", ".crc")  # endings of files that are still written, or that check others
 
 
 def files_of(source: Path) -> list[Path]:
-    """The file itself, or those of the folder or pattern in the order of their paths.
-
-    Raises `InputError` if a folder or a pattern has no files of data (`is_data`).
-    """
+    """The file itself, or those of the folder or pattern in the order of their paths; `InputError` if it has none."""
     if not source.is_dir() and not _is_pattern(source):
         return [source]
     files = _found(source)
@@ -61,8 +58,5 @@ def _found(source: Path) -> list[Path]:
 
 
 def is_data(path: PurePath) -> bool:
-    """Whether the path, below the folder or pattern, is that of data.
-
-    No name of data begins with '.' or '_', or ends with '.part' or '.tmp' (which is still written) or '.crc'.
-    """
+    """Whether a path below the folder or pattern is that of data: no name in it begins with '.' or '_'."""
     return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in _NO_DATA

@@ -157,7 +157,14 @@ def _categories(values: pa.ChunkedArray, separator: str, where: str) -> list[lis
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         groups = [[str(entry) for entry in entries or () if entry is not None] for entries in values.to_pylist()]
     else:
-        groups = [[text] if isinstance(text, str) else [] for text in pd.Series(_text(values, where)).tolist()]
+        texts = pd.Series(_text(values, where))
+        lists = texts[texts.str.fullmatch(r"\[.*\]").fillna(False)]
+        if len(lists) and len(lists) == texts.count():
+            raise InputError(
+                f"{where}, row {lists.index[0] + 1}: {lists.iloc[0][:60]!r} is a list written as text, as in all rows. "
+                f"Write texts divided by {separator!r}, or lists in JSON lines or Parquet."
+            )
+        groups = [[text] if isinstance(text, str) else [] for text in texts.tolist()]
     return [[part.strip() for text in group for part in text.split(separator) if part.strip()] for group in groups]
 
 
