@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -169,6 +170,17 @@ def test_a_bad_partition_does_not_replace_another_one_of_its_name(folder):
     times = {path.name: pd.read_csv(path)["timestamp"][0] for path in rejected.glob("*.csv")}
     assert times == {"b.csv": 5, "2-b.csv": 6, "3-b.csv": 7}
     assert all(rejected.joinpath(f"{name}.txt").exists() for name in times)
+
+
+def test_a_bad_partition_on_another_file_system_is_set_aside_as_well(folder):
+    share = Path("/dev/shm")
+    if not share.is_dir() or share.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("one file system")
+    with TemporaryDirectory(dir=share) as place:
+        deliver(Path(place), a=GOOD, b=BAD)
+        _, intake = take_in(dataset(place).load(), Retraining())
+        assert sorted(path.name for path in Path(place).iterdir()) == ["a.csv"]
+    pd.testing.assert_frame_equal(pd.read_csv(intake.arrivals[-1].place), BAD)
 
 
 def test_a_corrected_partition_is_new_again(folder):

@@ -1,8 +1,10 @@
 """Interactions that arrive as files: which are new since the last success, and which of them can be used."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
+from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.interactions.files import files_below, is_data
@@ -53,7 +56,7 @@ class Partition:
         TextDataset(str(target.with_name(f"{target.name}.txt"))).save(
             report + "\n"
         )  # first: no file without its report
-        os.replace(self.path, target)
+        _move(self.path, target)
         self.rejected = True
         return target
 
@@ -179,6 +182,18 @@ class PartitionsDataset(IncrementalDataset):
 
     def _exists(self) -> bool:
         return Path(self._normalized_path).is_dir()
+
+
+def _move(file: Path, target: Path) -> None:
+    """Moves a file; one on another file system, such as a share on which it was delivered, is copied as a whole."""
+    try:
+        os.replace(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_file(target) as part:
+            shutil.copy2(file, part)
+        file.unlink()
 
 
 def _free_place(wanted: Path, content: str) -> Path:
