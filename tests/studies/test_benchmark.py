@@ -221,6 +221,17 @@ def test_two_models_of_a_method_cannot_have_one_name(sections, words):
     assert Benchmark.model_validate({"plugins": {"p": {}}, "ablations": {"p": None}})  # as an environment leaves it out
 
 
+def test_backbones_of_one_name_are_refused_and_are_told_apart_as_methods(tmp_path, prepared):
+    """As backbones, the table would show their mean."""
+    narrow, wide = ({**TRAINING.backbone.model_dump(), "width": width} for width in (4, 16))
+    with pytest.raises(ValueError, match="backbones must have different names"):
+        Benchmark.model_validate({"backbones": [narrow, wide]})
+    methods = {name: {"aggregation": None, "backbone": of} for name, of in (("base", narrow), ("wide", wide))}
+    ranks = run(tmp_path, prepared, Benchmark.model_validate({"seeds": [1], "methods": methods, "as_shipped": []}))
+    table = benchmark_table(ranks, prepared, "base").query("group == 'all'").set_index("model")
+    assert table.loc["base", "value"] != table.loc["wide", "value"]
+
+
 def test_worker_processes_give_the_table_of_one_process(tmp_path, prepared):
     config = Benchmark(seeds=(1, 2), methods=METHODS, as_shipped=())
     alone = run(tmp_path / "1", prepared, config)

@@ -58,6 +58,12 @@ class Benchmark(Configuration):
         fitted = [{name for name, given in of.items() if given is not None} for of in (self.plugins, self.ablations)]
         if twice := sorted(set.intersection(*fitted)):
             raise ValueError(f"'{twice[0]}' is among plugins and ablations: a variant has one name")
+        names = [backbone.name for backbone in self.backbones]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"backbones must have different names, got {names}: results are told apart by them. Other settings of "
+                "one backbone are methods, such as wide: {aggregation: null, backbone: {name: sasrec, width: 128}}"
+            )
         if self.metrics[0] in ("coverage_at_10", "gini_at_10", "category_diversity_at_10"):
             raise ValueError(
                 f"metrics must not begin with {self.metrics[0]}: the figures show the first metric with its intervals. "
