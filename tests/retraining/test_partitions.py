@@ -243,6 +243,12 @@ def test_what_a_run_that_did_not_end_has_stored_of_a_changed_file_is_not_taken_f
     assert gathered() == 14
 
 
+def test_a_partition_that_counts_as_taken_and_is_not_stored_any_more_is_named():
+    intake = Intake(arrivals=(Arrival(id="c", accepted=True),), partitions={"a": "1", "b": "2", "c": "3"})
+    with pytest.raises(InputError, match=r"partition a \(2 in all\) counts as taken, and its events are not stored"):
+        gather_all(None, {"c": lambda: GOOD}, intake, Retraining())
+
+
 def test_events_are_gathered_by_name_whatever_order_they_came_in():
     parts = {name: lambda name=name: GOOD.assign(item_id=name) for name in ("b", "a")}
     assert gather(parts, ["b", "a"]).events["item_id"].drop_duplicates().tolist() == ["a", "b"]

@@ -60,6 +60,12 @@ def gather_all(
             "the raw log of the environment has changed since this run began, or retraining.raw_log has: start the run "
             "again."
         )
+    if lost := [name for name in intake.files if name not in accepted]:
+        raise InputError(
+            f"partition {lost[0]} ({len(lost):,} in all) counts as taken, and its events are not stored any more "
+            "('accepted_partitions' of the catalog). Restore them, or remove .taken.json in the folder of the "
+            "partitions: all of its files are taken in anew then."
+        )
     accepted = as_taken_in(accepted, intake)
     if raw_log is None:
         return gather(accepted, intake.files)
