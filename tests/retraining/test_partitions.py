@@ -152,7 +152,9 @@ def test_a_small_partition_is_good_and_a_bad_one_is_set_aside_with_its_report(fo
     assert list(accepted) == intake.new == ["a.csv"]
     rejected = folder.parent / "rejected"
     assert (rejected / "b.csv").exists()
-    assert "older than 1990" in (rejected / "b.csv.txt").read_text()
+    report = (rejected / "b.csv.txt").read_text()
+    assert "older than 1990" in report
+    assert "its entry in the catalog is new_interactions, which --params does not reach" in report
     assert (rejected / "b.csv.report" / "index.html").exists()
     assert "cannot be read as its ending says" in (rejected / "c.csv.gz.txt").read_text()
     assert not (rejected / "a.csv.report").exists()
@@ -181,6 +183,14 @@ def test_a_bad_partition_on_another_file_system_is_set_aside_as_well(folder):
         _, intake = take_in(dataset(place).load(), Retraining())
         assert sorted(path.name for path in Path(place).iterdir()) == ["a.csv"]
     pd.testing.assert_frame_equal(pd.read_csv(intake.arrivals[-1].place), BAD)
+
+
+def test_dates_that_a_partition_does_not_decide_are_said_where_it_is_read(folder):
+    reader = {"type": "pinet_kedro.datasets.files.InteractionsDataset"}
+    deliver(folder, a=GOOD.assign(timestamp="01/02/2020"))
+    run = PartitionsDataset(path=str(folder), dataset=reader).load()
+    with pytest.raises(InputError, match=r"timestamp_unit='%d/%m/%Y'.* its entry in the catalog is new_interactions"):
+        take_in(run, Retraining(bad_partition="stop"))
 
 
 def test_a_corrected_partition_is_new_again(folder):

@@ -14,6 +14,7 @@ from pinet_kedro.project import project_folder
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG, Delivery, Partition
 from pinet_kedro.validation.gate import ExpectationGate
+from pinet_kedro.validation.messages import OF_A_PARTITION
 from pinet_kedro.validation.suites import SuiteError, ValidationFailedError
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,12 @@ def _other_raw_log(delivery: Delivery) -> str:
 
 def _checked(partition: Partition, config: Retraining) -> pd.DataFrame:
     """The partition's events; raises `InputError` where they cannot be read or break a rule."""
-    found = partition.read()
+    try:
+        found = partition.read()
+    except InputError as error:
+        if "--params" not in str(error):
+            raise
+        raise InputError(f"{error}{OF_A_PARTITION}") from error
     events = check_rules(replace(found, origin=replace(found.origin, log=False)), partition.id, config).events
     events.attrs[CONTENT] = partition.stamp["sha256"]  # stored with the events
     return events

@@ -12,6 +12,9 @@ from pinet_kedro.reading.nanoseconds import PER_SECOND, SECOND, iso
 from pinet_kedro.validation.checks import COLUMN_EXISTS, Checked, error_of
 from pinet_kedro.validation.suites import columns_of
 
+OF_A_PARTITION = " (This is a partition: its entry in the catalog is new_interactions, which --params does not reach.)"
+
+_ENTRY = "raw_interactions"
 _ROWS = 3  # offending rows shown for a rule
 _RULES = 10  # broken rules shown in a message
 _NAMES = 25  # columns of the file shown
@@ -29,6 +32,7 @@ class Wording:
         self.unreadable = {row + 1: text for row, text in origin.unreadable}
         self.unit = origin.unit
         self.clock = origin.clock
+        self.log = origin.log
         self.place = origin.place
 
     def name(self, column: str) -> str:
@@ -99,6 +103,8 @@ def problem_of(rule: Any, checked: Checked, wording: Wording, suite: str) -> str
     if columns:
         values |= {"source": names[0], "role": _role(columns[0]), "nearest": wording.nearest(columns[0])}
     way_out = notes if isinstance(notes, str) else " ".join(notes)
+    if _ENTRY in way_out and not wording.log:
+        way_out += OF_A_PARTITION
     lines.append("Way out: " + re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), way_out))
     return "\n  ".join(lines)
 
