@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CELLS = [c for c in json.loads((NOTEBOOKS / "results.ipynb").read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
@@ -21,6 +22,16 @@ def test_every_cell_is_short_and_has_a_result_and_every_figure_a_picture():
             figures += "application/vnd.plotly.v1+json" in output["data"]
             assert ("application/vnd.plotly.v1+json" in output["data"]) == ("image/png" in output["data"])
     assert figures == 3
+
+
+def test_every_table_of_a_benchmark_has_all_metrics():
+    """But the diversity of categories, which only items with categories have."""
+    conf = yaml.safe_load((NOTEBOOKS.parent / "conf/base/parameters_benchmark.yml").read_text("utf-8"))
+    asked = {*conf["benchmark"]["metrics"]} - {"category_diversity_at_10"}
+    tables = sorted(NOTEBOOKS.glob("tables/*_benchmark.parquet"))
+    assert len(tables) > 5
+    for table in tables:
+        assert asked <= set(pd.read_parquet(table)["metric"]), table.name
 
 
 def test_the_code_makes_what_is_shown(monkeypatch, capsys):
