@@ -60,6 +60,7 @@ def assert_equal(one, other):
     assert [ids.dtype for ids in one[1:]] == [ids.dtype for ids in other[1:]]
 
 
+@pytest.mark.slow  # dozens of logs
 @given(
     files=st.lists(st.lists(EVENT, min_size=1, max_size=40), min_size=1, max_size=3),
     ending=st.sampled_from([".csv", ".parquet"]),
@@ -94,6 +95,7 @@ def core_log(folder):
     return folder / "log"
 
 
+@pytest.mark.slow
 def test_several_rounds_of_the_core_and_the_dataset_that_comes_out(tmp_path):
     source = core_log(tmp_path)
     cleaning = Cleaning(rating_threshold=2, min_user_events=6, min_item_events=6)

@@ -374,6 +374,7 @@ def test_the_policy_stops_what_an_author_forgets_to_escape(browser, pages, tmp_p
     assert len(seen.refused) >= 2
 
 
+@pytest.mark.slow  # its pages are those of the tests above
 def test_a_policy_allows_the_page_s_own_scripts_and_no_others(pages):
     with_figures, without = ((pages / f"{name}.html").read_text("utf-8") for name in ("figures", "promotion"))
     assert with_figures.count("&#39;sha256-") == with_figures.count("<script>") == 2

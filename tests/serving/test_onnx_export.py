@@ -17,6 +17,8 @@ from pinet_kedro.recommender import new_recommender
 from pinet_kedro.serving import onnx_export
 from pinet_kedro.serving.onnx_export import export_backbone
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
 
 @pytest.fixture(scope="module")
 def exported(planted_world, joint_backbone, tmp_path_factory):

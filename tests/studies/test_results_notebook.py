@@ -34,6 +34,7 @@ def test_every_table_of_a_benchmark_has_all_metrics():
         assert asked <= set(pd.read_parquet(table)["metric"]), table.name
 
 
+@pytest.mark.slow
 def test_the_code_makes_what_is_shown(monkeypatch, capsys):
     """Without Jupyter: the result of each cell's last line."""
     pytest.importorskip("IPython")
