@@ -15,7 +15,7 @@ run: setup
 # unit tests (tests/conftest.py). Bytecode is kept, whatever the shell says: compiling costs every process seconds.
 # One worker more than cores, since tests wait for servers and for processes that they start.
 WORKERS ?= 3
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test: setup check
 	$(PYTEST) --cov --cov-report=term:skip-covered
