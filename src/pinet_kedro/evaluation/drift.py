@@ -15,6 +15,7 @@ from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.challenge import run_challenge
+from pinet_kedro.interactions.events import EVENT
 from pinet_kedro.interactions.sequences import Indexed, build_sequences
 from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.plugins.popularity import count_popularity
@@ -106,8 +107,7 @@ class EventsInMemory:
         return int(self.events["timestamp"].max())
 
     def followed_by(self, events: pd.DataFrame) -> Indexed:
-        columns = ["user_id", "item_id", "timestamp"]
-        return build_sequences(pd.concat([self.events[columns], events[columns]], ignore_index=True).drop_duplicates())
+        return build_sequences(pd.concat([self.events[EVENT], events[EVENT]], ignore_index=True).drop_duplicates())
 
 
 def measure_drift(

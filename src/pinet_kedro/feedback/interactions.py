@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Interactions, as_read_now
+from pinet_kedro.interactions.events import EVENT, Interactions, as_read_now
 
 # By name; stored ones are tables, those that are read from a file know their origin.
 Partitions = Mapping[str, Callable[[], Interactions | pd.DataFrame]]
-_COLUMNS = ["user_id", "item_id", "timestamp"]
 
 
 def gather_since(partitions: Partitions, names: list[str], since: int) -> pd.DataFrame:
@@ -18,7 +17,7 @@ def gather_since(partitions: Partitions, names: list[str], since: int) -> pd.Dat
     memory at a time. Raises `InputError` for events without one of them."""
     parts = [pd.DataFrame({"user_id": [], "item_id": [], "timestamp": np.array([], np.int64)})]
     for name in sorted(names):
-        events = Interactions.of(partitions[name]()).events.reindex(columns=_COLUMNS)
+        events = Interactions.of(partitions[name]()).events.reindex(columns=EVENT)
         if events.isna().to_numpy().any():
             raise InputError(
                 f"partition {name} has events without user, item or time. Retraining sets such a partition aside; "

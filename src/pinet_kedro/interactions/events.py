@@ -28,6 +28,7 @@ from pinet_kedro.reading.tables import read_blocks
 from pinet_kedro.reading.time_values import Times
 from pinet_kedro.reading.times import check_unit, read_times
 
+EVENT = ["user_id", "item_id", "timestamp"]  # what every event has; equal ones count once
 _EXAMPLES = 5  # of unreadable times
 
 # A header may consist of numbers, and `--params=user=0` is parsed as a number.
@@ -269,7 +270,7 @@ def clean_events(events: pd.DataFrame, config: Cleaning, file: str = "the data")
     k-core, repeated until every remaining user and item has the minimum. The order of the events is kept. `source` is
     the name of `file`.
     """
-    if events[["user_id", "item_id", "timestamp"]].isna().any(axis=None):
+    if events[EVENT].isna().any(axis=None):
         raise incomplete(file)
     steps: list[dict[str, object]] = []
     # Codes of the remaining events; `left` is their mask among all events.

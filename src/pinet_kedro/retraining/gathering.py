@@ -10,7 +10,7 @@ import pandas as pd
 from pinet_kedro.datasets.raw_log import WAY_OUT, RawLog
 from pinet_kedro.engines.logs import RawTables
 from pinet_kedro.errors import InputError
-from pinet_kedro.interactions.events import Cleaning, Interactions, as_read_now, rated_enough
+from pinet_kedro.interactions.events import EVENT, Cleaning, Interactions, as_read_now, rated_enough
 from pinet_kedro.reading.nanoseconds import SECOND
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
@@ -18,7 +18,6 @@ from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
 
 log = logging.getLogger(__name__)
 
-_EVENT = ["user_id", "item_id", "timestamp"]
 _USERS = 1000  # of a partition that are looked at
 
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
@@ -151,7 +150,7 @@ def _warn_of_repeats(raw: Interactions | RawTables, partitions: dict[str, pd.Dat
     """
     for name, events in partitions.items():
         users = events["user_id"].unique()[:_USERS]
-        events = events.loc[events["user_id"].isin(users), _EVENT].drop_duplicates()
+        events = events.loc[events["user_id"].isin(users), EVENT].drop_duplicates()
         near = _events_of(raw, users.tolist()).drop_duplicates()
         if events.empty or near.empty:
             continue
@@ -171,9 +170,9 @@ def _warn_of_repeats(raw: Interactions | RawTables, partitions: dict[str, pd.Dat
 def _events_of(raw: Interactions | RawTables, users: list[str]) -> pd.DataFrame:
     """`user_id, item_id, timestamp` of the events of these users."""
     if isinstance(raw, RawTables):
-        events = raw.staged.filter(raw.staged.user_id.isin(users)).select(*_EVENT).to_pyarrow().to_pandas()
+        events = raw.staged.filter(raw.staged.user_id.isin(users)).select(*EVENT).to_pyarrow().to_pandas()
     else:
-        events = raw.events.loc[raw.events["user_id"].isin(users), _EVENT]
+        events = raw.events.loc[raw.events["user_id"].isin(users), EVENT]
     return events.astype({"user_id": "string", "item_id": "string", "timestamp": "int64"})
 
 
