@@ -49,9 +49,9 @@ def _source_hash() -> str:
 
 
 @cache
-def method_version() -> str:
-    """Hash of the code that computes models and ranks, as `code_version` (takes 0.3 s)."""
-    return code_version(*_METHOD)
+def method_version(*more: str) -> str:
+    """Hash of the code that computes models and ranks, and of `more` files, as `code_version` (takes 0.3 s)."""
+    return code_version(*_METHOD, *more)
 
 
 def code_version(*names: str) -> str:

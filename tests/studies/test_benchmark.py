@@ -26,7 +26,7 @@ from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.plugins.popularity import count_popularity
 from pinet_kedro.reporting.text import METRIC_LABELS
 from pinet_kedro.studies.benchmark import bench
-from pinet_kedro.studies.benchmark.bench import Bench, cells
+from pinet_kedro.studies.benchmark.bench import Bench, cells, check_names
 from pinet_kedro.studies.benchmark.config import Benchmark, Metric
 from pinet_kedro.studies.benchmark.table import benchmark_table
 from pinet_kedro.training.config import BackboneTraining
@@ -96,7 +96,7 @@ def test_cells_of_other_code_are_named_and_computed_anew(tmp_path, prepared, mon
     run(tmp_path, prepared, config)
     (cell,) = tmp_path.glob("*.parquet")
     cell.rename(cell.with_name(f"{cell.stem.partition('-')[0]}.parquet"))  # as it was called before code counted
-    monkeypatch.setattr(bench, "method_version", lambda: "other")
+    monkeypatch.setattr(bench, "method_version", lambda *_: "other")
     with caplog.at_level("WARNING", logger="pinet_kedro"):
         run(tmp_path, prepared, config)
     assert "1 of these cells are in" in caplog.text
@@ -308,13 +308,24 @@ def test_transfer_makes_another_cell_of_the_same_model():
     assert names_of(transfer={"kind": "separate"})[0] != model
 
 
-def test_other_code_of_a_transfer_makes_another_cell_of_it_alone(monkeypatch):
+@pytest.mark.parametrize(("place", "changed"), [("studies/transfer", [False, True]), ("bench.py", [True, True])])
+def test_other_code_that_ranks_makes_another_cell_of_the_same_model(place, changed, monkeypatch):
     names = [names_of(transfer=transfer) for transfer in (None, {"kind": "user_branch"})]
-    monkeypatch.setattr(bench, "code_version", lambda place: f"another {place}")
+    version = bench.method_version
+    monkeypatch.setattr(bench, "method_version", lambda *code: version(*code) + "x" * (place in " ".join(code)))
     again = [names_of(transfer=transfer) for transfer in (None, {"kind": "user_branch"})]
-    assert again[0] == names[0]
-    assert again[1][0] == names[1][0]  # the model that it starts from
-    assert again[1][1] != names[1][1]
+    assert [mine[1] != theirs[1] for mine, theirs in zip(again, names, strict=True)] == changed
+    assert [mine[0] for mine in again] == [theirs[0] for theirs in names]
+
+
+def test_a_method_that_ships_must_be_one_that_has_a_refit():
+    methods = {"base": {"aggregation": None}, "tuned": {"aggregation": None, "transfer": {"kind": "fine_tuning"}}}
+    gone = {"deconfounded": None}  # an environment has removed it
+    check_names(Benchmark(methods=methods | gone, as_shipped=("base", "deconfounded")))
+    with pytest.raises(InputError, match="'bse' is none of"):
+        check_names(Benchmark(methods=methods, as_shipped=("bse",)))
+    with pytest.raises(InputError, match="'tuned' has `transfer`"):
+        check_names(Benchmark(methods=methods, as_shipped=("tuned",)))
 
 
 def test_every_shipped_method_can_be_built():

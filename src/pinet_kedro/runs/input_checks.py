@@ -84,9 +84,9 @@ def _check_parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         width = settings["backbone_training"].backbone.width if "backbone_training" in settings else 1
         check_memory([*plugin_needs(plugins), *state_space_need(plugins, width)])
     if {"benchmark", "backbone_training", "plugin_training"} <= names:
-        from pinet_kedro.studies.benchmark.bench import cells, check_reference
+        from pinet_kedro.studies.benchmark.bench import cells, check_names
 
-        check_reference(settings["benchmark"])
+        check_names(settings["benchmark"])
         for cell in cells(settings["benchmark"], training, plugins):
             check_memory(backbone_needs(cell.training), settings["benchmark"].workers)
     if {"tuning", "backbone_training", "plugin_training"} <= names:

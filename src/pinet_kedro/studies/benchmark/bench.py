@@ -22,7 +22,7 @@ from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
-from pinet_kedro.provenance import code_version, method_version
+from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.transfer.config import SeparateConfig, TransferConfig
 from pinet_kedro.training.config import BackboneTraining
@@ -40,6 +40,8 @@ class _Method(Configuration):
 _APART = tuple(_Method.model_fields)
 # Settings of plugins that the frozen scorers do not depend on.
 _OF_THE_FIT = {"kind", "backbone", "ridge", "rank"}
+# Code that decides, beside the method, what is ranked.
+_RANKED, _TRANSFERRED = "studies/benchmark/bench.py", "studies/transfer"
 
 
 @dataclass(frozen=True)
@@ -87,20 +89,28 @@ class Cell:
         model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
-        if self.transfer:  # `method_version` does not cover these methods
-            others["code"] = code_version("studies/transfer")
-        return _digest({**ranked, "plugins": plain(self.plugins), **others})
+        code = (_RANKED, _TRANSFERRED) if self.transfer else (_RANKED,)
+        return _digest({**ranked, "plugins": plain(self.plugins), **others}, *code)
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return f"{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}-{method_version()}"
+def _digest(content: dict[str, Any], *code: str) -> str:
+    return f"{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}-{method_version(*code)}"
 
 
-def check_reference(config: Benchmark) -> None:
-    """Raises `InputError` if the method that all others are compared with is not configured."""
+def check_names(config: Benchmark) -> None:
+    """Raises `InputError` if the method that all others are compared with, or one of `as_shipped`, is not configured.
+
+    `as_shipped` may name a method that an environment has removed.
+    """
     if config.methods.get(config.reference) is None:
         left = ", ".join(name for name, sections in config.methods.items() if sections is not None)
         raise InputError(f"benchmark.reference = '{config.reference}' is none of benchmark.methods; there are {left}.")
+    if unknown := [name for name in config.as_shipped if name not in config.methods]:
+        raise InputError(
+            f"benchmark.as_shipped: '{unknown[0]}' is none of benchmark.methods; there are {', '.join(config.methods)}."
+        )
+    if fitted := [name for name in config.as_shipped if (config.methods[name] or {}).get("transfer")]:
+        raise InputError(f"benchmark.as_shipped: '{fitted[0]}' has `transfer`, and such a method has no refit.")
 
 
 def cells(config: Benchmark, training: BackboneTraining, plugins: PluginTraining) -> list[Cell]:
@@ -199,10 +209,12 @@ class Bench:
             p.stem for p in self.folder.glob("*.parquet") if p.stem.partition("-")[0] in cells and p.stem not in wanted
         ]
         if others:
-            versions = ", ".join(sorted({name.partition("-")[2] or "unknown" for name in others}))
+            versions, now = (
+                ", ".join(sorted({name.partition("-")[2] or "unknown" for name in names})) for names in (others, wanted)
+            )
             log.warning(
                 "%d of these cells are in %s as other code has computed them (%s; now %s): they are not used, but "
-                "computed anew.", len(others), self.folder, versions, method_version(),
+                "computed anew.", len(others), self.folder, versions, now,
             )  # fmt: skip
 
     def _finished(self, missing: list[Cell], workers: int) -> Iterator[Cell]:
