@@ -68,7 +68,8 @@ def registered(newest, planted_world, joint_backbone, tmp_path_factory):
     evaluation = {
         "models": {"pin": figures}, "comparisons": {"pin_vs_base": gains},
         "data": {
-            "sha256": newest.dataset.sha256, "users": 300, "items": 60, "events": 9000, "newest_event": {"training": 1}
+            "sha256": newest.dataset.sha256, "users": 300, "items": 60, "events": 9000,
+            "newest_event": {"training": 1, "before_test": 1},
         },
     }  # fmt: skip
     with contextlib.chdir(folder):

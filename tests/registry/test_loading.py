@@ -15,7 +15,7 @@ from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.promotion.promote import Newest
 from pinet_kedro.recommender import new_recommender
 from pinet_kedro.registry.loading import VersionModels, load_models, load_version
-from pinet_kedro.registry.registration import register_model
+from pinet_kedro.registry.registration import _tags, register_model
 from pinet_kedro.tracking.config import Tracking
 
 SERVED, JUDGED = "served", "judged"
@@ -74,6 +74,14 @@ def test_both_models_come_back_with_what_they_have_learnt(refitted):
     assert models.judged.shares_evidence(judged)
     assert (models.served_until, models.judged_until) == (LATE, EARLY)
     assert load_version("1", config).shares_evidence(served)
+
+
+def test_a_version_without_a_refit_has_learnt_the_validation_targets():
+    """Not its backbone, but the weights of its plugins."""
+    newest = {"training": 1, "before_test": EARLY, "all": LATE}
+    evaluation = {"models": {"pin": {}}, "data": {"newest_event": newest}}
+    assert _tags(evaluation, refitted=False) == {"learnt.until": str(EARLY)}
+    assert _tags(evaluation, refitted=True) == {"learnt.until": str(LATE), "judged.until": str(EARLY)}
 
 
 def test_promotion_compares_the_model_that_has_not_learnt_the_targets(refitted, planted_world):

@@ -19,7 +19,7 @@ from pinet_kedro.tracking import runs as tracking
 from pinet_kedro.tracking.config import Tracking
 
 SERVED, JUDGED = "recommender", "judged"  # folders of a version's two models
-# Tags: the time of the newest event that each of the two has learnt from (ns).
+# Tags: the time of the newest event that each of the two has learnt from, validation targets included (ns).
 LEARNT_UNTIL = {SERVED: "learnt.until", JUDGED: "judged.until"}
 # Tag: which part of its log a version holds out (`held_out`); versions of earlier releases do not have it.
 HELD_OUT = "data.held_out"

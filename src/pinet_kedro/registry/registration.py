@@ -214,9 +214,11 @@ def _tags(evaluation: dict[str, Any], refitted: bool) -> dict[str, str]:
     tags = {f"data.{what}": str(data[what]) for what in named if what in data}
     seed = evaluation.get("protocol", {}).get("seed")
     tags |= {} if seed is None else {"seed": str(seed)}
-    tags |= {LEARNT_UNTIL[SERVED]: str(newest["training"])}
-    if refitted:
-        tags |= {LEARNT_UNTIL[SERVED]: str(newest["all"]), LEARNT_UNTIL[JUDGED]: str(newest["before_test"])}
+    # Without a refit as well: the weights of the plugins were fitted on validation targets.
+    before_test = str(newest["before_test"])
+    tags |= {LEARNT_UNTIL[SERVED]: str(newest["all"]), LEARNT_UNTIL[JUDGED]: before_test} if refitted else {
+        LEARNT_UNTIL[SERVED]: before_test
+    }  # fmt: skip
     pin = evaluation["models"]["pin"]
     present = [group for group in ("all", "tail", "head") if group in pin]  # a group may have no test targets
     return tags | {f"{group}.ndcg_at_10": f"{pin[group]['ndcg_at_10']:.6f}" for group in present}
