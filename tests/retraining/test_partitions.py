@@ -1,6 +1,7 @@
 """Which files are new: a set is remembered, not a greatest name."""
 
 import json
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from pinet_kedro.datasets.raw_log import RawLog
 from pinet_kedro.engines.datasets import EngineInteractionsDataset
 from pinet_kedro.errors import InputError, NothingToDo
 from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.retraining import gathering
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.gathering import gather, gather_all
 from pinet_kedro.retraining.intake import Arrival, Intake, take_in
@@ -349,12 +351,19 @@ def test_partitions_that_were_taken_without_a_raw_log_are_not_joined_with_one_in
     assert (intake.files, intake.raw_log) == (["a.csv", "b.csv"], None)
 
 
-def joined(raw_log, events, **changed):
+def joined(raw_log, events, more=None, **changed):
+    """The raw log and the partitions: `a` of these events, and `more`."""
+    delivered = {"a": events} | (more or {})
+    stored = {
+        name: Interactions.canonical(part.assign(timestamp=part["timestamp"] * 10**9), name).events
+        for name, part in delivered.items()
+    }
     intake = Intake(
-        arrivals=(Arrival(id="a", accepted=True),), partitions={RAW_LOG: raw_log.stamped(None)["sha256"], "a": "1"}
+        arrivals=tuple(Arrival(id=name, accepted=True) for name in delivered),
+        partitions={RAW_LOG: raw_log.stamped(None)["sha256"], **dict.fromkeys(delivered, "1")},
     )
-    stored = Interactions.canonical(events.assign(timestamp=events["timestamp"] * 10**9), "a").events
-    return gather_all(raw_log, {"a": lambda: stored}, intake.model_copy(update=changed), Retraining())
+    accepted = {name: partial(stored.__getitem__, name) for name in stored}
+    return gather_all(raw_log, accepted, intake.model_copy(update=changed), Retraining())
 
 
 def test_raw_log_and_partitions_are_joined_by_typed_ids_and_times(folder, raw):
@@ -412,6 +421,22 @@ def test_events_of_the_raw_log_with_other_digits_of_their_times_are_reported(
     assert together.size[0] == 64
     together.close()
     assert told in caplog.text if told else "digits" not in caplog.text
+
+
+def test_events_with_other_digits_are_reported_for_each_partition_by_one_reading_of_the_raw_log(
+    raw, caplog, monkeypatch
+):
+    reads, read = [], gathering._events_of
+    monkeypatch.setattr(gathering, "_events_of", lambda *asked: reads.append(asked) or read(*asked))
+    finer = LOG.assign(timestamp=LOG["timestamp"] + 0.12)
+    with caplog.at_level("WARNING"):
+        joined(raw[0], GOOD, {"b": finer.iloc[[5, 17]], "c": finer.iloc[[40]]})
+    told = [text for text in caplog.messages if "digits" in text]
+    assert [text[:36] for text in told] == [
+        "2 events of partition b, of 2 looked",
+        "1 events of partition c, of 1 looked",
+    ]
+    assert len(reads) == 1
 
 
 def test_a_partition_without_events_changes_nothing(raw):

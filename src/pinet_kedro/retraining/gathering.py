@@ -18,7 +18,7 @@ from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
 
 log = logging.getLogger(__name__)
 
-_USERS = 1000  # of a partition that are looked at
+_USERS = 1000  # of all partitions that are looked at, for events with other digits of their times
 
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
 
@@ -146,12 +146,13 @@ def _check_ids(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame
 def _warn_of_repeats(raw: Interactions | RawTables, partitions: dict[str, pd.DataFrame]) -> None:
     """Reports events that are in a partition and in the raw log, with times of another resolution: both would stay.
 
-    Looked at are those of the first users of the partition, whatever the size of both.
+    Looked at are those of the first users of each partition, whatever the size of both: the raw log is read once.
     """
+    least = max(10, _USERS // max(1, len(partitions)))
+    first = {name: events["user_id"].unique()[:least].tolist() for name, events in partitions.items()}
+    known = _events_of(raw, sorted({user for users in first.values() for user in users})).drop_duplicates()
     for name, events in partitions.items():
-        users = events["user_id"].unique()[:_USERS]
-        events = events.loc[events["user_id"].isin(users), EVENT].drop_duplicates()
-        near = _events_of(raw, users.tolist()).drop_duplicates()
+        events, near = (of.loc[of["user_id"].isin(first[name]), EVENT].drop_duplicates() for of in (events, known))
         if events.empty or near.empty:
             continue
         coarse, fine = sorted((_resolution(part["timestamp"]) for part in (events, near)), reverse=True)
