@@ -70,6 +70,15 @@ def test_the_model_is_ranked_on_the_first_new_event_of_users_with_a_history(mode
     assert drift.groups["all"]["users"] == drift.targets
     assert drift.groups["all"]["challenger"] > 1.5 * drift.groups["all"]["reference"]  # it has learned the chain
     assert drift.then == THEN
+    assert all((values["gain"]["low"] is None) == (values["hits"] < 10) for values in drift.groups.values())
+
+
+def test_a_gain_of_few_users_has_no_interval(model, halves):
+    old, new = halves
+    few = new[new["user_id"].isin(sorted(set(old["user_id"]) & set(new["user_id"]))[:9])]
+    gain = measure_drift(replace(model, exclude_seen=False), "3", EventsInMemory(old), few, THEN).groups["all"]["gain"]
+    assert gain["relative"] is not None
+    assert gain["low"] is gain["high"] is None
 
 
 def test_without_newer_events_nothing_is_ranked_and_the_reason_is_given(model, halves):

@@ -155,8 +155,8 @@ def test_an_undefined_gain_is_named_and_not_drawn(evaluation):
     evaluation["comparisons"]["pin_vs_base"]["head"]["ndcg_at_10"] = {"relative": None, "low": None, "high": None}
     figure = gains_figure(evaluation)
     assert len(traces(figure)["Head users"].x) == len(MODEL_LABELS) - 2
-    assert "head users undefined" in figure.layout.meta["statement"]
-    assert [a.text for a in figure.layout.annotations] == ["Head users: undefined"]
+    assert "head users not measured" in figure.layout.meta["statement"]
+    assert [a.text for a in figure.layout.annotations] == ["Head users: not measured"]
 
 
 def test_only_the_quintiles_that_exist_are_drawn(evaluation):

@@ -10,7 +10,7 @@ from pinet_kedro.evaluation.challenge import Challenge
 from pinet_kedro.promotion.config import Bound, Gates
 from pinet_kedro.promotion.decision import Decision, Gate, outcome_of
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
-from pinet_kedro.promotion.gates import GateInputs, judge, judge_validation
+from pinet_kedro.promotion.gates import GateInputs, judge, judge_validation, measured_groups
 from pinet_kedro.promotion.page import render_promotion
 
 STRATA = ReportingStrata(
@@ -154,6 +154,20 @@ def test_a_gain_of_a_few_hits_is_not_measured():
     enough = replace(held, groups=held.groups | {"tail": one | {"hits": 10}})
     gate = next(g for g in judge(GateInputs(Gates(), enough, ANSWER, VALID, {}, STRATA)) if g.name == "tail gain")
     assert gate.passed
+
+
+def test_a_gain_that_the_gate_does_not_measure_has_no_interval_on_the_page():
+    held = trial(tail=group(0.01, 0.05, 0.09, users=99), q1=group(0.01, 0.05, 0.09) | {"hits": 9})
+    found = measured_groups(held, Gates())
+    assert {name for name, values in found.items() if values["gain"]["low"] is None} == {"tail", "q1"}
+    unmeasured = {gate.name for gate in judged(held) if gate.unmeasured}
+    assert unmeasured == {"tail gain", "quintile 1"}
+    page = render_promotion(decision(groups=found))
+    assert page.count("<svg") == len(GROUPS) - 2
+    assert page.count(">not measured<") == 2
+    few = trial(all=group(0.01, 0.05, 0.09) | {"hits": 9})
+    tags = decision(groups=measured_groups(few, Gates())).tags()
+    assert tags["gain_over_champion"] == "not measured over version 2"
 
 
 def test_slow_unvalidated_and_rolled_back_versions_fail():

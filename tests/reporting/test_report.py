@@ -247,7 +247,7 @@ def test_a_gain_of_too_few_hits_is_no_reason_to_ship(evaluation):
     assert verdict(evaluation) == "Do not ship PIN: too few head users have a hit for an interval of their gain."
 
 
-def test_undefined_gains_are_reported_as_undefined(evaluation):
+def test_undefined_gains_are_reported_as_not_measured(evaluation):
     for groups in evaluation["comparisons"].values():
         for group in groups.values():
             group["ndcg_at_10"] = UNDEFINED
@@ -255,7 +255,7 @@ def test_undefined_gains_are_reported_as_undefined(evaluation):
     assert "the base has no hit among tail users" in text
     assert not improved(evaluation)
     assert "not measured" in aggregation_effect(evaluation)
-    assert any("undefined" in line for line in summary_lines(evaluation))
+    assert any("not measured" in line for line in summary_lines(evaluation))
 
 
 def test_the_gap_names_the_group_that_is_served_better(evaluation):

@@ -1,5 +1,6 @@
 """Comparison of a challenger with a reference on the same users and targets, by group of users."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from pinet_kedro.evaluation.intervals import relative_gain
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import Scorer, lists_of, target_ranks
 from pinet_kedro.recommender import Recommender
+
+# With fewer users who have a hit, resamples of users are nearly alike, and the interval of a gain is too narrow: with a
+# single one it has no width at all.
+LEAST_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
             "hits": int((ndcg[0][mask] + ndcg[1][mask] > 0).sum()),
             "challenger": float(ndcg[0][mask].mean()),
             "reference": float(ndcg[1][mask].mean()),
-            "gain": relative_gain(ndcg[0][mask], ndcg[1][mask], least=1),  # gates judge `hits`
+            "gain": relative_gain(ndcg[0][mask], ndcg[1][mask], least=1),  # `too_few` judges `hits`
         }
         for name, mask in dataset.strata.groups(activeness).items()
         if mask.any()
@@ -77,3 +82,25 @@ def run_challenge(challenger: Recommender | Scorer, reference: Recommender | Sco
     if isinstance(challenger, Recommender) and isinstance(reference, Recommender):
         shared = float(np.isin(reference.item_ids, challenger.item_ids).mean())
     return Challenge(groups, coverages[0], coverages[1], (unknown[0], unknown[1]), as_served, shared)
+
+
+def too_few(group: Mapping[str, Any], users: int = LEAST_HITS) -> str | None:
+    """Why the gain of a group of a `Challenge` is not measured, in words; None if it is.
+
+    It needs so many users, and ten of them with a hit; fewer hits where fewer users are asked for.
+    """
+    if group["users"] < users:
+        return f"{group['users']:,} users, {users:,} are needed"
+    least = min(users, LEAST_HITS)
+    if 0 < (hits := group.get("hits", group["users"])) < least:
+        return f"{hits:,} of {group['users']:,} users have a hit with one of the two, {least:,} are needed"
+    return None
+
+
+def measured(groups: Mapping[str, dict[str, Any]], users: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:
+    """The groups of a `Challenge`; a gain that is not measured with so many `users` has no interval."""
+    needed = dict.fromkeys(groups, LEAST_HITS) | dict(users or {})
+    return {
+        name: group | {"gain": group["gain"] | {"low": None, "high": None}} if too_few(group, needed[name]) else group
+        for name, group in groups.items()
+    }

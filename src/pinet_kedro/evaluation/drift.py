@@ -14,7 +14,7 @@ from pinet_kedro.activeness import Strata
 from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
-from pinet_kedro.evaluation.challenge import run_challenge
+from pinet_kedro.evaluation.challenge import measured, run_challenge
 from pinet_kedro.interactions.events import EVENT
 from pinet_kedro.interactions.sequences import Indexed, build_sequences
 from pinet_kedro.interactions.split import Split, without_repeats
@@ -208,7 +208,7 @@ def _rank(model: Recommender, reference: Reference, window: pd.DataFrame) -> tup
     if len(dataset.test_users) == 0:
         return {}, 0
     popular = PopularityScorer(count_popularity(dataset))
-    return run_challenge(model, popular, dataset).groups, len(dataset.test_users)
+    return measured(run_challenge(model, popular, dataset).groups), len(dataset.test_users)
 
 
 def _share(mask: pd.Series) -> float | None:

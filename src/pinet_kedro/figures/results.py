@@ -19,7 +19,7 @@ def gains_figure(evaluation: dict[str, Any]) -> Figure:
         rows = [(gain(evaluation, f"{model}_vs_base", group), model, offset - i) for i, model in enumerate(models)]
         known = [(values, model, y) for values, model, y in rows if values is not None]
         for _, _, y in (row for row in rows if row[0] is None):
-            text = f"{GROUP_LABELS[group]}: undefined"
+            text = f"{GROUP_LABELS[group]}: not measured"
             figure.add_annotation(x=0, y=y, text=text, showarrow=False, font_color=color)
         figure.add_scatter(
             x=[values[0] for values, _, _ in known], y=[y for _, _, y in known], mode="markers",

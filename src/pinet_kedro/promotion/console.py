@@ -53,7 +53,7 @@ def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
             f"{row.get('backbone', NONE)}\nseed {row.get('seed', NONE)}\n{row['created']:%Y-%m-%d}",
             f"{row.get('data.sha256', NONE)[:8]}\n{users}",
             "\n".join(ndcg),
-            row.get(GAIN_TAG, NONE).replace(" [", "\n[").replace("] over version", "]\nover no."),
+            row.get(GAIN_TAG, NONE).replace(" [", "\n[").replace(" over version", "\nover no."),
             ", ".join(row["aliases"]) or NONE,
             _decision(row),
         )

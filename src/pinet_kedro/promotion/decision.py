@@ -97,9 +97,8 @@ class Decision(Stored):
     def tags(self) -> dict[str, str]:
         """The decision as tags of the version."""
         tags = {DECISION_TAG: f"{self.summary()}; {self.place}.html"}
-        gain = gain_of(self.groups.get("all", {}).get("gain", {}))
-        if gain and self.champion_before:
-            tags[GAIN_TAG] = f"{with_interval(gain)} over {self.against}"
+        if self.groups and self.champion_before:
+            tags[GAIN_TAG] = f"{with_interval(gain_of(self.groups['all']['gain']))} over {self.against}"
         return tags
 
 

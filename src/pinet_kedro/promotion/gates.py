@@ -7,15 +7,12 @@ from typing import Any
 
 from pinet_kedro.activeness import ReportingStrata
 from pinet_kedro.datasets.manifests import Manifest
-from pinet_kedro.evaluation.challenge import Challenge
+from pinet_kedro.evaluation.challenge import Challenge, measured, too_few
 from pinet_kedro.promotion.config import Bound, Gates
 from pinet_kedro.promotion.decision import ROLLED_BACK_TAG, Gate, not_measured
 from pinet_kedro.promotion.fresh_process import FreshProcessResult
 from pinet_kedro.reporting.text import percent, share, with_interval
 
-# With fewer users who have a hit, resamples of users are nearly alike, and the interval of a gain is too narrow: with a
-# single one it has no width at all.
-_LEAST_HITS = 10
 _ENDS = {"low": "low end of the 95 % interval", "mean": "gain", "high": "high end of the 95 % interval"}
 
 
@@ -73,17 +70,20 @@ def gains(inputs: GateInputs) -> tuple[Gate, ...]:
     return tuple(_gain(group, bound, inputs.challenge) for group, bound in bounds.items())
 
 
+def measured_groups(challenge: Challenge, config: Gates) -> dict[str, dict[str, Any]]:
+    """The groups of the comparison; those that no gate would measure have no interval."""
+    bounds = dict.fromkeys(challenge.groups, config.quintiles)
+    bounds |= {"all": config.tail, "tail": config.tail, "head": config.head}
+    return measured(challenge.groups, {name: bound.users for name, bound in bounds.items()})
+
+
 def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
     name = f"quintile {group[1:]}" if group.startswith("q") else f"{group} gain"
     asked = f"{_ENDS[bound.by]} above {percent(bound.above) if bound.above else 0}"
     if isinstance(challenge, str):
         return not_measured(name, challenge, asked, bound.above)
     found = challenge.groups.get(group, {"users": 0})
-    if found["users"] < bound.users:
-        return not_measured(name, f"{found['users']:,} users, {bound.users:,} are needed", asked, bound.above)
-    least = min(bound.users, _LEAST_HITS)
-    if 0 < (hits := found.get("hits", found["users"])) < least:
-        few = f"{hits:,} of {found['users']:,} users have a hit with one of the two, {least:,} are needed"
+    if few := too_few(found, bound.users):
         return not_measured(name, few, asked, bound.above)
     gain = found["gain"]
     if gain["relative"] is None:  # the reference is 0, so there is no relative gain, and nothing to lose
@@ -91,10 +91,8 @@ def _gain(group: str, bound: Bound, challenge: Challenge | str) -> Gate:
         passed = found["challenger"] > 0 or bound.above < 0
         return Gate(name=name, passed=passed, measured=text, asked=asked, bound=bound.above)
     value = gain["relative" if bound.by == "mean" else bound.by]
-    measured = f"{with_interval((gain['relative'], gain['low'], gain['high']))}, {found['users']:,} users"
-    return Gate(
-        name=name, passed=value > bound.above, measured=measured, asked=asked, value=value, bound=bound.above
-    )  # fmt: skip
+    text = f"{with_interval((gain['relative'], gain['low'], gain['high']))}, {found['users']:,} users"
+    return Gate(name=name, passed=value > bound.above, measured=text, asked=asked, value=value, bound=bound.above)
 
 
 def coverage(inputs: GateInputs) -> tuple[Gate, ...]:

@@ -24,7 +24,7 @@ from pinet_kedro.promotion.decision import (
     Gate,
 )
 from pinet_kedro.promotion.fresh_process import try_version
-from pinet_kedro.promotion.gates import GateInputs, judge
+from pinet_kedro.promotion.gates import GateInputs, judge, measured_groups
 from pinet_kedro.promotion.history import complete, date_of_decision, keep
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.aliases import (
@@ -107,7 +107,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRu
         reasons=reasons,
         forced=config.force,
         notes=(*notes, *compared, *_notes(newest, challenge, facts["against"])),
-        groups={} if challenge is None else challenge.groups,
+        groups={} if challenge is None else measured_groups(challenge, config.gates),
         data={
             "name": mine.get("data.name", "dataset") if mine.get("data.sha256") == newest.dataset.sha256 else "dataset",
             "sha256": newest.dataset.sha256,

@@ -70,9 +70,9 @@ def share(value: float, digits: int = 0) -> str:
 
 
 def with_interval(values: tuple[float, float, float] | None) -> str:
-    """A gain and its 95 % interval, such as '+13.4 % [+11.0, +15.9]'."""
+    """A gain and its 95 % interval, such as '+13.4 % [+11.0, +15.9]', or 'not measured'."""
     if values is None:
-        return "undefined"
+        return "not measured"
     relative, low, high = values
     return f"{percent(relative)} [{percent(low)[:-2]}, {percent(high)[:-2]}]"
 
