@@ -13,7 +13,7 @@ from kedro.io import MemoryDataset
 from pinet_kedro.datasets.raw_log import RawLog
 from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
-from pinet_kedro.promotion.decision import Decision
+from pinet_kedro.promotion.decision import Decision, Gate, not_measured
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
@@ -22,7 +22,7 @@ from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import RAW_LOG, work_key
 from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, hold_out, measure
-from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, cut, line, render_replay, summary
+from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, cut, line, render_replay, summary, why
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -313,8 +313,25 @@ def test_a_log_is_cut_into_the_months_that_have_events():
 
 def test_a_period_that_failed_is_told_with_the_others():
     done = {"period": "2020-01", "events": 3, "outcome": "failed", "decision": "failed: too few", "seconds": 2.0}
-    rows = pd.DataFrame([done])
+    rows = pd.DataFrame([{**NO_REFRESH, **NO_TRAINING, **done}])
     assert line(done) == "2020-01: 3 events; failed: too few (2 s)"
     assert summary(rows).startswith("Replay: 1 periods, 0 promoted, 0 refused, 1 failed.")
-    told = render_replay(pd.DataFrame([{**NO_REFRESH, **NO_TRAINING, **done}]), Replay())
+    told = render_replay(rows, Replay())
     assert "failed: too few" in told
+
+
+def test_a_period_without_enough_users_says_so_in_a_cell_and_names_the_way_out():
+    asked = "low end of the 95 % interval above 0"
+    gates = [
+        Gate(name="coverage", passed=True, measured="1.0", asked="0.9"),
+        Gate(name="latency", passed=False, measured="80 ms", asked="50 ms"),
+        *(not_measured(f"{group} gain", "9 users, 100 are needed", asked) for group in ("all", "tail")),
+    ]
+    decision = {"promoted": False, "gates": [gate.model_dump() for gate in gates], "reasons": ["long"]}
+    assert why(decision) == "latency: 80 ms (required: 50 ms); not measured: all gain, tail gain"
+    assert why(decision | {"gates": [], "reasons": ["the champion changed"]}) == "the champion changed"
+    done = NO_REFRESH | NO_TRAINING | {"period": "2020-01", "events": 3, "outcome": "refused", "seconds": 2.0}
+    rows = pd.DataFrame([done | {"reasons": why(decision)}, done | {"reasons": "latency: 80 ms"}])
+    assert "In 1 of those refused, gains were not measured" in summary(rows)
+    assert "leave_one_out" in summary(rows)
+    assert "leave_one_out" not in summary(rows[1:])

@@ -19,6 +19,7 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
+from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.reporting.text import plural
 from pinet_kedro.tracking.store import PLACES
 
@@ -28,6 +29,7 @@ SANDBOX = "data/replay"
 REPORTING = "data/08_reporting"
 FREQUENCIES = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
 
+NOT_MEASURED = "not measured"
 _CATALOG_ENTRY = "new_interactions"
 _REFRESH_GROUPS, _GROUPS = ("all", "head", "tail"), ("head", "tail")
 # Columns of a refresh, of a period in which there is none.
@@ -121,7 +123,14 @@ def summary(rows: pd.DataFrame) -> str:
 def _counts(rows: pd.DataFrame) -> str:
     counts = rows["outcome"].value_counts()
     listed = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("promoted", "refused", "failed"))
-    return f"Replay: {len(rows)} periods, {listed}."
+    said = f"Replay: {len(rows)} periods, {listed}."
+    few = int(((rows["outcome"] == "refused") & rows["reasons"].str.contains(NOT_MEASURED, na=False)).sum())
+    if few:
+        said += (
+            f" In {few} of those refused, gains were not measured: too few users have test targets. If users rarely "
+            "come back, judge by the last event of each (retraining_splitting.rule: leave_one_out)."
+        )
+    return said
 
 
 def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -169,7 +178,7 @@ def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
         "outcome": "promoted" if decision["promoted"] else "refused",
         "version": decision["version"],
         "against": decision["against"],
-        "reasons": "; ".join(decision["reasons"]),
+        "reasons": why(decision),
         "targets": decision["data"].get("test_targets"),
     }
     for group in _REFRESH_GROUPS:
@@ -228,7 +237,7 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "version": decision["version"],
         "outcome": "promoted" if decision["promoted"] else "refused",
         "decision": f"{'promoted' if decision['promoted'] else 'refused'}: version {decision['version']}",
-        "reasons": "; ".join(decision["reasons"]),
+        "reasons": why(decision),
         "targets": decision["data"].get("test_targets"),
     }
     for group in _GROUPS:
@@ -239,6 +248,16 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         }
         row |= _of_group(decision, group)
     return row
+
+
+def why(decision: dict[str, Any]) -> str:
+    """The reasons of a decision, short enough for a cell: of gates that were not measured, the names alone."""
+    gates = [Gate.model_validate(gate) for gate in decision["gates"]]
+    if decision["promoted"] or all(gate.passed for gate in gates):
+        return "; ".join(decision["reasons"])
+    failed = [f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if gate.verdict == "failed"]
+    unmeasured = ", ".join(gate.name for gate in gates if gate.unmeasured)
+    return "; ".join([*failed, *([f"{NOT_MEASURED}: {unmeasured}"] if unmeasured else [])])
 
 
 def _of_group(decision: dict[str, Any], group: str) -> dict[str, Any]:
