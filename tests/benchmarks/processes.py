@@ -1,17 +1,18 @@
-"""Training steps on two processes against one, one thread each: CPU time, waiting, and what meets in a step.
+"""Training steps on two processes against one, one thread each: CPU time, waiting, and what they send.
 
 Joint steps and steps of 5 strata, each kind by one process and by two in turns, a few steps at a time, while the other
 process sleeps. Logs: MovieLens-100k where data/01_raw/ml-100k.inter is, and of `step` the long and the tail-heavy one.
 CPU / one process: of both processes together; 1 is no overhead. Speed-up: CPU time of one process over that of the
 slower of the two, step by step, which is the speed-up where both have a core and the exchange costs nothing but CPU
 time. Seconds: the same by the clock, which a busy machine falsifies. Waiting: clock time in the exchange that is no CPU
-time of the process, as a share of its clock time; on a busy machine this is mostly the wait for a core.
+time of the process, as a share of its clock time; on a busy machine this is mostly the wait for a core. Sent: what a
+process sends to the other one in a step, the mean of both.
 """
 
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,25 @@ SAMPLED = {"loss": {"name": "sampled_softmax"}, "schedule": {"batch_users": 256}
 
 
 class Timed(Peers):
-    """Peers that add up, in `spent`, clock and CPU time in the exchange, and count its bytes."""
+    """Peers that note, in `SPENT`, the wait in every exchange, and the bytes that this process sends to others."""
 
     def add_up(self, tensor: torch.Tensor) -> None:
+        with self._timed(2 * (self.count - 1) * tensor.numel() * tensor.element_size() / self.count):
+            super().add_up(tensor)
+
+    def swap(self, sent: torch.Tensor, lengths: list[int], expected: list[int]) -> torch.Tensor:
+        with self._timed((sum(lengths) - lengths[self.rank]) * sent.element_size()):
+            return super().swap(sent, lengths, expected)
+
+    @contextmanager
+    def _timed(self, size: float) -> Iterator[None]:
         clock, cpu = time.perf_counter(), time.process_time()
-        super().add_up(tensor)
+        yield
         clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-        SPENT.append((clock - cpu, tensor.numel() * tensor.element_size()))
+        SPENT.append((clock - cpu, size))
 
 
-SPENT: list[tuple[float, int]] = []
+SPENT: list[tuple[float, float]] = []
 
 
 def training_of(dataset: Dataset, strata: bool, settings: dict[str, Any], peers: Peers) -> _Training:
@@ -67,7 +77,7 @@ def steps(training: _Training) -> tuple[float, list[float]]:
 
 
 def as_peer(where: dict[str, Any], dataset: Dataset, strata: bool, settings: dict[str, Any], send: Any) -> list[Any]:
-    """Per repetition: the steps of one process, if this is the first; those of both; waiting and bytes of a step."""
+    """Per repetition: the steps of one process, if this is the first; those of both; waiting and bytes sent."""
     torch.set_num_threads(1)
     with joined("cpu", **where) as peers:
         alone = training_of(dataset, strata, settings, ALONE) if peers.rank == 0 else None
@@ -115,4 +125,4 @@ def figures() -> Iterator[Figure]:
             yield Figure("speed-up", "x", ratios(one, [sum(map(max, pair)) for pair in pairs]), at)
             yield Figure("speed-up, seconds", "x", [of_one[0] / of_both[0] for of_one, of_both, *_ in first], at)
             yield Figure("waiting", "%", [100 * waited / both[0] for _, both, waited, _ in first], at)
-            yield Figure("exchanged a step", "MB", [first[0][3] / 1e6], at)
+            yield Figure("sent a step", "MB", [(first[0][3] + second[0][3]) / 2e6], at)

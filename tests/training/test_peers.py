@@ -216,11 +216,21 @@ def test_a_host_with_other_code_takes_no_part(together):
 def test_every_user_is_of_one_process_and_shares_are_even(count):
     inputs = [torch.ones(users, 4, dtype=torch.long) * torch.arange(1, users + 1)[:, None] for users in (1, 5, 8, 1)]
     groups = [[(x, x.flatten(), Candidates()) for x in inputs]]
-    shares = [Peers(rank, count).own(groups)[0] for rank in range(count)]
+    shares = [Peers(rank, count).own(groups)[0][0] for rank in range(count)]
     users = [sum(len(x) for x, _, _ in share) for share in shares]
     assert sum(users) == 15
     assert max(users) - min(users) <= 2
     assert all(torch.equal(x.flatten(), targets) for share in shares for x, targets, _ in share)
+
+
+def test_only_few_processes_have_users_of_a_stratum():
+    inputs = [torch.ones(users, 4, dtype=torch.long) for users in (20, 20, 8, 1, 1)]
+    groups = [[(x, x.flatten(), Candidates())] for x in inputs]
+    for rank in range(2):
+        own, held = Peers(rank, 2).own(groups)
+        assert held == [range(2), range(1, 5)]
+        assert [a for a, group in enumerate(own) if group] == list(held[rank])
+    assert Peers(0, 60).own(groups)[1].count(range(0)) == 10  # more processes than users
 
 
 @pytest.mark.parametrize(

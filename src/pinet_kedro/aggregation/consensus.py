@@ -7,10 +7,13 @@ strata oppose the mean gradient than agree with it; here in the rows of the step
 is our inference.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pinet_kedro.aggregation.columns import nobody
 from pinet_kedro.aggregation.config import ConsensusConfig, DeconfoundedConfig
 from pinet_kedro.aggregation.deconfounded import Deconfounded
 
@@ -26,8 +29,10 @@ class Consensus(Deconfounded):
         sizes: list[int] | None = None,
         tables: list[int] | None = None,
         rng: torch.Generator | None = None,
+        add_up: Callable[[Tensor], None] = nobody,
     ) -> None:
-        super().__init__(DeconfoundedConfig(decay=0.0, temperature=1.0, gate=True, scope="tensor"), sizes, tables)
+        formula = DeconfoundedConfig(decay=0.0, temperature=1.0, gate=True, scope="tensor")
+        super().__init__(formula, sizes, tables, add_up)
         self.opposed, self._rng = config.opposed, rng
 
     @torch.no_grad()

@@ -17,12 +17,15 @@ per tensor and with the gate, this is the formula of the public code (`consensus
 strata; if also τ → ∞, w = p: plain backdoor adjustment. A gradient of zero has cosine 0 to all.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchjd import Stateful
 from torchjd.aggregation import Aggregator, Weighting
 
+from pinet_kedro.aggregation.columns import nobody
 from pinet_kedro.aggregation.config import DeconfoundedConfig
 from pinet_kedro.aggregation.moving_average import MovingAverage
 
@@ -70,16 +73,26 @@ class Deconfounded(Aggregator, Stateful):
 
     The last tensors may be item tables, whose rows have the widths `tables`. If `rows` is set before a step, the matrix
     has only these rows of every table; the gradients of all other rows are 0.
+
+    Where several processes have a share of the columns of every tensor, and `sizes` and `tables` are those of the
+    share, `add_up` replaces a tensor by its sum over all processes: the Gramian, of which each has a part.
     """
 
     def __init__(
-        self, config: DeconfoundedConfig, sizes: list[int] | None = None, tables: list[int] | None = None
+        self,
+        config: DeconfoundedConfig,
+        sizes: list[int] | None = None,
+        tables: list[int] | None = None,
+        add_up: Callable[[Tensor], None] = nobody,
     ) -> None:
         super().__init__()
         self.weighting = DeconfoundedWeighting(temperature=config.temperature, gate=config.gate)
         self.config = config
         self.sizes = sizes
         self.tables = tables or []
+        self._add_up = add_up
+        self._whole_sizes = torch.tensor(sizes or [0])  # with the columns of all
+        add_up(self._whole_sizes)
         self.rows: Int[Tensor, " R"] | None = None
         self.weights: Tensor | None = None
         self.reset()
@@ -93,7 +106,7 @@ class Deconfounded(Aggregator, Stateful):
         assert self.weights is not None, "no gradient has been aggregated yet"
         if len(self.weights) == 1:
             return self.weights[0]
-        sizes = torch.tensor(self.sizes, dtype=self.weights.dtype, device=self.weights.device)
+        sizes = self._whole_sizes.to(self.weights)
         return (sizes / sizes.sum()) @ self.weights
 
     def columns(self, width: int) -> list[int]:
@@ -108,6 +121,7 @@ class Deconfounded(Aggregator, Stateful):
         body = len(self.averages) - len(self.tables)
         blocks = matrix.split(self.columns(matrix.shape[1]), 1)
         gramian = torch.stack([self._update(k, block, k - body) for k, block in enumerate(blocks)])
+        self._add_up(gramian)
         if self.config.scope == "global":
             gramian = gramian.sum(0, keepdim=True)
         self.weights = self.weighting(gramian)

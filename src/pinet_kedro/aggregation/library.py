@@ -1,13 +1,17 @@
 """Aggregators by name: those of torchjd, and others with the same interface."""
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torchjd.aggregation
 from jaxtyping import Float
 from torch import Tensor
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedAggregator
+from torchjd.linalg import Matrix, PSDMatrix
+
+from pinet_kedro.aggregation.columns import nobody
 
 # Aggregators that `rule: torchjd` finds by the name of their class, beside those of torchjd. A new one is a file and a
 # line here.
@@ -21,8 +25,17 @@ def aggregators() -> dict[str, type[Aggregator]]:
     return {c.__name__: c for c in found if issubclass(c, Aggregator) and c not in bases} | OTHERS
 
 
-def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggregator:
+def by_gramian(name: str) -> bool:
+    """Whether an aggregator sums the rows with weights from their Gramian, so that it can take some columns alone."""
+    return issubclass(aggregators()[name], GramianWeightedAggregator)
+
+
+def build_aggregator(
+    name: str, options: dict[str, Any], groups: int, add_up: Callable[[Tensor], None] = nobody
+) -> Aggregator:
     """The aggregator of this name for `groups` strata; a list among its options becomes a tensor.
+
+    Where several processes have some columns each, `add_up` replaces a tensor by its sum over them: the Gramian.
 
     Raises `ValueError` for a name, an option or a value that torchjd does not know, or if an extra is not installed.
     """
@@ -39,12 +52,20 @@ def build_aggregator(name: str, options: dict[str, Any], groups: int) -> Aggrega
         raise ValueError(f"{name} of torchjd needs the option '{missing[0]}': aggregation.options: {{{missing[0]}: …}}")
     try:
         arguments = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in given.items()}
-        return known_classes[name](**arguments)
+        aggregator = known_classes[name](**arguments)
     except ImportError as error:
         raise ValueError(f"{error}, or all of them with: pip install 'pinet-kedro[rules]'") from error
     # The errors that torchjd's checks raise.
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise ValueError(f"{name} of torchjd does not take the options {options}: {error}") from error
+    if isinstance(aggregator, GramianWeightedAggregator):
+
+        def gramian(matrix: Matrix) -> PSDMatrix:
+            add_up(products := matrix @ matrix.T)
+            return cast(PSDMatrix, products)
+
+        aggregator.weighting = aggregator.gramian_weighting << gramian
+    return aggregator
 
 
 class WeightRecorder:

@@ -44,10 +44,10 @@ class MovingAverage:
 
         Rounding errors in M decay with it.
         """
-        flat = gradients.flatten(1)
+        flat, width = gradients.flatten(1), gradients.shape[2]
         new_gramian = (flat @ flat.T).double()
         if self.stored is None or self.decay == 0:
-            self.stored = gradients.new_zeros(len(gradients), count, gradients.shape[2])
+            self.stored = gradients.new_zeros(len(gradients), count, width)
             self.stored.index_copy_(1, rows, gradients)
             self._scale, self._gramian = 1.0, new_gramian
         else:
@@ -55,12 +55,12 @@ class MovingAverage:
             kept, new = self.decay, 1 - self.decay
             if self._scale * kept < _SMALLEST:
                 self._rescale()
-            current = self.stored.view(len(gradients), count, -1).index_select(1, rows)
+            current = self.stored.view(len(gradients), count, width).index_select(1, rows)
             cross = (current.flatten(1) @ flat.T).double() * self._scale
             self._gramian = kept**2 * self._gramian.double() + kept * new * (cross + cross.T) + new**2 * new_gramian
             self._scale *= kept
             current.add_(gradients, alpha=new / self._scale)
-            self.stored.view(len(gradients), count, -1).index_copy_(1, rows, current)
+            self.stored.view(len(gradients), count, width).index_copy_(1, rows, current)
         return self._gramian.to(gradients)
 
     def _rescale(self) -> None:

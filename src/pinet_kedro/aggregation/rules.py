@@ -11,6 +11,7 @@ from torchjd.aggregation import Aggregator
 
 from pinet_kedro.aggregation import priors
 from pinet_kedro.aggregation.agreement import AgrRand, AgrSum
+from pinet_kedro.aggregation.columns import nobody
 from pinet_kedro.aggregation.config import (
     AggregationConfig,
     AgrRandConfig,
@@ -22,12 +23,13 @@ from pinet_kedro.aggregation.config import (
     EffectiveNumberConfig,
     GroupDROConfig,
     ReptileConfig,
+    TorchJDConfig,
 )
 from pinet_kedro.aggregation.consensus import Consensus
 from pinet_kedro.aggregation.deconfounded import Deconfounded
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
-from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator
+from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator, by_gramian
 from pinet_kedro.aggregation.reptile import visit_strata
 from pinet_kedro.randomness import DrawsFrom, Generators
 
@@ -36,7 +38,8 @@ from pinet_kedro.randomness import DrawsFrom, Generators
 class Step:
     """The G strata of a step: gradients, losses, shares of the step's interactions, and the rule's prior.
 
-    With `rows`, `matrix` has only these rows of the item tables; the gradients of all other rows are 0.
+    Of several processes, each may have some columns of the matrix, and aggregates these. With `rows`, `matrix` has only
+    these rows of the item tables; the gradients of all other rows are 0.
     """
 
     matrix: Float[Tensor, "G P"]
@@ -65,7 +68,8 @@ class Rule:
 class RuleInputs:
     """What a rule may depend on: users and training targets of every stratum, and the sizes of the parameter tensors.
 
-    The last `embeddings` tensors are item tables with `rows` rows each; all others are the body.
+    The last `embeddings` tensors are item tables with `rows` rows each; all others are the body. Where several
+    processes share the columns, sizes are those of the share, and `add_up` replaces a tensor by its sum over them.
     """
 
     users: Float[Tensor, " G"]
@@ -73,6 +77,19 @@ class RuleInputs:
     sizes: list[int]
     embeddings: int = 0
     rows: int = 1
+    add_up: Callable[[Tensor], None] = nobody
+
+
+def by_columns(config: AggregationConfig | None) -> bool:
+    """Whether a rule can aggregate some columns alone, if the Gramians of all processes are added up.
+
+    Those that draw numbers for columns cannot, nor aggregators whose weights, or sums, need the matrix itself.
+    """
+    if isinstance(config, TorchJDConfig):
+        return by_gramian(config.name)
+    return not isinstance(config, AgrRandConfig) and not (
+        isinstance(config, ConsensusConfig) and config.opposed == "noise"
+    )
 
 
 def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Generators) -> Rule:
@@ -87,7 +104,7 @@ def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Genera
         adjusted = partial(priors.backdoor, user_share=user_share, strength=config.strength)
         return Rule(adjusted, _deconfounded(config, inputs) if isinstance(config, DeconfoundedConfig) else None)
     if isinstance(config, ConsensusConfig):
-        consensus = Consensus(config, inputs.sizes, _tensors(inputs)[1], rng.of_device)
+        consensus = Consensus(config, inputs.sizes, _tensors(inputs)[1], rng.of_device, inputs.add_up)
         return Rule(priors.balanced, partial(_weighted, consensus))
     if isinstance(config, BalancedConfig):
         return Rule(priors.balanced)
@@ -105,7 +122,7 @@ def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Genera
     elif isinstance(config, AgrRandConfig):
         aggregator = AgrRand(rng.of_device)
     else:
-        aggregator = build_aggregator(config.name, config.options, len(inputs.users))
+        aggregator = build_aggregator(config.name, config.options, len(inputs.users), inputs.add_up)
     recorder = WeightRecorder(aggregator)
     return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder, rng))
 
@@ -118,8 +135,8 @@ def _deconfounded(config: DeconfoundedConfig, inputs: RuleInputs) -> Callable[[S
     """`Deconfounded` on all parameters, or on the body alone; item embeddings then get the joint gradient."""
     body, tables = _tensors(inputs)
     if config.parameters == "body":
-        return partial(_weighted, Deconfounded(config, body), columns=sum(body))
-    return partial(_weighted, Deconfounded(config, inputs.sizes, tables))
+        return partial(_weighted, Deconfounded(config, body, add_up=inputs.add_up), columns=sum(body))
+    return partial(_weighted, Deconfounded(config, inputs.sizes, tables, inputs.add_up))
 
 
 def _tensors(inputs: RuleInputs) -> tuple[list[int], list[int]]:

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
-from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
+from pinet_kedro.aggregation.columns import Columns, nobody
+from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses, Shared
+from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule, by_columns
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
@@ -165,16 +166,20 @@ class _Training:
         lazy = config.lazy(n_items)
         self.sparse_rows = SparseRows(self.tables, sparse=lazy)
         self.updates = (LazyUpdates if lazy else DenseUpdates)(self.model, self.average, config.schedule)
-        sizes = [p.numel() for p in (*self.body, *self.tables)]
+        self.all_columns = not by_columns(config.aggregation)  # does every process need them?
+        shapes = [p.shape for p in (*self.body, *self.tables)]
+        columns = Columns(shapes, peers.count)
         # On a CPU the kernel provides memory only when it is written, as far as a step needs it. On other devices torch
         # reuses the memory of the previous step.
-        self.memory = torch.empty(len(self.streams) * (sum(sizes) + 1)) if device.type == "cpu" else None
+        numbers = len(self.streams) * (sum(columns.numbers) + peers.count)
+        self.memory = torch.empty(numbers) if device.type == "cpu" else None
         rule_inputs = RuleInputs(
             users=torch.tensor([float(len(group)) for group in groups]),
             interactions=torch.tensor([float((split.train_end[group] - 1).sum()) for group in groups]),
-            sizes=sizes,
+            sizes=[math.prod(shape) for shape in shapes] if self.all_columns else columns.sizes[peers.rank],
             embeddings=len(self.tables),
             rows=n_items + 1,
+            add_up=nobody if self.all_columns else peers.add_up,
         )
         self.rule = build_rule(config.aggregation, rule_inputs, self.generators)
         self.best: Checkpoint | None = None
@@ -211,10 +216,11 @@ class _Training:
         share = torch.from_numpy(targets / targets.sum()).float()
         rows = self.sparse_rows.rows([part[:2] for group in groups for part in group], drawn)
         with self.sparse_rows.narrow(self.model, rows) as tables:
-            parameters, meet = [*self.body, *tables], self.peers.add_up if self.peers.count > 1 else None
-            gradients = GroupGradients(parameters, len(groups), self.memory, meet)
-            own = zip(self.peers.own(groups), targets, strict=True)
-            losses = (partial(self._group_loss, group, total, parameters) for group, total in own)
+            parameters, (own, held) = [*self.body, *tables], self.peers.own(groups)
+            shared = Shared(self.peers, held, self.all_columns) if self.peers.count > 1 else None
+            gradients = GroupGradients(parameters, len(groups), self.memory, shared)
+            totals = zip(own, targets, strict=True)
+            losses = (partial(self._group_loss, group, total, parameters) for group, total in totals)
             values, weights = self._differentiate(gradients, losses, share, rows, f"epoch {epoch}, step {step + 1}")
         self.updates.step(rows)
         return float(np.average(values, weights=targets)), weights
