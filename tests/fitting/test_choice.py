@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,18 @@ def test_what_cannot_be_measured_is_said(choose, planted_world, monkeypatch):
     nothing = Ranks(np.full(len(planted_world.users), 50.0), np.full(len(planted_world.users), 60))
     monkeypatch.setattr(choice, "cross_fitted_ranks", lambda *_: [nothing, nothing])
     assert choose().reason == "not_measured"
+
+
+def test_plugins_of_too_few_targets_are_not_compared(planted_world, joint_backbone, caplog):
+    """Nor is it said that none are fitted: those of the model are fitted on all targets."""
+    w = planted_world
+    valid_at = np.where(np.arange(len(w.split.valid_at)) < 3, w.split.valid_at, -1)
+    few = replace(w.dataset, split=replace(w.split, valid_at=valid_at))
+    made = choice.choose_backbone(
+        joint_backbone, joint_backbone, few, build_scorers(few, w.popularity, CONFIG), CONFIG, "auto"
+    )
+    assert made.model_dump() == {"backbone": "deconfounded", "reason": "not_measured", "gains": {}}
+    assert not caplog.records
 
 
 def test_a_loss_of_a_few_hits_is_not_shown(choose, planted_world, monkeypatch):

@@ -150,7 +150,7 @@ def test_a_gain_of_a_few_hits_is_not_measured():
     few = replace(held, groups=held.groups | {"tail": one})
     gate = next(g for g in judge(GateInputs(Gates(), few, ANSWER, VALID, {}, STRATA)) if g.name == "tail gain")
     assert gate.unmeasured
-    assert gate.measured == "1 of 400 users have a hit with one of the two, 10 are needed"
+    assert gate.measured == "1 of 400 users has a hit with one of the two, 10 are needed"
     enough = replace(held, groups=held.groups | {"tail": one | {"hits": 10}})
     gate = next(g for g in judge(GateInputs(Gates(), enough, ANSWER, VALID, {}, STRATA)) if g.name == "tail gain")
     assert gate.passed

@@ -188,7 +188,7 @@ def test_what_the_champion_does_not_know_counts_for_the_challenger(registry, new
     w = planted_world
     missed = int((w.sequences.items[w.sequences.offsets[:-1] + w.split.test_at] == w.n_items).sum())
     assert missed
-    assert f"{missed} test targets are items that version 3 does not know: misses for it" in decision.notes
+    assert f"version 3 does not know the items of {missed} of the test targets: misses for it" in decision.notes
 
 
 def test_a_version_that_knows_few_of_the_champions_users_is_refused(registry, newest):

@@ -450,3 +450,10 @@ def test_a_raw_log_without_a_clock_or_changed_in_the_meantime_is_an_error(folder
         joined(RawLog(lambda: InteractionsDataset(place, timestamp_unit="order")), GOOD)
     with pytest.raises(InputError, match="has changed since this run began"):
         joined(raw_log, GOOD, partitions={RAW_LOG: "another", "a": "1"})
+
+
+def test_a_raw_log_whose_file_is_not_named_is_an_error_in_plain_words(folder):
+    entry = {"raw_interactions": {"type": "pinet_kedro.datasets.files.InteractionsDataset", "filepath": None}}
+    catalog = DataCatalog.from_config(entry)
+    with pytest.raises(InputError, match=r"^the raw log cannot be read: which file\? Use --params=filepath=[^\n]+$"):
+        RawLog(lambda: catalog.get("raw_interactions")).read()

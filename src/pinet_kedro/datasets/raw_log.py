@@ -66,8 +66,7 @@ class RawLog:
         try:
             return Interactions.of(self._opened().load())
         except DatasetError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-            raise _unreadable(cause) from error
+            raise _unreadable(error) from error
 
     def _opened(self) -> Any:
         try:
@@ -77,7 +76,8 @@ class RawLog:
 
 
 def _unreadable(error: BaseException) -> InputError:
-    return InputError(f"the raw log cannot be read: {str(error).rstrip('.')}. {WAY_OUT}.")
+    cause = error.__cause__ if isinstance(error.__cause__, InputError) else error  # Kedro adds the class of the dataset
+    return InputError(f"the raw log cannot be read: {str(cause).rstrip('.')}. {WAY_OUT}.")
 
 
 class RawLogDataset(Source, AbstractDataset[None, RawLog | None]):

@@ -90,11 +90,16 @@ def too_few(group: Mapping[str, Any], users: int = LEAST_HITS) -> str | None:
     It needs so many users, and ten of them with a hit; fewer hits where fewer users are asked for.
     """
     if group["users"] < users:
-        return f"{group['users']:,} users, {users:,} are needed"
+        return f"{_users(group['users'])}, {users:,} are needed"
     least = min(users, LEAST_HITS)
     if 0 < (hits := group.get("hits", group["users"])) < least:
-        return f"{hits:,} of {group['users']:,} users have a hit with one of the two, {least:,} are needed"
+        has = "has" if hits == 1 else "have"
+        return f"{hits:,} of {_users(group['users'])} {has} a hit with one of the two, {least:,} are needed"
     return None
+
+
+def _users(number: int) -> str:
+    return f"{number:,} user{'' if number == 1 else 's'}"
 
 
 def measured(groups: Mapping[str, dict[str, Any]], users: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:

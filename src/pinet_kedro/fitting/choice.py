@@ -51,6 +51,8 @@ def choose_backbone(
     if wanted != "auto":
         return BackboneChoice(backbone=wanted, reason="configured")
     users = dataset.validation_users
+    if len(users) < 2 * config.folds:  # half of them are too few to fit plugins
+        return BackboneChoice(backbone="deconfounded", reason="not_measured")
     groups = dataset.strata.groups(dataset.activeness[users])
     ranks = cross_fitted_ranks([deconfounded, joint], dataset, config, scorers)
     ours, reference = (user_metrics(of_model)["ndcg_at_10"] for of_model in ranks)

@@ -210,7 +210,7 @@ def _notes(newest: Newest, challenge: Challenge | None, against: str) -> list[st
             notes.append(f"{against} is served with a policy on seen items that differs from that of this comparison")
         for name, missed in zip(("the challenger", against), challenge.unknown_targets, strict=True):
             if missed:
-                notes.append(f"{missed:,} test targets are items that {name} does not know: misses for it")
+                notes.append(f"{name} does not know the items of {missed:,} of the test targets: misses for it")
     return notes
 
 

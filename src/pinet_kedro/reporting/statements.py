@@ -155,13 +155,13 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
         "gain": "a gain is shown",
         "loss": "a loss is shown",
         "none": "no difference can be shown",
-        "undefined": "not measured",
     }
     pair = "pin_vs_base_plugins" if "base_plugins" in evaluation["models"] else "backbone_plugins_vs_pin"
     parts = []
     for group in groups:
         values = gain(evaluation, pair, group)
-        parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}, {words[effect(values)]}")
+        shown = "" if values is None else f", {words[effect(values)]}"
+        parts.append(f"{GROUP_LABELS[group].lower()} {with_interval(values)}{shown}")
     return f"Training by aggregation instead of jointly, both with plugins, changes NDCG@10: {'; '.join(parts)}."
 
 
