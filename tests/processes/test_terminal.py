@@ -1,14 +1,20 @@
 """What names hold does not reach the terminal as commands, on any way there."""
 
 import logging
+import os
 import subprocess
 import sys
 from datetime import datetime
 
 import pytest
 
+from pinet_kedro.explanation import ExplainedItem, Explanation
+from pinet_kedro.inspection import tables
+from pinet_kedro.inspection.tables import show_recommendations
+from pinet_kedro.inspection.titles import Titles
 from pinet_kedro.printable import one_line, printable
 from pinet_kedro.processes.terminal import PrintableRecord
+from pinet_kedro.promotion import console
 from pinet_kedro.promotion.console import show_decision, show_versions
 from pinet_kedro.promotion.decision import Decision, Gate
 
@@ -83,3 +89,45 @@ def test_the_tables_show_names_as_they_are_written(capsys, monkeypatch):
     # A table breaks long cells; the sentences stay whole.
     assert f"Refused: {NAME_SHOWN} version" in text
     assert text.count("[red]") >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_a_character_gets_its_number(encoding):
+    """The command has done its work; it must not end with an error because of a minus sign."""
+    script = "import pinet_kedro.settings; print('gain \u2212 2.6')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"gain \\u2212 2.6\n")
+
+
+def test_in_80_columns_no_value_of_a_table_is_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(console, "_LOG_WIDTH", 80)
+    monkeypatch.setattr(tables, "_LOG_WIDTH", 80)
+    names = ("backbone", "memory", "factors", "popularity", "recency", "categories")
+    parts = dict(zip(names, (-0.02, 9.93, -1.03, -1.39, -0.06, 1.25), strict=True))
+    explained = (ExplainedItem("i0000011", sum(parts.values()), parts, ("i0000007", 0.94)),)
+    show_recommendations(Explanation(explained, parts, "tail"), Titles(), "User u1", ["i0000007"], explain=True)
+    tags = {
+        "data.sha256": "341b596a",
+        "data.users": "123456",
+        "seed": "1",
+        "all.ndcg_at_10": "0.4737",
+        "backbone": "din",
+    }
+    tags |= {
+        "gain_over_champion": "+577.3 % [+347.9, +1038.6] over version 1",
+        "decision": "refused 2026-12-01 against 1",
+    }
+    show_versions("pinet", [{"version": "12", "created": datetime(2026, 12, 1), "aliases": ["challenger"], **tags}])
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "2026-12-01" in text
+    for value in ("-0.02", "9.93", "-1.03", "-1.39", "-0.06", "1.25"):
+        assert text.count(value) == 2

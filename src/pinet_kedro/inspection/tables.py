@@ -69,14 +69,10 @@ def show_similar(
 
 def _table(titles: Titles, numbers: list[str], texts: list[str]) -> Table:
     table = Table()
-    table.add_column("#", justify="right")
-    if titles:
-        table.add_column("Title")
-    table.add_column("Id")
-    for name in numbers:
-        table.add_column(name.capitalize(), justify="right")
-    for name in texts:
-        table.add_column(name)
+    named = {"#": True, **({"Title": False} if titles else {}), "Id": False}
+    columns = named | {name.capitalize(): True for name in numbers} | dict.fromkeys(texts, False)
+    for name, right in columns.items():  # folded, because a part of a number or an id would be another one
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     return table
 
 

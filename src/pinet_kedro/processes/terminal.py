@@ -1,5 +1,6 @@
 """Printable log records and tracebacks: names from files and parameters cannot send control codes to the terminal."""
 
+import io
 import logging
 import sys
 import traceback
@@ -35,8 +36,12 @@ def open_console(log_width: int) -> "Console":
 def guard_terminal() -> None:
     """Makes all log records of this process, and the traceback of an unhandled error, printable.
 
-    Kedro does not accept own formatters and filters in conf/logging.yml, so the record factory does it.
+    Kedro does not accept own formatters and filters in conf/logging.yml, so the record factory does it. What the
+    encoding of the terminal lacks, such as a minus sign, is written as its number; it would end a command that has done
+    its work.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr from the start
     logging.setLogRecordFactory(PrintableRecord)
     sys.excepthook = lambda *error: print(_traceback(*error), file=sys.stderr)  # noqa: T201
 

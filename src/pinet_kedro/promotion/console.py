@@ -24,7 +24,7 @@ def show_decision(decision: Decision) -> None:
     if decision.gates:
         table = Table(title=_text(f"{decision.model} version {decision.version} against {decision.against}"))
         for column in ("Gate", "Measured", "Required", ""):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for gate in decision.gates:
             state = Text("passed", "green") if gate.passed else Text(gate.verdict.upper(), "bold red")
             table.add_row(_text(gate.name), _text(gate.measured), _text(gate.asked), state)
@@ -42,7 +42,7 @@ def show_versions(model: str, versions: list[dict[str, Any]]) -> None:
     NDCG@10 is that of its own evaluation, and depends on its test targets: versions of different data cannot be
     compared by it. The gain over a champion is measured on the same targets.
     """
-    table = Table(title=_text(model), box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False, caption=_LEGEND)
+    table = Table(title=_text(model), box=box.SIMPLE_HEAD, padding=(0, 0, 1, 0), pad_edge=False, caption=_LEGEND)
     for column in ("No.", "Training", "Data", "NDCG@10", "Gain", "Aliases", "Decision"):
         table.add_column(column, overflow="fold", no_wrap=column in ("NDCG@10", "Gain"))
     for row in versions:
