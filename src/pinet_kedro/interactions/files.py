@@ -17,9 +17,7 @@ def files_of(source: Path) -> list[Path]:
     files = _found(source)
     if not files:
         what = "the folder has no files" if source.is_dir() else "no file matches the pattern"
-        raise InputError(
-            f"{source}: {what} of interactions. Check the path; a relative one begins in the project's folder."
-        )
+        raise InputError(f"{source}: {what} of interactions. Check the path; a relative one begins in the project.")
     return files
 
 

@@ -38,7 +38,7 @@ def read_blocks(
     if path.is_dir():
         raise InputError(f"{path}: no such file, it is a folder. Name one file.")
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path; a relative one begins in the project's folder.")
+        raise InputError(f"{path}: no such file. Check the path; a relative one begins in the project.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes).")
     read, decompress = _format(path)
