@@ -135,7 +135,10 @@ def _earlier(name: str) -> str:
 
 
 def _discreet(status: int, body: bytes) -> tuple[int, bytes]:
-    """MLflow's response, reduced to code and message where it is a failure; the message only for a client's fault."""
+    """MLflow's response, reduced to code and message where it is a failure; the message only for a client's fault.
+
+    MLflow puts the whole request before the message, which may be longer than any limit.
+    """
     if status == 200:
         return status, body
     try:
@@ -146,4 +149,6 @@ def _discreet(status: int, body: bytes) -> tuple[int, bytes]:
     if trace:  # the model failed; MLflow would send the traceback to the client, with status 400
         log.error(trace)
         status, code, message = 500, "INTERNAL_ERROR", _HIDDEN
+    if message.startswith("Failed to predict data"):
+        message = message.partition("\nError: ")[2]  # in the request before it, line ends are escaped
     return status, failure(code, message[:2000])
