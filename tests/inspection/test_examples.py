@@ -84,6 +84,8 @@ def test_reasons_are_the_largest_parts_above_the_average_item():
     titles = Titles(pd.DataFrame({"item_id": ["3"], "title": ["Toy Story"]}))
     words = in_words(Explanation((explained,), average, "tail"), explained, titles)
     assert words == "often near Toy Story (3) +2.8, the backbone expects it next +0.5"
+    one = replace(explained, contributions=explained.contributions | {"backbone": 0.54})
+    assert in_words(Explanation((one,), average | {"factors": 1.5}, "tail"), one, titles).count(",") == 0  # no '+0.0'
     low = ExplainedItem("7", 0.0, {"backbone": 0.0})
     assert "no contribution" in in_words(Explanation((low,), {"backbone": 1.0}, "tail"), low, titles)
 

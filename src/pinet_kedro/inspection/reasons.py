@@ -16,7 +16,7 @@ _WORDS = {
 
 def in_words(explanation: Explanation, explained: ExplainedItem, titles: Titles) -> str:
     """The largest contributions above those to the average item, such as 'follows Toy Story (1) +2.1, popular +0.8'."""
-    above = [(name, value) for name, value in explanation.above_average(explained).items() if value > 0]
+    above = [(name, value) for name, value in explanation.above_average(explained).items() if round(value, 1) > 0]
     texts = [f"{_word(name, explained, titles)} {signed(value)}" for name, value in above[:_MOST]]
     return ", ".join(texts) or "no contribution is above that to the average item"
 
