@@ -25,6 +25,7 @@ from pinet_kedro.reporting.page import render_figures
 from pinet_kedro.reporting.report import render_report
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.steps import RetrainingSummary
+from pinet_kedro.studies.replay.next_period import NO_NEXT
 from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, render_replay
 from pinet_kedro.studies.tuning.finalists import Choice
 from pinet_kedro.studies.tuning.results import render_tuning
@@ -188,8 +189,11 @@ def made_feedback():
 
 
 def made_periods():
-    texts = {"champion", "start", "against", "version", "outcome", "decision", "reasons"}
-    row = {name: MARKUP if name.removeprefix("refresh_") in texts else 0.1 for name in {**NO_REFRESH, **NO_TRAINING}}
+    texts = {"champion", "start", "against", "model", "version", "outcome", "decision", "reasons"}
+    row = {
+        name: MARKUP if name.removeprefix("refresh_") in texts else 0.1
+        for name in {**NO_REFRESH, **NO_TRAINING, **NO_NEXT}
+    }
     row |= {"period": MARKUP, "events": 3, "seconds": 0.1}
     return pd.DataFrame([row])
 

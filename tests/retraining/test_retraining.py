@@ -10,10 +10,12 @@ import pytest
 import torch
 from kedro.io import MemoryDataset
 
+from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.datasets.raw_log import RawLog
 from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, Splitting, split_sequences
 from pinet_kedro.promotion.decision import Decision, Gate, not_measured
+from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.retraining.champion import KEY, SPLIT, START, Champion, version_of
@@ -22,7 +24,17 @@ from pinet_kedro.retraining.intake import Arrival, Intake
 from pinet_kedro.retraining.page import render_summary
 from pinet_kedro.retraining.partitions import RAW_LOG, work_key
 from pinet_kedro.retraining.steps import RetrainingSummary, choose_start, hold_out, measure
-from pinet_kedro.studies.replay.replay import NO_REFRESH, NO_TRAINING, Replay, cut, line, render_replay, summary, why
+from pinet_kedro.studies.replay.next_period import NO_NEXT, judge_by_next
+from pinet_kedro.studies.replay.replay import (
+    NO_REFRESH,
+    NO_TRAINING,
+    Replay,
+    cut,
+    line,
+    reasons_of,
+    render_replay,
+    summary,
+)
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
 
@@ -313,7 +325,7 @@ def test_a_log_is_cut_into_the_months_that_have_events():
 
 def test_a_period_that_failed_is_told_with_the_others():
     done = {"period": "2020-01", "events": 3, "outcome": "failed", "decision": "failed: too few", "seconds": 2.0}
-    rows = pd.DataFrame([{**NO_REFRESH, **NO_TRAINING, **done}])
+    rows = pd.DataFrame([{**NO_REFRESH, **NO_TRAINING, **NO_NEXT, **done}])
     assert line(done) == "2020-01: 3 events; failed: too few (2 s)"
     assert summary(rows).startswith("Replay: 1 periods, 0 promoted, 0 refused, 1 failed.")
     told = render_replay(rows, Replay())
@@ -328,10 +340,36 @@ def test_a_period_without_enough_users_says_so_in_a_cell_and_names_the_way_out()
         *(not_measured(f"{group} gain", "9 users, 100 are needed", asked) for group in ("all", "tail")),
     ]
     decision = {"promoted": False, "gates": [gate.model_dump() for gate in gates], "reasons": ["long"]}
-    assert why(decision) == "latency: 80 ms (required: 50 ms); not measured: all gain, tail gain"
-    assert why(decision | {"gates": [], "reasons": ["the champion changed"]}) == "the champion changed"
-    done = NO_REFRESH | NO_TRAINING | {"period": "2020-01", "events": 3, "outcome": "refused", "seconds": 2.0}
-    rows = pd.DataFrame([done | {"reasons": why(decision)}, done | {"reasons": "latency: 80 ms"}])
+    assert reasons_of(decision) == "latency: 80 ms (required: 50 ms); not measured: all gain, tail gain"
+    assert reasons_of(decision | {"gates": [], "reasons": ["the champion changed"]}) == "the champion changed"
+    done = NO_REFRESH | NO_TRAINING | NO_NEXT | {"period": "2020-01", "events": 3, "outcome": "refused", "seconds": 2.0}
+    rows = pd.DataFrame([done | {"reasons": reasons_of(decision)}, done | {"reasons": "latency: 80 ms"}])
     assert "In 1 of those refused, gains were not measured" in summary(rows)
     assert "leave_one_out" in summary(rows)
     assert "leave_one_out" not in summary(rows[1:])
+
+
+def test_the_next_period_judges_models_by_what_they_recommend(planted_world, joint_backbone):
+    w, events = planted_world, planted_world.events.sort_values(["user_id", "timestamp"], kind="stable")
+    from_end = events.groupby("user_id").cumcount(ascending=False)
+    events = events.assign(timestamp=1000 - from_end)  # so that all have new events at one time
+    before, following = events[from_end >= 2], events[from_end < 2]
+    kept = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=False)
+    untrained = build_backbone(joint_backbone.config, w.n_items, Generators(0))
+    row = judge_by_next({"kept": kept, "trained": replace(kept, backbone=untrained)}, before, following)
+    of_user, gains = dict(list(before.groupby("user_id"))), []
+    for user, target in following.groupby("user_id").first()["item_id"].items():
+        if user in of_user:
+            found = kept.recommend([of_user[user]["item_id"].tolist()])[0].items
+            gains.append(1 / np.log2(2 + found.index(target)) if target in found else 0.0)
+    assert row["next_targets"] == len(gains) > 100
+    assert row["next_kept_all"] == pytest.approx(np.mean(gains))
+    assert row["next_kept_all"] > row["next_popularity_all"]
+    assert row["next_trained_gain_high"] < 0
+    assert row["next_refreshed_all"] is row["next_refreshed_gain_low"] is None
+    assert row.keys() == NO_NEXT.keys()
+    assert "−" in render_replay(
+        pd.DataFrame([NO_REFRESH | NO_TRAINING | row | {"period": "2020", "events": 1, "seconds": 1}]), Replay()
+    )
+    nobody = judge_by_next({"trained": kept}, before, following.assign(user_id="new"))
+    assert nobody == NO_NEXT | {"next_targets": 0}

@@ -189,6 +189,16 @@ def _strata_shares(
 
 def _rank(model: Recommender, reference: Reference, window: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], int]:
     """The groups of the comparison of the model with popularity, and the number of targets."""
+    dataset = first_new_events(model, reference, window)
+    if len(dataset.test_users) == 0:
+        return {}, 0
+    popular = PopularityScorer(count_popularity(dataset))
+    return measured(run_challenge(model, popular, dataset).groups), len(dataset.test_users)
+
+
+def first_new_events(model: Recommender, reference: Reference, window: pd.DataFrame) -> Dataset:
+    """The dataset whose training part is `reference`, and whose test target is each user's first event in `window`
+    after its end, for users with a history, with the strata of the model and its policy on seen items."""
     end = reference.last()
     sequences, _, item_ids = reference.followed_by(window)
     seen = np.zeros(sequences.n_users, np.int64)
@@ -204,11 +214,7 @@ def _rank(model: Recommender, reference: Reference, window: pd.DataFrame) -> tup
     )
     if model.exclude_seen:
         split = without_repeats(sequences, split)
-    dataset = Dataset(sequences, split, model.strata, pd.DataFrame({"item_id": item_ids}))
-    if len(dataset.test_users) == 0:
-        return {}, 0
-    popular = PopularityScorer(count_popularity(dataset))
-    return measured(run_challenge(model, popular, dataset).groups), len(dataset.test_users)
+    return Dataset(sequences, split, model.strata, pd.DataFrame({"item_id": item_ids}))
 
 
 def _share(mask: pd.Series) -> float | None:

@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 
+from pinet_kedro.checking import checked
 from pinet_kedro.datasets.files import ParquetDataset, TextDataset
 from pinet_kedro.errors import REFUSED_EXIT, InputError
-from pinet_kedro.interactions.events import Interactions
+from pinet_kedro.interactions.events import Cleaning, Interactions, rated_enough
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
 from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.registry.loading import load_version
 from pinet_kedro.reporting.text import plural
+from pinet_kedro.studies.replay.next_period import NO_NEXT, judge_by_next
+from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.store import PLACES
 
 log = logging.getLogger("pinet_kedro")
@@ -44,7 +49,7 @@ NO_REFRESH: dict[str, Any] = dict.fromkeys(
 # Columns of a training, of a period in which it fails.
 NO_TRAINING: dict[str, Any] = dict.fromkeys((
     "unknown_users", "unknown_items_events", "popularity_shift", "shift_by_chance", "rank_correlation", "champion",
-    "start", "against", "version", "outcome", "decision", "reasons", "targets",
+    "start", "against", "model", "version", "outcome", "decision", "reasons", "targets",
     *(f"{model}_{group}_on_new" for group in _GROUPS for model in ("champion", "popularity")),
     *(f"{model}_{group}" for group in _GROUPS for model in ("reference", "challenger")),
     *(f"{group}_gain_{end}" for group in _GROUPS for end in ("relative", "low", "high")),
@@ -75,7 +80,7 @@ def replay(config: Replay) -> pd.DataFrame:
 
 
 def _replay(config: Replay) -> pd.DataFrame:
-    events, columns = _load(config.env)
+    events, columns, cleaning = _load(config)
     periods = list(cut(events, config.every))[: config.limit]
     sandbox = _sandbox()
     log.info("Replay of %s in %s", plural(len(periods), "period"), sandbox)
@@ -85,9 +90,12 @@ def _replay(config: Replay) -> pd.DataFrame:
         # Dates, which are read alike whatever unit the partitions of the project have.
         dated = part.assign(timestamp=_moments(part))
         ParquetDataset(filepath=str(place)).save(dated.rename(columns=columns))
+        if rows:
+            rows[-1] |= _next(rows[-1], [of for _, of in periods[:number]], cleaning, sandbox)
         crowned = any(row["outcome"] == "promoted" for row in rows)
         refreshed = _refresh(config, sandbox, name) if crowned else NO_REFRESH
-        rows.append({"period": name, "events": len(part), **refreshed, **_retrain(config, sandbox, name)})
+        trained = _retrain(config, sandbox, name)
+        rows.append({"period": name, "events": len(part), **refreshed, **trained, **NO_NEXT})
         log.info("[%d/%d] %s", number, len(periods), line(rows[-1]))
         _store(pd.DataFrame(rows), config)
     return pd.DataFrame(rows)
@@ -133,11 +141,13 @@ def _counts(rows: pd.DataFrame) -> str:
     return said
 
 
-def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Raw events of the environment, and the names that its partitions have for the canonical columns."""
+def _load(config: Replay) -> tuple[pd.DataFrame, dict[str, str], Cleaning]:
+    """Raw events of the environment, the names that its partitions have for the canonical columns, and its cleaning."""
+    from kedro.framework.cli.utils import _split_params
     from kedro.framework.session import KedroSession
 
-    with KedroSession.create(env=env) as session:
+    given = _split_params(click.Context(click.Command("replay")), click.Option(["--params"]), config.params or "")
+    with KedroSession.create(env=config.env, runtime_params=given) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         entry = context.config_loader["catalog"][_CATALOG_ENTRY]
         if Path(entry["path"]).is_absolute():
@@ -145,12 +155,13 @@ def _load(env: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
                 f"'{_CATALOG_ENTRY}' of the catalog has an absolute path ({entry['path']}): a replay would take its "
                 "partitions from there. Give a path inside the project."
             )
+        cleaning = checked(Cleaning, context.config_loader["parameters"]["cleaning"], "cleaning")
         found = Interactions.of(context.catalog.load("raw_interactions")).in_memory()
     if not found.origin.clock:
         raise InputError("the timestamps of these events give their order, not their time: there is nothing to cut by.")
     declared = entry["dataset"].get("columns") or {}
     names = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
-    return found.events, {canonical: declared.get(role) or canonical for role, canonical in names.items()}
+    return found.events, {canonical: declared.get(role) or canonical for role, canonical in names.items()}, cleaning
 
 
 def _sandbox() -> Path:
@@ -167,6 +178,17 @@ def _sandbox() -> Path:
     return sandbox
 
 
+def _next(row: dict[str, Any], periods: list[pd.DataFrame], cleaning: Cleaning, sandbox: Path) -> dict[str, Any]:
+    """What the versions of the last but one of these periods are worth in the last one."""
+    versions = {"kept": row["champion"], "refreshed": row["refresh_version"], "trained": row["version"]}
+    if row["version"] is None:
+        return NO_NEXT
+    registry = Tracking(uri=f"sqlite:///{sandbox / 'mlflow.db'}", model=row["model"])
+    *before, following = (part[rated_enough(part, cleaning)] for part in periods)
+    models = {way: load_version(version, registry) for way, version in versions.items() if version is not None}
+    return judge_by_next(models, pd.concat(before, ignore_index=True), following)
+
+
 def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
     """What a refresh with the new period has made of the champion."""
     seconds, why = _run("refresh", config, sandbox, name)
@@ -178,7 +200,7 @@ def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
         "outcome": "promoted" if decision["promoted"] else "refused",
         "version": decision["version"],
         "against": decision["against"],
-        "reasons": why(decision),
+        "reasons": reasons_of(decision),
         "targets": decision["data"].get("test_targets"),
     }
     for group in _REFRESH_GROUPS:
@@ -234,10 +256,11 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "champion": decision["champion_before"],
         "start": done["start"],
         "against": decision["against"],
+        "model": decision["model"],
         "version": decision["version"],
         "outcome": "promoted" if decision["promoted"] else "refused",
         "decision": f"{'promoted' if decision['promoted'] else 'refused'}: version {decision['version']}",
-        "reasons": why(decision),
+        "reasons": reasons_of(decision),
         "targets": decision["data"].get("test_targets"),
     }
     for group in _GROUPS:
@@ -250,7 +273,7 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def why(decision: dict[str, Any]) -> str:
+def reasons_of(decision: dict[str, Any]) -> str:
     """The reasons of a decision, short enough for a cell: of gates that were not measured, the names alone."""
     gates = [Gate.model_validate(gate) for gate in decision["gates"]]
     if decision["promoted"] or all(gate.passed for gate in gates):
