@@ -1,5 +1,6 @@
 """Before a run: what can be seen to be wrong is refused before any work is done."""
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from pinet_kedro.runs.paths import stored_path
 if TYPE_CHECKING:
     from pinet_kedro.plugins.config import PluginTraining
     from pinet_kedro.training.config import BackboneTraining
+
+log = logging.getLogger("pinet_kedro")
 
 
 class ParameterChecks:
@@ -38,10 +41,15 @@ class ParameterChecks:
                     f"are {', '.join(sorted(known))} and what is below them in conf/base/parameters_*.yml."
                 )
         loader.check_environment()
+        if unread := loader.unread():
+            log.warning(
+                "%s: not read, since --env=%s is given: only runs without --env read conf/%s.",
+                ", ".join(unread), context.env, loader.default_run_env,
+            )  # fmt: skip
         typed_sections(loader["parameters"])
 
 
-def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:  # noqa: ARG001
+def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Refuses what cannot work before the work begins, not when the last node fails."""
     from pinet_kedro.validation.suites import check_gates
 
@@ -56,7 +64,7 @@ def check_run(run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogPr
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(
                 f"{path} cannot be written: {folder} is {'read-only' if folder.is_dir() else 'not a folder'}. "
-                f"Make it writable, or point '{name}' elsewhere in conf/local/catalog.yml."
+                f"Make it writable, or point '{name}' elsewhere in conf/{run_params['env'] or 'local'}/catalog.yml."
             )
     check_gates(pipeline, catalog)
 

@@ -90,7 +90,18 @@ class ConfigurationLoader(OmegaConfigLoader):
 
         `environment`: 0 for conf/base, 1 for the environment of the run.
         """
-        folder = self._folder / self._environments[min(environment, len(self._environments) - 1)]
+        return self._declared(kind, self._environments[min(environment, len(self._environments) - 1)])
+
+    def unread(self) -> list[str]:
+        """Files with settings in the default environment, conf/local, which a run in another one does not read."""
+        default = self.default_run_env
+        if default in self._environments:
+            return []
+        found = {path for kind in ("parameters", "catalog") for path in self._declared(kind, default).values()}
+        return sorted(map(_short, found))
+
+    def _declared(self, kind: str, environment: str) -> dict[str, Path]:
+        folder = self._folder / environment
         names: dict[str, Path] = {}
         with self._sentences():
             for path in _files(folder):
