@@ -18,7 +18,7 @@ def choose(planted_world, joint_backbone):
     scorers = build_scorers(w.dataset, w.popularity, CONFIG)
 
     def chosen(deconfounded=joint_backbone, wanted="auto"):
-        return choice.choose_backbone(joint_backbone, deconfounded, w.dataset, scorers, CONFIG, wanted)
+        return choice.choose_backbone((joint_backbone, deconfounded), w.dataset, scorers, CONFIG, wanted)
 
     return chosen
 
@@ -64,7 +64,7 @@ def test_plugins_of_too_few_targets_are_not_compared(planted_world, joint_backbo
     valid_at = np.where(np.arange(len(w.split.valid_at)) < 3, w.split.valid_at, -1)
     few = replace(w.dataset, split=replace(w.split, valid_at=valid_at))
     made = choice.choose_backbone(
-        joint_backbone, joint_backbone, few, build_scorers(few, w.popularity, CONFIG), CONFIG, "auto"
+        (joint_backbone, joint_backbone), few, build_scorers(few, w.popularity, CONFIG), CONFIG, "auto"
     )
     assert made.model_dump() == {"backbone": "deconfounded", "reason": "not_measured", "gains": {}}
     assert not caplog.records

@@ -43,7 +43,7 @@ def learnt(dataset):
     unsearched = build_scorers(dataset, count_popularity(dataset), PLUGINS.model_copy(update={"memory_search": None}))
     scorers = build_scorers(dataset, count_popularity(dataset), PLUGINS)
     plugins, _ = fit_plugins(joint, dataset, scorers, PLUGINS)
-    choice = choose_backbone(joint, other, dataset, scorers, PLUGINS, "auto")
+    choice = choose_backbone((joint, other), dataset, scorers, PLUGINS, "auto")
     pin = replace(new_recommender(joint, dataset), plugins=plugins)
     again = refit(pin, before_test(dataset), TRAINING.joint())
     return {

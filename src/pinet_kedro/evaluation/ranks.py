@@ -1,7 +1,8 @@
 """Rank of each held-out target in the whole catalogue, and the items that are ranked first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
+from pinet_kedro.evaluation.calls import AtOnce, in_turn
 from pinet_kedro.evidence import block_users
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.recommender import Recommender
@@ -70,14 +72,28 @@ def target_ranks(
     return ranks
 
 
-def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
-    """Rank of every test target for every model, one row each: `model, user, rank, candidates, top_1, …, top_10`."""
-    split, users = dataset.split, dataset.test_users
+def rank_models(
+    models: Mapping[str, Scorer], dataset: Dataset, shares: int = 1, at_once: AtOnce = in_turn
+) -> pd.DataFrame:
+    """Rank of every test target for every model, one row each: `model, user, rank, candidates, top_1, …, top_10`.
+
+    Users are ranked in `shares` calls for each family of models. Scores are computed for the same users together
+    whatever the number of shares is, so the ranks are the same to the digit.
+    """
+    users = dataset.test_users
+    families = [[(name, models[name]) for name in names] for names in _families(models)]
+    divided = [_divided([model for _, model in family], dataset, shares) for family in families]
+    calls = [
+        partial(_rank_share, [model for _, model in family], dataset, places)
+        for family, of_family in zip(families, divided, strict=True)
+        for places in of_family
+    ]
+    found = iter(at_once(calls))
     ranked: dict[str, Ranks] = {}
-    for names in _families(models):
-        family = [models[name] for name in names]
-        ranks = _rank(family, dataset.sequences, users, split.test_at[users], split.exclude_seen, top=True)
-        ranked |= zip(names, ranks, strict=True)
+    for family, of_family in zip(families, divided, strict=True):
+        order = np.argsort(np.concatenate(of_family))
+        parts = zip(*(next(found) for _ in of_family), strict=True)
+        ranked |= {name: _joined(part, order) for (name, _), part in zip(family, parts, strict=True)}
     tables = [
         pd.DataFrame(
             {"model": name, "user": users, "rank": of.rank, "candidates": of.candidates}
@@ -86,6 +102,29 @@ def rank_models(models: Mapping[str, Scorer], dataset: Dataset) -> pd.DataFrame:
         for name, of in ((name, ranked[name]) for name in models)
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _divided(family: list[Scorer], dataset: Dataset, shares: int) -> list[Int[np.ndarray, " S"]]:
+    """Places of test users in `shares` parts, each with every so many of the blocks in which users are ranked."""
+    order = _by_length(family, dataset.split.test_at[dataset.test_users])
+    block = block_users(family[0].n_items)
+    blocks = np.split(order, range(block, len(order), block))
+    return [np.concatenate(part) for part in (blocks[share::shares] for share in range(shares)) if part]
+
+
+def _rank_share(family: list[Scorer], dataset: Dataset, places: Int[np.ndarray, " S"]) -> list[Ranks]:
+    """The ranks of the test users at these places, with their lists."""
+    split, users = dataset.split, dataset.test_users[places]
+    return _rank(family, dataset.sequences, users, split.test_at[users], split.exclude_seen, top=True)
+
+
+def _joined(parts: Sequence[Ranks], order: Int[np.ndarray, " U"]) -> Ranks:
+    """The ranks of all parts in this order."""
+    return Ranks(
+        np.concatenate([part.rank for part in parts])[order],
+        np.concatenate([part.candidates for part in parts])[order],
+        np.concatenate([lists_of(part) for part in parts])[order],
+    )
 
 
 def ranks_of(table: pd.DataFrame) -> Ranks:
@@ -135,8 +174,7 @@ def _rank(
     first = np.zeros((len(family), len(users), CUT_OFF), np.int32) if top else None
     history_length = max(scorer.history_length for scorer in family)
     block = block_users(family[0].n_items)
-    # Users with histories of similar length share a block, which is padded to its longest history.
-    order = np.argsort(np.minimum(target_at, history_length), kind="stable")
+    order = _by_length(family, target_at)
     for start in range(0, len(users), block):
         part = order[start : start + block]
         user, at = users[part], target_at[part]
@@ -162,6 +200,12 @@ def _rank(
             candidates[row, part] = _count(values > -np.inf)
     lists = [None] * len(family) if first is None else first
     return [Ranks(*of) for of in zip(ranks, candidates, lists, strict=True)]
+
+
+def _by_length(family: list[Scorer], target_at: Int[np.ndarray, " U"]) -> Int[np.ndarray, " U"]:
+    """The order in which users are ranked: a block is padded to its longest history, and has some of similar length."""
+    longest = max(scorer.history_length for scorer in family)
+    return np.argsort(np.minimum(target_at, longest), kind="stable")
 
 
 def _scores(family: list[Scorer], histories: Tensor, lengths: np.ndarray) -> Iterator[Tensor]:

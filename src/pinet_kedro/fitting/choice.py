@@ -7,6 +7,7 @@ from pydantic import Field
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.configuration import Stored
 from pinet_kedro.dataset import Dataset
+from pinet_kedro.evaluation.calls import AtOnce, in_turn
 from pinet_kedro.evaluation.intervals import relative_gain
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.fitting.cross_fit import cross_fitted_ranks
@@ -33,19 +34,20 @@ class BackboneChoice(Stored):
 
 
 def choose_backbone(
-    joint: Backbone,
-    deconfounded: Backbone | None,
+    backbones: tuple[Backbone, Backbone | None],
     dataset: Dataset,
     scorers: FrozenScorers,
     config: PluginTraining,
     wanted: Wanted,
+    at_once: AtOnce = in_turn,
 ) -> BackboneChoice:
-    """The backbone that is `wanted`; with `auto` the deconfounded one, unless it is worse.
+    """The backbone that is `wanted`, of the joint and the deconfounded one; with `auto` the latter, unless it is worse.
 
     It is worse if the 95 % interval of its gain in NDCG@10 is below 0 for all, for tail or for head users. Both
     backbones get plugins with the same scorers, fitted on the other half of the users (`cross_fitted_ranks`), and are
     compared on the same validation targets.
     """
+    joint, deconfounded = backbones
     if deconfounded is None:
         return BackboneChoice(backbone="joint", reason="no_aggregation")
     if wanted != "auto":
@@ -54,7 +56,7 @@ def choose_backbone(
     if len(users) < 2 * config.folds:  # half of them are too few to fit plugins
         return BackboneChoice(backbone="deconfounded", reason="not_measured")
     groups = dataset.strata.groups(dataset.activeness[users])
-    ranks = cross_fitted_ranks([deconfounded, joint], dataset, config, scorers)
+    ranks = cross_fitted_ranks([deconfounded, joint], dataset, config, scorers, at_once)
     ours, reference = (user_metrics(of_model)["ndcg_at_10"] for of_model in ranks)
     gains = {group: relative_gain(ours[groups[group]], reference[groups[group]]) for group in _GROUPS}
     ends = [gain["high"] for gain in gains.values() if gain["high"] is not None]

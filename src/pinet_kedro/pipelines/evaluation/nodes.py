@@ -1,5 +1,6 @@
 """Adapters of `evaluation` to the catalog."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,9 +13,12 @@ from pinet_kedro.tracking.run_info import RunInfo
 def rank_targets(dataset: Dataset, **models: Recommender | NoModel) -> pd.DataFrame:
     """Rank of every test target for every trained model, one row each: `model, user, rank, candidates`."""
     from pinet_kedro.evaluation.ranks import rank_models
+    from pinet_kedro.pipelines.at_once import at_once, processes_for_ranks
     from pinet_kedro.recommender import NoModel
 
-    return rank_models({name: model for name, model in models.items() if not isinstance(model, NoModel)}, dataset)
+    trained = {name: model for name, model in models.items() if not isinstance(model, NoModel)}
+    processes = processes_for_ranks(dataset, len(trained))
+    return rank_models(trained, dataset, processes, partial(at_once, processes))
 
 
 def evaluate(

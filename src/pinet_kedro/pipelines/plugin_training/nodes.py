@@ -1,6 +1,7 @@
 """Adapters of `fitting` to the catalog."""
 
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -23,10 +24,12 @@ def choose_backbone(
 ) -> BackboneChoice:  # fmt: skip
     """Whether PIN stands on the deconfounded backbone or on the joint one, and why."""
     from pinet_kedro.fitting.choice import choose_backbone
+    from pinet_kedro.pipelines.at_once import at_once, processes_for_fits
     from pinet_kedro.recommender import NoModel
 
     other = None if isinstance(deconfounded, NoModel) else deconfounded.backbone
-    return choose_backbone(base.backbone, other, dataset, scorers, config, registration.backbone)
+    spread = partial(at_once, processes_for_fits(dataset, config, fits=2))
+    return choose_backbone((base.backbone, other), dataset, scorers, config, registration.backbone, spread)
 
 
 def fit_plugins(
@@ -40,10 +43,10 @@ def fit_plugins(
     from pinet_kedro.recommender import NoModel
 
     pin = NoModel("it is PIN")
-    base_plugins, base_shared = _plug(base, scorers, dataset, config)
     if isinstance(deconfounded, NoModel):
+        [(base_plugins, base_shared)] = _plug([base], scorers, dataset, config)
         return base_plugins, pin, deconfounded, base_shared
-    deconfounded_plugins, _ = _plug(deconfounded, scorers, dataset, config)
+    (base_plugins, base_shared), (deconfounded_plugins, _) = _plug([base, deconfounded], scorers, dataset, config)
     if choice.backbone == "joint":
         return base_plugins, pin, deconfounded_plugins, base_shared
     return deconfounded_plugins, base_plugins, pin, base_shared
@@ -54,17 +57,24 @@ def fit_plugins_alone(
 ) -> Recommender:
     """Plugins by stratum that ignore the scores of the backbone."""
     alone = config.model_copy(update={"kind": "logit_space", "backbone": False})
-    return _plug(base, scorers, dataset, alone)[0]
+    return _plug([base], scorers, dataset, alone)[0][0]
 
 
 def _plug(
-    model: Recommender, scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
-) -> tuple[Recommender, Recommender]:
-    """The model with a plugin for every stratum, and with one plugin for all."""
+    models: list[Recommender], scorers: FrozenScorers, dataset: Dataset, config: PluginTraining
+) -> list[tuple[Recommender, Recommender]]:
+    """Each model with a plugin for every stratum, and with one plugin for all."""
     from pinet_kedro.fitting.plugin import fit_plugins
+    from pinet_kedro.pipelines.at_once import at_once, processes_for_fits
 
-    own, shared = fit_plugins(model.backbone, dataset, scorers, config)
-    return replace(model, plugins=own), replace(model, plugins=shared)
+    calls = [partial(fit_plugins, model.backbone, dataset, scorers, config) for model in models]
+    fitted = at_once(processes_for_fits(dataset, config, fits=len(models)), calls)
+    # Plugins from another process have a copy of the scorers.
+    own, shared = ([replace(plugins, scorers=scorers) for plugins in of_all] for of_all in zip(*fitted, strict=True))
+    return [
+        (replace(model, plugins=one), replace(model, plugins=other))
+        for model, one, other in zip(models, own, shared, strict=True)
+    ]
 
 
 def describe_plugins(model: Recommender) -> tuple[pd.DataFrame, Figure]:
