@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+import torch
 import torch.distributed as dist
 
 from pinet_kedro.backbones.backbone import Backbone
@@ -45,6 +46,8 @@ class Training:
                 return lead(self.dataset, self.config, on_epoch, self.start)
             if self.config.processes == 1:
                 return train_backbone(self.dataset, self.config, on_epoch, self.start)
+            if self.config.threads:
+                torch.set_num_threads(self.config.threads)  # as training here does: later stages round alike
             with spread(self.dataset, self.config, self.start) as processes:
                 for report in processes.messages(wait=True):
                     on_epoch(report)
