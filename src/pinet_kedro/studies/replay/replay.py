@@ -135,8 +135,8 @@ def _counts(rows: pd.DataFrame) -> str:
     few = int(((rows["outcome"] == "refused") & rows["reasons"].str.contains(NOT_MEASURED, na=False)).sum())
     if few:
         said += (
-            f" In {few} of those refused, gains were not measured: too few users have test targets. If users rarely "
-            "come back, judge by the last event of each (retraining_splitting.rule: leave_one_out)."
+            f" In {few} of those refused, gains were not measured: too few users have test targets. A split in time "
+            "needs users who come back, leave_one_out does not (retraining_splitting.rule)."
         )
     return said
 
