@@ -71,7 +71,8 @@ def crowned(new_project, tmp_path_factory):
 def first_night(crowned, tmp_path_factory):
     """A copy after a first night with a partition that repeats the end of the raw log."""
     crowned = crowned.copy(tmp_path_factory.mktemp("first_night") / "project")
-    assert "Nothing new: there is no file in" in crowned.run(*RETRAIN, ON).output
+    for pipeline in (RETRAIN, REFRESH):
+        assert "Nothing new: there is no file in" in crowned.run(*pipeline, ON).output
     deliver(crowned, "a.parquet", 0.65, 0.85)
     result = crowned.run(*RETRAIN, f"{ON},promotion.force=for the second night")
     assert result.exit_code == 0, result.output

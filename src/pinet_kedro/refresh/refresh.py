@@ -57,9 +57,11 @@ def require_unlearnt(delivery: Delivery, registry: Tracking) -> Champion:
             f"{trained} cannot be refreshed: it has no refit on a known log (registration.refit: all). "
             "Train another one: kedro run --pipeline=full."
         )
-    unlearnt = _unlearnt(champion, delivery.contents())
+    delivered = delivery.contents()
+    unlearnt = _unlearnt(champion, delivered)
     if not unlearnt:
-        raise NothingToDo(f"Nothing new: {trained} has learnt everything in {delivery.folder}.")
+        why = f"{trained} has learnt everything" if delivered else "there is no file"
+        raise NothingToDo(f"Nothing new: {why} in {delivery.folder}.")
     with reached(registry):
         client = tracking.connect(registry)
         found = version_of(client, registry.model, refresh_key(champion, unlearnt))
