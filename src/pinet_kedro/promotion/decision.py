@@ -39,6 +39,12 @@ class Gate(Stored):
         """'passed', 'failed' or 'not measured'."""
         return "not measured" if self.unmeasured else "passed" if self.passed else "failed"
 
+    @property
+    def reason(self) -> str:
+        """Why a version that misses it is refused."""
+        measured = f"{self.verdict}: {self.measured}" if self.unmeasured else self.measured
+        return f"{self.name}: {measured} (required: {self.asked})"
+
 
 def not_measured(name: str, why: str, asked: str, bound: float | None = None) -> Gate:
     """A gate for which there is no evidence, and why."""

@@ -100,7 +100,7 @@ def promote(newest: Newest, config: Promotion, registry: Tracking, run: MlflowRu
     # Without any comparison nothing speaks for the version.
     lenient = config.gates.unmeasured == "pass" and challenge is not None
     missed = [gate for gate in gates if not gate.passed and not (gate.unmeasured and lenient)]
-    reasons = tuple(f"{gate.name}: {_measured(gate)} (required: {gate.asked})" for gate in missed)
+    reasons = tuple(gate.reason for gate in missed)
     decision = Decision(
         promoted=not reasons or config.force is not None,
         gates=gates,
@@ -132,10 +132,6 @@ def _version(client: "MlflowClient", model: str, wanted: int | None, aliases: di
     if str(wanted) not in version_numbers(client, model):
         raise InputError(f"there is no version {wanted}. {hint}.")
     return str(wanted)
-
-
-def _measured(gate: Gate) -> str:
-    return f"not measured: {gate.measured}" if gate.unmeasured else gate.measured
 
 
 def _evaluate(

@@ -23,7 +23,7 @@ from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
 from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.registry.loading import load_version
-from pinet_kedro.reporting.text import plural
+from pinet_kedro.reporting.text import gain_of, plural, with_interval
 from pinet_kedro.studies.replay.next_period import NO_NEXT, judge_by_next
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.store import PLACES
@@ -275,12 +275,11 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
 
 def reasons_of(decision: dict[str, Any]) -> str:
     """The reasons of a decision, short enough for a cell: of gates that were not measured, the names alone."""
-    gates = [Gate.model_validate(gate) for gate in decision["gates"]]
-    if decision["promoted"] or all(gate.passed for gate in gates):
-        return "; ".join(decision["reasons"])
-    failed = [f"{gate.name}: {gate.measured} (required: {gate.asked})" for gate in gates if gate.verdict == "failed"]
-    unmeasured = ", ".join(gate.name for gate in gates if gate.unmeasured)
-    return "; ".join([*failed, *([f"{NOT_MEASURED}: {unmeasured}"] if unmeasured else [])])
+    gates = {gate.reason: gate for gate in map(Gate.model_validate, decision["gates"])}
+    unmeasured = {reason: gate.name for reason, gate in gates.items() if gate.unmeasured}
+    short = [reason for reason in decision["reasons"] if reason not in unmeasured]
+    names = [unmeasured[reason] for reason in decision["reasons"] if reason in unmeasured]
+    return "; ".join([*short, *([f"{NOT_MEASURED}: {', '.join(names)}"] if names else [])])
 
 
 def _of_group(decision: dict[str, Any], group: str) -> dict[str, Any]:
@@ -295,7 +294,13 @@ def render_replay(rows: pd.DataFrame, config: Replay) -> str:
 
     template = Path(__file__).with_name("replay.html.j2")
     shown = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    return render(template, rows=shown, config=config, summary=_counts(rows))
+    return render(template, rows=shown, config=config, summary=_counts(rows), interval=_interval)
+
+
+def _interval(row: dict[str, Any], gain: str) -> str:
+    """A gain in columns of a row; a dash where nothing was compared."""
+    found = {end: row.get(f"{gain}_{end}") for end in ("relative", "low", "high")}
+    return "–" if found["relative"] is None else with_interval(gain_of(found))
 
 
 def _store(rows: pd.DataFrame, config: Replay) -> None:
