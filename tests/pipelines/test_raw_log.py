@@ -381,9 +381,18 @@ def test_a_refresh_that_is_killed_is_finished_by_the_next_one(crowned, tmp_path)
     deliver(project, "a.parquet", 0.65, 0.85)
     kill_at(project, "judge_refresh", *REFRESH, ON)
     assert str(registry(project).get_registered_model("pinet").aliases["champion"]) == "1"
+    other = project.copy(tmp_path / "other")
     result = project.run(*REFRESH, ON)
     assert result.exit_code in (0, 3), result.output
     assert len(registry(project).search_model_versions("name = 'pinet'")) == 2
+
+    # With other settings it is another refresh: the version that is there was judged after another cut.
+    result = other.run(*REFRESH, f"{ON},refresh.held_out=0.8")
+    assert result.exit_code in (0, 3), result.output
+    versions = [registry(other).get_model_version("pinet", number).tags for number in ("2", "3")]
+    assert versions[1]["judged.until"] < versions[0]["judged.until"]
+    [targets] = [gate for gate in read(other, "data/08_reporting/refresh.json")["gates"] if gate["name"] == "targets"]
+    assert targets["passed"]
 
 
 def test_a_refresh_on_another_log_than_the_champion_s_is_refused(crowned, tmp_path):

@@ -7,11 +7,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pinet_kedro.datasets.manifests import FORMAT, Manifest
 from pinet_kedro.fitting.two_stage import in_two_stages
 from pinet_kedro.recommender import new_recommender
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.registry.registration import register_model, register_once
 from pinet_kedro.registry.users import hash_users
+from pinet_kedro.retraining.steps import TrainingRecord, register
 from pinet_kedro.retrieval.config import TwoStage
 from pinet_kedro.tracking.config import Tracking
 
@@ -81,6 +83,22 @@ def test_other_data_other_figures_other_users_and_damaged_files_are_new_versions
     for version, registered_before in ((with_users, False), (with_users, True)):
         assert ("registered_before" in register_once(version, EVALUATION, config, TAGS, {})) == registered_before
     assert len(numbers()) == len(known) + 4
+
+
+def test_retraining_takes_over_the_version_that_it_has_trained_and_no_other(registered):
+    """The same files and parameters may train another model: with other categories of items, or by other code."""
+    config, models = registered
+    record = TrainingRecord("key", "cold: why", "global_time", {"a.csv": "1"})
+
+    def made(weights):
+        entry = {"dataset": "shipped_model", "content": weights, "place": "", "configuration": {}, "lineage": {}}
+        manifest = Manifest.model_validate({"format": FORMAT, **entry})
+        return register(models, manifest, EVALUATION, record, config, None)["version"]
+
+    first, other = made("a" * 64), made("b" * 64)
+    assert other != first
+    assert (made("a" * 64), made("b" * 64)) == (first, other)
+    assert aliases()["challenger"] == other
 
 
 def test_a_version_says_what_it_is_and_the_words_of_a_user_stay(registered):

@@ -14,7 +14,6 @@ from pinet_kedro.fitting.refresh import refreshed
 from pinet_kedro.interactions.split import Split, without_repeats
 from pinet_kedro.promotion.decision import Gate
 from pinet_kedro.refresh.growth import Growth
-from pinet_kedro.registry.aliases import CHAMPION
 from pinet_kedro.registry.loading import VersionModels
 from pinet_kedro.registry.model_card import MODEL_CARD
 from pinet_kedro.registry.users import hash_users
@@ -25,10 +24,9 @@ from pinet_kedro.retraining.champion import (
     REFRESH_OF,
     START,
     Champion,
-    aliases,
+    champion_of,
     reached,
     read_champion,
-    version_of,
 )
 from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather
 from pinet_kedro.retraining.intake import Intake
@@ -64,8 +62,8 @@ def require_unlearnt(delivery: Delivery, registry: Tracking) -> Champion:
         raise NothingToDo(f"Nothing new: {why} in {delivery.folder}.")
     with reached(registry):
         client = tracking.connect(registry)
-        found = version_of(client, registry.model, refresh_key(champion, unlearnt))
-        if found is not None and str(found.version) == aliases(client, registry.model).get(CHAMPION):
+        found = champion_of(client, registry.model, refresh_key(champion, unlearnt))
+        if found is not None:
             raise NothingToDo(
                 f"Nothing new: version {found.version}, the champion, has counted everything that came in."
             )
@@ -142,24 +140,25 @@ def refresh(champion: Champion, growth: Growth, held_out: float) -> tuple[Versio
 
 
 def register(models: VersionModels, champion: Champion, growth: Growth, intake: Intake, run: RunInfo) -> dict[str, Any]:
-    """As `registry.register_model`; a version that an earlier run of this refresh has registered is taken over."""
-    from pinet_kedro.registry.registration import challenge, register_model
+    """As `registry.register_once`: a version that an earlier run of this refresh has registered is taken over, unless
+    its settings (`two_stage`, `refresh`) or its code were others.
+    """
+    from pinet_kedro.registry.registration import register_once
 
     registry, added = run.tracking, _unlearnt(champion, intake.partitions)
     key = refresh_key(champion, added)
+    tags: dict[str, str] = {name: champion.tags[name] for name in ("data.name", "seed") if name in champion.tags}
+    start = f"refresh of version {champion.version}, new partitions: {len(added)}"
+    tags |= {KEY: key, START: start, REFRESH_OF: champion.version}
+    files: dict[str, Any] = {
+        PARTITIONS_FILE: (champion.partitions or {}) | added,
+        MODEL_CARD: _card(models, champion, growth),
+    }
     with reached(registry):
-        found = version_of(tracking.connect(registry), registry.model, key)
-        if found is not None:
-            log.info("Version %s is this refresh already; it is judged again.", found.version)
-            return challenge(registry, str(found.version), found.run_id)
-        tags: dict[str, str] = {name: champion.tags[name] for name in ("data.name", "seed") if name in champion.tags}
-        start = f"refresh of version {champion.version}, new partitions: {len(added)}"
-        tags |= {KEY: key, START: start, REFRESH_OF: champion.version}
-        files: dict[str, Any] = {
-            PARTITIONS_FILE: (champion.partitions or {}) | added,
-            MODEL_CARD: _card(models, champion, growth),
-        }
-        return register_model(models, _facts(models, growth, key), registry, tags, files, run.mlflow_id)
+        made = register_once(models, _facts(models, growth, key), registry, tags, files, run.mlflow_id)
+    if "registered_before" in made:
+        log.info("Version %s is this refresh already; it is judged again.", made["version"])
+    return made
 
 
 def _facts(models: VersionModels, growth: Growth, key: str) -> dict[str, Any]:

@@ -114,14 +114,15 @@ def register_once(
     files: dict[str, dict[str, Any]],
     run_id: str | None = None,
 ) -> dict[str, Any]:
-    """As `register_model`, unless a version of the same training exists: then that version, with `registered_before`.
+    """As `register_model`, unless the same version exists: then that one, with `registered_before`.
 
-    It is the same if its weights, data, figures and serving code are (as tags), and if its files are intact. It becomes
-    the challenger, unless it is the champion. The run gets the tag `same_as`.
+    It is the same if all its tags but those of the code that trained it are, so weights, data, figures, settings of two
+    stages and serving code, and if its files are intact. It becomes the challenger, unless it is the champion. The run
+    gets the tag `same_as`.
     """
     mine = {key: value for key, value in _all_tags(models, evaluation, tags).items() if key not in _OF_CODE}
     client = tracking.connect(config)
-    found = client.search_model_versions(f"name = '{config.model}' and tags.`model.sha256` = '{mine['model.sha256']}'")
+    found = client.search_model_versions(f"name = '{config.model}' and tags.`data.sha256` = '{mine['data.sha256']}'")
     for version in sorted(found, key=lambda version: int(version.version), reverse=True):
         if mine.items() <= dict(version.tags).items() and _is_intact(str(version.version), config):
             if run_id is not None:

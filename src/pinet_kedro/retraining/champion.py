@@ -95,11 +95,14 @@ def _trained_on(client: "MlflowClient", version: Any) -> dict[str, str] | None:
     return None if source is None else {RAW_LOG: source["content"]}
 
 
-def version_of(client: "MlflowClient", model: str, key: str, start: str | None = None) -> Any:
-    """MLflow's entry of the version with this key and, if given, this start of training; None if there is none."""
-    wanted = {KEY: key} | ({} if start is None else {START: start})
-    found = client.search_model_versions(f"name = '{model}' and tags.`{KEY}` = '{key}'")
-    return next((version for version in found if wanted.items() <= dict(version.tags).items()), None)
+def champion_of(client: "MlflowClient", model: str, key: str) -> Any:
+    """MLflow's entry of the champion if it has this key; None if it has another one, or if there is no champion.
+
+    Other versions may have the key, too: the same work with another table of items, or done by other code.
+    """
+    version = aliases(client, model).get(CHAMPION)
+    found = None if version is None else client.get_model_version(model, version)
+    return found if found is not None and found.tags.get(KEY) == key else None
 
 
 def aliases(client: "MlflowClient", model: str) -> dict[str, str]:

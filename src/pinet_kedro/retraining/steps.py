@@ -18,7 +18,6 @@ from pinet_kedro.evaluation.drift import Drift, EventsInMemory, Size, measure_dr
 from pinet_kedro.interactions.events import Cleaning, Interactions
 from pinet_kedro.interactions.split import ExcludeSeen, NewerEvents, Splitting, split_sequences
 from pinet_kedro.promotion.decision import PROMOTED, Decision, outcome_of
-from pinet_kedro.registry.aliases import CHAMPION
 from pinet_kedro.reporting.text import day, plural
 from pinet_kedro.retraining.champion import (
     KEY,
@@ -27,9 +26,8 @@ from pinet_kedro.retraining.champion import (
     START,
     TRAINED_ON,
     Champion,
-    aliases,
+    champion_of,
     reached,
-    version_of,
 )
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather, rated
@@ -245,16 +243,17 @@ def register(
     registry: Tracking,
     run_id: str | None,
 ) -> dict[str, Any]:
-    """As `registry.register_model`; a version that an interrupted run of this work has left is taken over."""
-    from pinet_kedro.registry.registration import challenge, register_model
+    """As `registry.register_once`: a version that an interrupted run of this work has left is taken over if it is the
+    one that this run has trained. Table of items, code or machine may have changed, which `record.key` does not say.
+    """
+    from pinet_kedro.registry.registration import register_once
 
     with reached(registry):
-        found = version_of(tracking.connect(registry), registry.model, record.key, record.start)
-        if found is not None:
-            log.info("Version %s was registered by a run that was interrupted; it is taken over.", found.version)
-            return challenge(registry, str(found.version), found.run_id)
         files = {PARTITIONS_FILE: record.partitions, MANIFEST_FILE: manifest.model_dump(mode="json")}
-        return register_model(models, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
+        made = register_once(models, evaluation, registry, record.tags() | manifest.tags(), files, run_id)
+    if "registered_before" in made:
+        log.info("Version %s was registered by a run that was interrupted; it is taken over.", made["version"])
+    return made
 
 
 def judge(promote: Callable[[], tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
@@ -272,7 +271,5 @@ def finished_before(registry: Tracking, key: str) -> str | None:
     """The version that an interrupted run of the same work has made the champion; None if there is none."""
     with reached(registry):
         client = tracking.connect(registry)
-        found = version_of(client, registry.model, key)
-        if found is None or outcome_of(found.tags) != PROMOTED:
-            return None
-        return str(found.version) if aliases(client, registry.model).get(CHAMPION) == str(found.version) else None
+        found = champion_of(client, registry.model, key)
+        return None if found is None or outcome_of(found.tags) != PROMOTED else str(found.version)
