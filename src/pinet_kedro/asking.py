@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pinet_kedro.categories import ItemCategories
@@ -92,6 +95,26 @@ def select(
     return np.concatenate([hidden, categories.columns(asked.not_categories, "not_categories")]), only
 
 
+def best_columns(scores: Float[Tensor, "B C"], k: int) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
+    """Scores and columns of the best K = min(k, C) of each row, the best first; of equal scores, lower columns first.
+
+    `topk` alone takes any of equal scores. Which ones depends on k, so on what else is asked in the same call.
+    """
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)  # one more: does it equal the last one?
+    equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
+    values, columns = values[:, :k], columns[:, :k]
+    if not equal.any():
+        return values, columns
+    for row in equal[:, k - 1 :].any(1).nonzero()[:, 0].tolist():
+        if not values[row].isnan().any():  # it is the caller's to refuse
+            last = scores[row] == values[row, -1]
+            above = (scores[row] > values[row, -1]).nonzero()[:, 0]
+            columns[row] = torch.cat([above, last.nonzero()[: k - len(above), 0]])
+    columns = columns.sort(dim=1).values
+    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
 def oldest_first(history: list[str], times: list[str], row: int) -> list[str]:
     """The history in the order of its times; events with equal times stay in the order given.
 
@@ -115,10 +138,11 @@ def oldest_first(history: list[str], times: list[str], row: int) -> list[str]:
     return [history[place] for place in sorted(range(len(keys)), key=lambda place: keys[place])]
 
 
-def _moment(text: str, where: str) -> tuple[str, tuple[float | datetime, str]]:
+def _moment(text: str, where: str) -> tuple[str, tuple[Decimal | datetime, str]]:
     """The kind of a time, and what orders times of this kind: a number or a second, and the digits of its fraction."""
     if _NUMBER.fullmatch(text):
-        return "a number", (int(text) if text.lstrip("+-").isdecimal() else float(text), "")
+        with suppress(InvalidOperation):  # an exponent of 20 digits
+            return "a number", (Decimal(text), "")  # a float would take seconds that differ by 100 ns for equal
     fraction = _FRACTION.search(text)  # `datetime` cuts nanoseconds off
     try:
         moment = datetime.fromisoformat(_FRACTION.sub("", text))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pinet_kedro.activeness import ReportingStrata
-from pinet_kedro.asking import Asked, Cells, Constraints, Recommended, select
+from pinet_kedro.asking import Asked, Cells, Constraints, Recommended, best_columns, select
 from pinet_kedro.backbones.backbone import Backbone, build_backbone
 from pinet_kedro.backbones.config import BackboneConfig
 from pinet_kedro.categories import ItemCategories
@@ -167,7 +167,7 @@ class Recommender:
                     scores[row] = -torch.inf
                     scores[row, allowed] = left
             scores[rows[inside] - start, columns[inside]] = -torch.inf
-            best = scores.topk(min(k, self.n_items), dim=1)
+            best = best_columns(scores, k)
             for row, (own, least) in (spread or {}).items():
                 if start <= row < start + block:
                     self._spread(scores[row - start], best[0][row - start], best[1][row - start], own, least)

@@ -83,3 +83,15 @@ def test_users_are_routed_by_the_events_known_at_the_request(evaluated):
     one_for_all = replace(model, plugins=replace(model.plugins, theta=theta))
     histories, _ = histories_of(w, split, users[[moved]])
     assert model.recommend(histories)[0][:2] == one_for_all.recommend(histories)[0][:2]
+
+
+def test_an_answer_does_not_depend_on_what_others_in_the_call_want(evaluated):
+    """Users without a known item get popular items, of which many are equally popular."""
+    _, _, model, _ = evaluated
+    few = replace(model.popularity, counts=model.popularity.counts // 8, recent=model.popularity.recent // 8)
+    model = replace(model, popularity=few)
+    longest = model.recommend([[]], k=EVERYTHING)[0]
+    assert len(set(longest.scores[:20])) < 20
+    for k in range(1, 15):
+        assert model.recommend([[], []], k=[k, EVERYTHING])[0].items == longest.items[:k]
+        assert model.recommend([[]], k=k)[0].items == longest.items[:k]

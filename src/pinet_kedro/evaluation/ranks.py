@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pinet_kedro.asking import best_columns
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.calls import AtOnce, in_turn
@@ -44,8 +45,7 @@ class Scorer(Protocol):
 class Ranks:
     """Rank of each user's target (1 = best; ties count half) among `candidates` items.
 
-    `top` has each user's first ten candidates (numbers 1..I), the best first, and 0 where there are fewer; equal scores
-    are in the order of `topk`, as in serving. It is None where nobody asked for it.
+    `top`: each user's first ten (numbers 1..I) as they are served, 0 where there are fewer; None if not asked for.
     """
 
     rank: Float[np.ndarray, " U"]
@@ -190,8 +190,8 @@ def _rank(
             if torch.isinf(score).any():
                 raise ValueError("a target is an item of its history, which exclude_seen never recommends")
             if first is not None:
-                best = scores.topk(min(CUT_OFF, scores.shape[1]), dim=1)
-                items = torch.where(best.values > -torch.inf, best.indices + 1, 0)
+                best, columns = best_columns(scores, CUT_OFF)
+                items = torch.where(best > -torch.inf, columns + 1, 0)
                 first[row, part, : items.shape[1]] = items.numpy()
             # Counted with numpy: torch first converts booleans to 64-bit integers, which takes seven times as long.
             values, value = scores.numpy(), score.numpy()

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
-from pinet_kedro.asking import Cells
+from pinet_kedro.asking import Cells, best_columns
 from pinet_kedro.backbones.backbone import Backbone
 from pinet_kedro.plugins.factors import ImplicitFactors
 from pinet_kedro.plugins.plugins import Plugins
@@ -149,7 +149,7 @@ class Candidates:
             scores = model.plugins.logits(Evidence(scores, states, vectors, terms, columns), stratum)
         if torch.isnan(scores).any():
             raise FloatingPointError("a score of the model is not a number")
-        best, place = scores.masked_fill(torch.from_numpy(gone), -torch.inf).topk(k, dim=1)
+        best, place = best_columns(scores.masked_fill(torch.from_numpy(gone), -torch.inf), k)
         return best, columns.gather(1, place)
 
     def _found(
