@@ -19,6 +19,9 @@ _METHOD = (
     "evaluation/metrics.py",
 )  # fmt: skip
 
+# Another version of these may train another model: the network, the rules of aggregation, the factors.
+_LIBRARIES = ("torch", "torchjd", "implicit")
+
 _PACKAGES = (
     "pinet-kedro", "torch", "torchjd", "numpy", "scipy", "pandas", "kedro", "mlflow", "great-expectations",
 )  # fmt: skip
@@ -50,8 +53,10 @@ def _source_hash() -> str:
 
 @cache
 def method_version(*more: str) -> str:
-    """Hash of the code that computes models and ranks, and of `more` files, as `code_version` (takes 0.3 s)."""
-    return code_version(*_METHOD, *more)
+    """Hash of the code that computes models and ranks, of the versions of its libraries, and of `more` files, as
+    `code_version` (takes 0.3 s)."""
+    used = [f"{name} {version(name).partition('+')[0]}" for name in _LIBRARIES]  # a build for a GPU is no other version
+    return _hash_of(text.encode() for text in (code_version(*_METHOD, *more), *used))
 
 
 def code_version(*names: str) -> str:

@@ -150,3 +150,12 @@ def test_the_version_of_the_method_changes_with_what_it_computes_alone(package):
     assert version() == before
     module.write_text('"""Strata."""\nx = 2\n')
     assert version() != before
+
+
+def test_the_version_of_the_method_changes_with_its_libraries_and_not_with_their_builds(package, monkeypatch):
+    _, version = package
+    own, given = version(), provenance.version
+    monkeypatch.setattr(provenance, "version", lambda name: f"{given(name).partition('+')[0]}+cu130")
+    assert version() == own
+    monkeypatch.setattr(provenance, "version", lambda name: "99" if name == "torchjd" else given(name))
+    assert version() != own

@@ -318,6 +318,12 @@ def test_other_code_that_ranks_makes_another_cell_of_the_same_model(place, chang
     assert [mine[0] for mine in again] == [theirs[0] for theirs in names]
 
 
+def test_other_code_that_trains_makes_another_model(monkeypatch):
+    names, version = names_of(), bench.method_version
+    monkeypatch.setattr(bench, "method_version", lambda *code: version(*code) + "x" * ("trained.py" in " ".join(code)))
+    assert all(mine != theirs for mine, theirs in zip(names_of(), names, strict=True))
+
+
 def test_a_method_that_ships_must_be_one_that_has_a_refit():
     methods = {"base": {"aggregation": None}, "tuned": {"aggregation": None, "transfer": {"kind": "fine_tuning"}}}
     gone = {"deconfounded": None}  # an environment has removed it

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from pinet_kedro.activeness import Stratification, fit_strata
+from pinet_kedro.activeness import Stratification
 from pinet_kedro.checking import checked
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.dataset import Dataset
@@ -24,6 +24,7 @@ from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
+from pinet_kedro.studies.benchmark.trained import train, train_on, training_data
 from pinet_kedro.studies.transfer.config import SeparateConfig, TransferConfig
 from pinet_kedro.training.config import BackboneTraining
 
@@ -40,8 +41,8 @@ class _Method(Configuration):
 _APART = tuple(_Method.model_fields)
 # Settings of plugins that the frozen scorers do not depend on.
 _OF_THE_FIT = {"kind", "backbone", "ridge", "rank"}
-# Code that decides, beside the method, what is ranked.
-_RANKED, _TRANSFERRED = "studies/benchmark/bench.py", "studies/transfer"
+# Code that decides, beside the method, what is trained and stored, and what is ranked.
+_TRAINED, _RANKED, _TRANSFERRED = "studies/benchmark/trained.py", "studies/benchmark/bench.py", "studies/transfer"
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,14 @@ class Cell:
             )
         # These models are used by this method alone, so no other cell waits for them.
         alone = {"transfer": plain(self.transfer)} if isinstance(self.transfer, SeparateConfig) else {}
-        return _digest({"data": dataset.split_sha256, "training": training, **alone})
+        return _digest({"data": dataset.split_sha256, "training": training, **alone}, _TRAINED)
 
     def name(self, dataset: Dataset) -> str:
         """Name under which the ranks are stored; changes with the model, its name, the plugins and the transfer."""
         model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
-        code = (_RANKED, _TRANSFERRED) if self.transfer else (_RANKED,)
+        code = (_TRAINED, _RANKED, _TRANSFERRED) if self.transfer else (_TRAINED, _RANKED)
         return _digest({**ranked, "plugins": plain(self.plugins), **others}, *code)
 
 
@@ -267,22 +268,17 @@ class Bench:
 
     def _refitted(self, cell: Cell, models: dict[str, Any]) -> dict[str, Any]:
         """The method after a refit, alone and with the first variant of its plugins."""
-        from pinet_kedro.fitting.refit import before_test, rebuilt, refit
+        from pinet_kedro.fitting.refit import before_test, rebuilt
 
-        learnt, alone = before_test(self._dataset_of(cell)), models[cell.method]
+        learnt = before_test(training_data(self.dataset, cell.stratification))
+        alone = models[cell.method]
         store = RecommenderDataset(filepath=str(self.folder / "models" / f"{cell.model_name(self.dataset)}-refit"))
         if not store.exists():
-            store.save(refit(alone, learnt, cell.training))
+            store.save(train_on(alone, learnt, cell.training))
         again = replace(store.load(), strata=alone.strata)
         plugged = [f"{cell.method}+{variant}" for variant in list(cell.plugins)[:1]]
         others = {f"{name}+refit": rebuilt(models[name], again.backbone, learnt) for name in plugged}
         return {f"{cell.method}+refit": again, **others}
-
-    def _dataset_of(self, cell: Cell) -> Dataset:
-        """The data with the strata over which the cell aggregates gradients."""
-        if cell.stratification is None:
-            return self.dataset
-        return replace(self.dataset, strata=fit_strata(self.dataset.split.train_end, cell.stratification))
 
     def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
         from pinet_kedro.studies.transfer.transfer import transfer
@@ -299,17 +295,12 @@ class Bench:
         return self._scorers[key]
 
     def _trained(self, cell: Cell) -> Any:
-        from pinet_kedro.recommender import new_recommender
-        from pinet_kedro.tracking.watching import learning_curve
-        from pinet_kedro.training.backbone import EpochReport, train_backbone
-
         store = self.model(cell)
         if not store.exists():
-            reports: list[EpochReport] = []
-            backbone = train_backbone(self._dataset_of(cell), cell.training, reports.append)
-            self.curve(cell).save(learning_curve(reports))
-            store.save(new_recommender(backbone, self.dataset))
-        # A joint model may have been stored by a benchmark with other strata, over which it was not trained.
+            model, curve = train(training_data(self.dataset, cell.stratification), cell.training)
+            self.curve(cell).save(curve)
+            store.save(model)
+        # Strata of its own are those of its gradients alone, and a joint model may come from a benchmark with others.
         return replace(store.load(), strata=self.dataset.strata)
 
 
