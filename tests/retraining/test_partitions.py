@@ -1,6 +1,7 @@
 """Which files are new: a set is remembered, not a greatest name."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,6 +98,26 @@ def test_touching_a_file_changes_nothing_and_new_content_does(folder):
     assert dataset(folder).load().new == {}
     deliver(folder, a=GOOD.head(5))
     assert dataset(folder).load().new["a.csv"].changed
+
+
+def test_a_file_in_the_place_of_another_one_of_the_same_size_and_time_is_changed(folder):
+    """As `cp -p`, `rsync -t` and archives leave it."""
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    file = folder / "a.csv"
+    was, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert dataset(folder).load().new["a.csv"].changed
+
+
+def test_a_file_that_was_touched_is_read_once_more_and_not_every_time(folder):
+    deliver(folder, a=GOOD)
+    confirmed(folder)
+    (folder / "a.csv").chmod(0o600)
+    confirmed(folder)
+    stamp = json.loads((folder / ".taken.json").read_text())["a.csv"]
+    assert stamp["ctime_ns"] == (folder / "a.csv").stat().st_ctime_ns
 
 
 def test_unfinished_and_hidden_files_are_not_looked_at(folder):

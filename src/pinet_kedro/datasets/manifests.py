@@ -144,7 +144,8 @@ class Source:
             content = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
             return {name: Entry(content=content, place=self.shown, configuration=description)}
         content, stamp = files.content(), files.stamp()
-        if self._stamp not in (None, stamp):
+        # Rights or links of a file may change in a run, which changes its ctime and nothing that was read.
+        if self._stamp is not None and {**self._stamp, "ctime_ns": 0} != {**stamp, "ctime_ns": 0}:
             raise InputError(f"{self.shown} has changed since this run read it: run again when nothing writes to it.")
         return {name: Entry(content=content, place=self.shown, configuration=description, stamp=stamp)}
 

@@ -108,11 +108,11 @@ class PartitionsDataset(IncrementalDataset):
     """The files of a folder that no successful run has taken yet.
 
     Kedro's incremental dataset remembers the greatest name, and would never see a file that comes late under a smaller
-    one. Here the checkpoint is the set of all that were taken, each with `size, mtime_ns, sha256`: a file is new
-    when its name is not in it, and changed when its content is another. (The content is read again only where size or
-    time differ.) `confirm` adds what the last `load` found and nobody has set aside. The id of a partition is its path
-    below the folder, ending included. A file that is still being written should have a name that is not one of data
-    (`is_data`), such as 'day.csv.part'.
+    one. Here the checkpoint is the set of all that were taken, each with `size, mtime_ns, ctime_ns, sha256`: a file
+    is new when its name is not in it, and changed when its content is another. (The content is read again only where
+    size or times differ.) `confirm` adds what the last `load` found and nobody has set aside. The id of a partition is
+    its path below the folder, ending included. A file that is still being written should have a name that is not one of
+    data (`is_data`), such as 'day.csv.part'.
     """
 
     DEFAULT_CHECKPOINT_TYPE = "pinet_kedro.datasets.files.JSONDataset"
@@ -140,6 +140,8 @@ class PartitionsDataset(IncrementalDataset):
             stamp = RawFiles(path).stamped(taken.get(name))
             if name not in taken or stamp["sha256"] != taken[name]["sha256"]:
                 new[name] = Partition(name, path, stamp, name in taken, files[name])
+            else:
+                taken[name] = stamp  # touched: read once more, and not in every run from now on
         self._delivery = Delivery(
             Path(self._normalized_path), new, taken, self._checkpoint.save, raw_log_taken=raw_log, files=files
         )

@@ -60,15 +60,20 @@ class RawFiles:
         ).hexdigest()
 
     def stamp(self) -> dict[str, int]:
-        """Size and modification time, which show without reading a file that it has not changed.
+        """Size, modification time and time of the last change of any kind, which show without reading a file that it
+        has not changed: tools that copy or unpack set the modification time, but none can set the other one.
 
         Of several, their sum and the newest, their number, and an identity: another one if any file has another name,
-        size or time.
+        size or modification time.
         """
         source = self.path()
         files = files_of(source)
         found = [path.stat() for path in files]
-        times = {"size": sum(stat.st_size for stat in found), "mtime_ns": max(stat.st_mtime_ns for stat in found)}
+        times = {
+            "size": sum(stat.st_size for stat in found),
+            "mtime_ns": max(stat.st_mtime_ns for stat in found),
+            "ctime_ns": max(stat.st_ctime_ns for stat in found),
+        }
         if files == [source]:
             return times
         top = folder_of(source)
