@@ -34,6 +34,7 @@ from pinet_kedro.studies.replay.replay import (
     reasons_of,
     render_replay,
     summary,
+    ways_of,
 )
 
 BY_TIME, LAST_EVENT = Splitting(rule="global_time"), Splitting(rule="leave_one_out")
@@ -322,6 +323,17 @@ def test_a_log_is_cut_into_the_months_that_have_events():
         "2020-01": ["a"], "2020-02": ["b", "c"], "2020-05": ["d"],
     }  # fmt: skip
     assert all("/" not in name for name, _ in cut(events, "week"))
+
+
+def test_the_champion_as_it_was_is_not_its_refresh_which_was_promoted():
+    """Training in the same period finds the refresh as the champion."""
+    trained = NO_TRAINING | {"champion": "2", "version": "3"}
+    assert ways_of(NO_REFRESH | trained) == {"kept": "2", "refreshed": None, "trained": "3"}
+    promoted = NO_REFRESH | {"refresh_against": "version 1", "refresh_version": "2", "refresh_outcome": "promoted"}
+    assert ways_of(promoted | trained) == {"kept": "1", "refreshed": "2", "trained": "3"}
+    refused = promoted | {"refresh_outcome": "refused"}
+    assert ways_of(refused | trained | {"champion": "1"})["kept"] == "1"
+    assert ways_of(NO_REFRESH | NO_TRAINING)["kept"] is None
 
 
 def test_a_period_that_failed_is_told_with_the_others():

@@ -180,13 +180,20 @@ def _sandbox() -> Path:
 
 def _next(row: dict[str, Any], periods: list[pd.DataFrame], cleaning: Cleaning, sandbox: Path) -> dict[str, Any]:
     """What the versions of the last but one of these periods are worth in the last one."""
-    versions = {"kept": row["champion"], "refreshed": row["refresh_version"], "trained": row["version"]}
+    versions = ways_of(row)
     if row["version"] is None:
         return NO_NEXT
     registry = Tracking(uri=f"sqlite:///{sandbox / 'mlflow.db'}", model=row["model"])
     *before, following = (part[rated_enough(part, cleaning)] for part in periods)
     models = {way: load_version(version, registry) for way, version in versions.items() if version is not None}
     return judge_by_next(models, pd.concat(before, ignore_index=True), following)
+
+
+def ways_of(row: dict[str, Any]) -> dict[str, str | None]:
+    """The version of each way of keeping up in the period of this row."""
+    # Where the refresh was promoted, it is the champion that training found.
+    before = (row["refresh_against"] or "").removeprefix("version ") or row["champion"]
+    return {"kept": before, "refreshed": row["refresh_version"], "trained": row["version"]}
 
 
 def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
