@@ -356,6 +356,14 @@ def test_a_refresh_takes_no_partition_and_is_not_done_twice(refreshed):
     assert "Nothing new: version 2, the champion, has counted everything that came in." in result.output
 
 
+def test_lists_from_histories_that_lack_what_a_refresh_has_counted_are_a_warning(refreshed, tmp_path, caplog):
+    project = refreshed[0].copy(tmp_path / "project")
+    with caplog.at_level("WARNING", logger="pinet_kedro"):
+        result = project.run("--pipeline=batch_inference", "--env=test")
+    assert result.exit_code == 0, result.output
+    assert "Version 2 has learnt events until 2021" in caplog.text
+
+
 def test_a_refresh_of_a_refresh_starts_from_the_trained_version_and_all_files_since(refreshed, tmp_path):
     project = refreshed[0].copy(tmp_path / "project")
     deliver(project, "b.parquet", 0.85, 1.0)

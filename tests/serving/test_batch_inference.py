@@ -14,7 +14,7 @@ from pinet_kedro.interactions.split import Split
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.users import hash_users
-from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations, compare_users
+from pinet_kedro.serving.batch_inference import SCHEMA, Recommendations, compare_times, compare_users
 from pinet_kedro.serving.config import BatchInference
 from prepared import as_dataset
 
@@ -167,3 +167,14 @@ def test_users_of_the_version_that_are_missing_are_counted_and_too_many_are_an_e
         compare_users(of_version, here.str[1:], "7", 0.5)
     assert compare_users(None, here, "7", 0.0) == {}
     assert "Version 7 has no record of its users" in caplog.text
+
+
+def test_histories_that_end_before_what_the_version_has_learnt_are_a_warning(planted_world, caplog):
+    """As those of `full` after a retraining, or of a retraining after a refresh."""
+    newest = int(planted_world.sequences.timestamps.max())
+    for learnt_until in (None, newest - 1, newest):
+        compare_times(learnt_until, planted_world.dataset, "7")
+    assert not caplog.records
+    compare_times(newest + 86_400 * 10**9, planted_world.dataset, "7")
+    assert "Version 7 has learnt events until 20" in caplog.text
+    assert "lists may have items that users know now" in caplog.text

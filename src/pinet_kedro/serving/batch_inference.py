@@ -22,7 +22,7 @@ from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import load_models
 from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import find_version
-from pinet_kedro.reporting.text import share
+from pinet_kedro.reporting.text import day, share
 from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
@@ -62,7 +62,19 @@ def prepare_recommendations(
     models = load_models(version, registry)
     found = Recommendations(models.served, version, dataset, user_ids, config, registry)
     found.summary |= compare_users(models.users, user_ids, version, config.missing_users)
+    compare_times(models.served_until, dataset, version)
     return found
+
+
+def compare_times(learnt_until: int | None, dataset: Dataset, version: str) -> None:
+    """Warns if the version has learnt events that are newer than all of these data."""
+    newest = int(dataset.sequences.timestamps.max(initial=0))
+    if learnt_until is not None and newest < learnt_until:
+        log.warning(
+            "Version %s has learnt events until %s, and these histories end on %s: lists may have items that users "
+            "know now. retraining_batch_inference has the histories of the latest retraining; what a refresh has "
+            "counted is in none until the next one.", version, day(learnt_until), day(newest),
+        )  # fmt: skip
 
 
 def compare_users(
