@@ -230,7 +230,7 @@ def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
     result = project.run(*RETRAIN)
     assert result.exit_code == 0
     assert (
-        "The run that was interrupted had trained on 1 new partitions and made version 1 the champion" in result.output
+        "The run that was interrupted had trained on 1 new partition and made version 1 the champion" in result.output
     )
     for part, expected in first[2].items():
         assert state(project)[part] == expected

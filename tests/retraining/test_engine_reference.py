@@ -40,8 +40,8 @@ def logs(parts, tmp_path):
 @pytest.mark.parametrize("with_ratings", [True, False], ids=["all with ratings", "one without"])
 def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, with_ratings):
     later = parts[2] if with_ratings else parts[2].drop(columns="rating")
-    accepted = {"a": lambda: parts[1], "b": lambda: later, "none": lambda: later.head(0)}
-    in_memory, in_engine = (gather(accepted, ["b", "none", "a"], log.opened()) for log in logs)
+    accepted = {"a": parts[1], "b": later, "none": later.head(0)}
+    in_memory, in_engine = (gather(accepted, log.opened()) for log in logs)
     assert in_engine.origin == in_memory.origin
     assert in_engine.size == in_memory.size
     for column in ("user_id", "item_id"):
@@ -65,8 +65,8 @@ def test_what_is_gathered_and_cleaned_is_the_same(parts, logs, tmp_path, with_ra
 
 @pytest.mark.parametrize("threshold", [None, 4])
 def test_the_reference_of_drift_is_the_same(parts, logs, threshold):
-    accepted, config = {"a": lambda: parts[1]}, Cleaning(rating_threshold=threshold)
-    in_memory, log = (rated(gather(accepted, ["a"], log.opened()), config) for log in logs)
+    accepted, config = {"a": parts[1]}, Cleaning(rating_threshold=threshold)
+    in_memory, log = (rated(gather(accepted, log.opened()), config) for log in logs)
     theirs = EventsInMemory(in_memory.events)
     ours = EngineReference(log)
     for column in ("user_id", "item_id"):

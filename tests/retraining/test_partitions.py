@@ -18,7 +18,7 @@ from pinet_kedro.errors import InputError, NothingToDo
 from pinet_kedro.interactions.events import Interactions
 from pinet_kedro.retraining import gathering
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.gathering import gather, gather_all
+from pinet_kedro.retraining.gathering import gather, gather_all, read_stored
 from pinet_kedro.retraining.intake import Arrival, Intake, take_in
 from pinet_kedro.retraining.new_work import require_new
 from pinet_kedro.retraining.partitions import RAW_LOG, PartitionsDataset, work_key
@@ -284,7 +284,8 @@ def test_a_partition_that_counts_as_taken_and_is_not_stored_any_more_is_named():
 
 def test_events_are_gathered_by_name_whatever_order_they_came_in():
     parts = {name: lambda name=name: GOOD.assign(item_id=name) for name in ("b", "a")}
-    assert gather(parts, ["b", "a"]).events["item_id"].drop_duplicates().tolist() == ["a", "b"]
+    parts = read_stored(parts, ["b", "a"], Intake(arrivals=(), partitions={}))
+    assert gather(parts).events["item_id"].drop_duplicates().tolist() == ["a", "b"]
 
 
 # ---------------------------------------------------------------- the raw log of the environment
@@ -337,7 +338,7 @@ def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, mon
     run.confirm()
     with monkeypatch.context() as patch:
         patch.setattr("pinet_kedro.sources.raw_files.file_hash", None)
-        with pytest.raises(NothingToDo, match="all 1 partitions have been taken before"):
+        with pytest.raises(NothingToDo, match="the only partition has been taken before"):
             found(dataset(folder), raw_log, registry)
     write(LOG.assign(item_id="i1"))
     assert found(dataset(folder), raw_log, registry).raw_log_changed
@@ -366,7 +367,7 @@ def test_partitions_that_were_taken_without_a_raw_log_are_not_joined_with_one_in
     with pytest.raises(NothingToDo):
         found(dataset(folder), raw[0], registry)
     deliver(folder, b=GOOD)
-    with pytest.raises(InputError, match=r"the 1 partitions taken so far were trained on without the raw log"):
+    with pytest.raises(InputError, match=r"what was taken so far \(1 partition\) was trained on without the raw log"):
         take_in(found(dataset(folder), raw[0], registry), Retraining())
     _, intake = take_in(found(dataset(folder), None, registry), Retraining())
     assert (intake.files, intake.raw_log) == (["a.csv", "b.csv"], None)

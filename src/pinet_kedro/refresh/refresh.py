@@ -28,7 +28,7 @@ from pinet_kedro.retraining.champion import (
     reached,
     read_champion,
 )
-from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather
+from pinet_kedro.retraining.gathering import Partitions, gather, read_stored
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG, Delivery
 from pinet_kedro.tracking import runs as tracking
@@ -93,9 +93,9 @@ def gather_unlearnt(
             f"version {champion.version} was trained on events that are not here: {what}. Restore them, or train: "
             "kedro run --pipeline=retraining."
         )
-    accepted = as_taken_in(accepted, intake)
     log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None
-    before, since = gather(accepted, names, log_events), gather(accepted, list(_unlearnt(champion, intake.partitions)))
+    before = gather(read_stored(accepted, names, intake), log_events)
+    since = gather(read_stored(accepted, _unlearnt(champion, intake.partitions), intake))
     return before.in_memory().events, since.in_memory().events
 
 

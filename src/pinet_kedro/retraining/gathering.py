@@ -1,9 +1,8 @@
 """The raw log of the environment and all partitions as one raw log."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from pinet_kedro.engines.logs import RawTables
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import EVENT, Cleaning, Interactions, as_read_now, rated_enough
 from pinet_kedro.reading.nanoseconds import SECOND
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.intake import Intake, check_rules
 from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG
@@ -23,14 +23,15 @@ _USERS = 1000  # of all partitions that are looked at, for events with other dig
 Partitions = Mapping[str, Callable[[], pd.DataFrame]]
 
 
-def as_taken_in(accepted: Partitions, intake: Intake) -> Partitions:
-    """The accepted partitions; one whose stored events are not those of the intake raises `InputError` when it is read.
+def read_stored(accepted: Partitions, names: Iterable[str], intake: Intake) -> dict[str, pd.DataFrame]:
+    """Events of these accepted partitions, in the order of their names.
 
-    So it is where a run stored the new content of a changed file and did not end, and the old file is back: the file is
-    known, and what is stored of it is another one.
+    Raises `InputError` where what is stored of one is not what the intake has. So it is where a run stored the new
+    content of a changed file and did not end, and the old file is back: the file is known, and what is stored of it is
+    another one.
     """
-
-    def read(name: str) -> pd.DataFrame:
+    found = {}
+    for name in sorted(names):
         events, content = accepted[name](), intake.partitions.get(name)
         stored = events.attrs.get(CONTENT)  # earlier versions stored none
         if stored and content and stored != content:
@@ -39,9 +40,8 @@ def as_taken_in(accepted: Partitions, intake: Intake) -> Partitions:
                 "taken, by a run that did not end. Put that file back (retraining.changed_partition=replace), or "
                 f"remove the entry of {name} from .taken.json in the folder of the partitions: it is read again then."
             )
-        return events
-
-    return {name: partial(read, name) for name in accepted}
+        found[name] = as_read_now(events, "stored")
+    return found
 
 
 def gather_all(
@@ -65,42 +65,39 @@ def gather_all(
             "('accepted_partitions' of the catalog). Restore them, or remove .taken.json in the folder of the "
             "partitions: all of its files are taken in anew then."
         )
-    accepted = as_taken_in(accepted, intake)
+    parts = read_stored(accepted, intake.files, intake)
     if raw_log is None:
-        return gather(accepted, intake.files)
+        return gather(parts)
     log_events = check_rules(raw_log.opened(), RAW_LOG, config)
     try:
-        return _joined(raw_log, log_events, accepted, intake)
+        return _joined(raw_log, log_events, parts, intake.new)
     except Exception:
         log_events.close()
         raise
 
 
 def _joined(
-    raw_log: RawLog, log_events: Interactions | RawTables, accepted: Partitions, intake: Intake
+    raw_log: RawLog, log_events: Interactions | RawTables, parts: dict[str, pd.DataFrame], new: list[str]
 ) -> Interactions | RawTables:
     if not log_events.origin.clock:
         raise InputError(
             f"the timestamps of {raw_log.shown} give the order of its events, not their time: events of partitions "
             f"cannot be placed among them. {WAY_OUT}."
         )
-    new = {name: as_read_now(accepted[name](), "stored") for name in intake.new}
-    _check_ids(log_events, new)
-    _warn_of_repeats(log_events, new)
-    found = gather(accepted, intake.files, log_events)
+    fresh = {name: parts[name] for name in new}
+    _check_ids(log_events, fresh)
+    _warn_of_repeats(log_events, fresh)
+    found = gather(parts, log_events)
     log.info("Training data: %s, %s raw events", found.origin.file, f"{found.size[0]:,}")
     return found
 
 
-def gather(
-    accepted: Partitions, names: list[str], raw_log: Interactions | RawTables | None = None
-) -> Interactions | RawTables:
-    """Events of the raw log, if given, and of these partitions in the order of their names, as one raw log.
+def gather(parts: dict[str, pd.DataFrame], raw_log: Interactions | RawTables | None = None) -> Interactions | RawTables:
+    """Events of the raw log, if given, and of these partitions, as one raw log.
 
     A column that some of them lack, such as ratings, is left out.
     """
-    parts = {name: as_read_now(accepted[name](), "stored") for name in sorted(names)}
-    source = f"{len(names)} partitions"
+    source = plural(len(parts), "partition")
     if raw_log is not None:
         source = f"{raw_log.origin.file} and {source}"
         if isinstance(raw_log, RawTables):

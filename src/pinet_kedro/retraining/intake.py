@@ -11,6 +11,7 @@ from pydantic import Field
 from pinet_kedro.configuration import Stored
 from pinet_kedro.errors import InputError
 from pinet_kedro.project import project_folder
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import CONTENT, RAW_LOG, Delivery, Partition
 from pinet_kedro.validation.gate import ExpectationGate
@@ -113,9 +114,9 @@ def _other_raw_log(delivery: Delivery) -> str:
     both = "--params=retraining.changed_partition=replace"
     if delivery.raw_log_taken is None:
         return (
-            f"the {len(delivery.taken)} partitions taken so far were trained on without the raw log of the environment "
-            "('raw_interactions' of the catalog). If the partitions are the whole log, set retraining.raw_log: false; "
-            f"or train on both ({both})."
+            f"what was taken so far ({plural(len(delivery.taken), 'partition')}) was trained on without the raw log of "
+            "the environment ('raw_interactions' of the catalog). If the partitions are the whole log, set "
+            f"retraining.raw_log: false; or train on both ({both})."
         )
     return (
         "the raw log of the environment ('raw_interactions' of the catalog) has changed since it was last trained on. "

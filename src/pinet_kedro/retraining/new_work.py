@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pinet_kedro.errors import NothingToDo
+from pinet_kedro.reporting.text import plural
 from pinet_kedro.retraining.config import Retraining
 from pinet_kedro.retraining.partitions import Delivery, work_key
 from pinet_kedro.tracking.config import Tracking
@@ -28,8 +29,10 @@ def require_new(
     as taken now, and there is nothing to do.
     """
     if not delivery.new and not (raw_log and raw_log.differs(delivery.raw_log_taken)):
-        taken = f"all {len(delivery.taken)} partitions have been taken before"
-        raise NothingToDo(f"Nothing new: {taken if delivery.taken else f'there is no file in {delivery.folder}'}.")
+        number = len(delivery.taken)
+        taken = "the only partition has" if number == 1 else f"all {number:,} partitions have"
+        why = f"{taken} been taken before" if number else f"there is no file in {delivery.folder}"
+        raise NothingToDo(f"Nothing new: {why}.")
     read_suites(config.suite)
     delivery.raw_log = None if raw_log is None else raw_log.stamped(delivery.raw_log_taken)
     if delivery.changed:
@@ -41,6 +44,6 @@ def require_new(
         return delivery
     delivery.confirm()
     raise NothingToDo(
-        f"The run that was interrupted had trained on {len(delivery.new)} new partitions and made version {version} "
-        "the champion. They count as taken now; nothing else is new."
+        f"The run that was interrupted had trained on {plural(len(delivery.new), 'new partition')} and made version "
+        f"{version} the champion. What it has learnt counts as taken now; nothing else is new."
     )

@@ -30,7 +30,7 @@ from pinet_kedro.retraining.champion import (
     reached,
 )
 from pinet_kedro.retraining.config import Retraining
-from pinet_kedro.retraining.gathering import Partitions, as_taken_in, gather, rated
+from pinet_kedro.retraining.gathering import Partitions, gather, rated, read_stored
 from pinet_kedro.retraining.intake import Intake
 from pinet_kedro.retraining.partitions import RAW_LOG
 from pinet_kedro.retraining.reference import EngineReference
@@ -101,8 +101,7 @@ def measure(
         but = "all of them have been learnt" if intake.new else "only another raw log"
         nothing = Size(events=0, users=0, items=0)
         return Drift(window=nothing, missing=(f"there is no new partition, {but}",))
-    accepted = as_taken_in(accepted, intake)
-    window = rated(gather(accepted, new), cleaning).in_memory().events
+    window = rated(gather(read_stored(accepted, new, intake)), cleaning).in_memory().events
     if champion is None:
         return Drift(window=size(window), missing=("there is no champion yet: nothing to drift from",))
     version = f"version {champion.version}"
@@ -121,7 +120,7 @@ def measure(
     then = {group: float(ndcg) for group, ndcg in tags.items() if ndcg is not None}
     log_events = raw_log.opened() if raw_log is not None and RAW_LOG in trained_on else None
     with closing(log_events) if log_events is not None else nullcontext():  # joined, it is in the same engine
-        reference = rated(gather(accepted, kept, log_events), cleaning)
+        reference = rated(gather(read_stored(accepted, kept, intake), log_events), cleaning)
         events = EngineReference(reference) if isinstance(reference, RawTables) else EventsInMemory(reference.events)
         found = measure_drift(champion.models.served, champion.version, events, window, then)
     if kept == learnt:
