@@ -111,7 +111,7 @@ def test_two_first_users_of_an_empty_database_do_not_meet(postgres):
 
 def test_half_a_schema_is_waited_for_while_another_process_makes_it(postgres):
     uri = postgres.database("half")
-    with hold_in_database(uri, 1, "schema", 10), create_engine(uri, isolation_level="AUTOCOMMIT").connect() as half:
+    with hold_in_database(uri, "schema", 10), create_engine(uri, isolation_level="AUTOCOMMIT").connect() as half:
         half.execute(text("CREATE TABLE experiments (id INTEGER)"))
         other = FORK.Process(target=check_server, args=(uri,))
         other.start()
@@ -132,7 +132,7 @@ def test_a_study_of_optuna_in_the_database_is_recognised(postgres):
 
 
 def _hold(uri, held):
-    with hold_in_database(uri, 7, "aliases", 0):
+    with hold_in_database(uri, "aliases", 0):
         held.set()
         signal.pause()
 
@@ -145,12 +145,12 @@ def test_the_lock_names_its_holder_and_ends_with_its_process(postgres, monkeypat
     try:
         assert held.wait(60)
         holds = rf"The lock 'aliases' is held by process {holder.pid} on \S+ \(kedro promote 3\) since "
-        with pytest.raises(LockedError, match=holds), hold_in_database(uri, 7, "aliases", 0):
+        with pytest.raises(LockedError, match=holds), hold_in_database(uri, "aliases", 0):
             pass
-        with hold_in_database(uri, 8, "another", 0):
+        with hold_in_database(uri, "tuning", 0):
             pass
         os.kill(holder.pid, signal.SIGKILL)
-        with hold_in_database(uri, 7, "aliases", 60):
+        with hold_in_database(uri, "aliases", 60):
             pass
     finally:
         holder.kill()

@@ -13,16 +13,15 @@ Readers of `champion` get the old or the new version at any time, never none.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.processes.database_lock import hold_in_database
+from pinet_kedro.processes.database_lock import hold_in_database, is_postgres
 from pinet_kedro.processes.lock import hold
-from pinet_kedro.tracking.database import is_postgres
 from pinet_kedro.tracking.store import FILE
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 _MOVING = "aliases.moving"
-_MOVES = 2  # number of the lock in a database
 _WAIT_S = 10.0  # for another move, which takes milliseconds
 
 
@@ -106,8 +104,7 @@ def tag_unless_champion(client: "MlflowClient", model: str, version: str, tags: 
         return True
 
 
-@contextmanager
-def _alone(client: "MlflowClient") -> Iterator[None]:
+def _alone(client: "MlflowClient") -> AbstractContextManager[None]:
     """Excludes other moves: of every project that uses this database, or else of this project's folder.
 
     A lock of PostgreSQL is shared by machines, one beside a database file by those of its file system. An HTTP server
@@ -115,12 +112,9 @@ def _alone(client: "MlflowClient") -> Iterator[None]:
     """
     uri = client.tracking_uri
     if is_postgres(uri):
-        with hold_in_database(uri, _MOVES, "aliases", _WAIT_S):
-            yield
-        return
+        return hold_in_database(uri, "aliases", _WAIT_S)
     beside = Path(f"{uri.removeprefix(FILE)}.aliases.lock") if uri.startswith(FILE) else None
-    with hold("aliases", _WAIT_S, path=beside):
-        yield
+    return hold("aliases", _WAIT_S, path=beside)
 
 
 def _repair(client: "MlflowClient", model: str) -> str | None:

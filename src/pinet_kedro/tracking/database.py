@@ -9,13 +9,11 @@ from functools import cache
 
 from pinet_kedro.errors import InputError
 from pinet_kedro.printable import public
-from pinet_kedro.processes.database_lock import hold_in_database
+from pinet_kedro.processes.database_lock import hold_in_database, is_postgres, open_database
 from pinet_kedro.tracking.config import WAY_OUT
 from pinet_kedro.tracking.schema import schema_fault
 from pinet_kedro.tracking.server import cause
 
-_CONNECT_S = 10
-_CREATION = 1  # number of the lock
 _CREATION_S = 120.0  # MLflow's migrations take 2 s, and longer over a slow network
 
 
@@ -36,7 +34,7 @@ def check_server(uri: str) -> None:
     try:
         wrong, empty = _look(uri)
         if wrong or empty:  # what is wrong may be half of the schema that another process is making
-            alone = hold_in_database(uri, _CREATION, "schema", _CREATION_S) if is_postgres(uri) else nullcontext()
+            alone = hold_in_database(uri, "schema", _CREATION_S) if is_postgres(uri) else nullcontext()
             with alone:
                 wrong, empty = _look(uri)
                 if empty:
@@ -47,22 +45,11 @@ def check_server(uri: str) -> None:
         raise InputError(wrong)
 
 
-def is_postgres(uri: str) -> bool:
-    """Whether the database is PostgreSQL, where machines can share a lock."""
-    return uri.startswith("postgresql")
-
-
 def _look(uri: str) -> tuple[str | None, bool]:
     """What is wrong with the schema, if anything, and whether there is none yet."""
-    from sqlalchemy import NullPool, create_engine, inspect, make_url, text
-    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy import inspect, text
 
-    try:
-        url = make_url(uri)
-    except ValueError as error:  # a port that is no number
-        raise ArgumentError(str(error)) from error
-    limit = {} if url.get_backend_name() == "mssql" else {"connect_timeout": _CONNECT_S}
-    with create_engine(url, poolclass=NullPool, connect_args=limit).connect() as connection:
+    with open_database(uri) as connection:
         tables = set(inspect(connection).get_table_names())
         known = "alembic_version" in tables
         revision = connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None

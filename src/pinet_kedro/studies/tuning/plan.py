@@ -26,18 +26,17 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.printable import public
-from pinet_kedro.processes.database_lock import hold_in_database
+from pinet_kedro.processes.database_lock import hold_in_database, is_postgres
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.provenance import code_version, method_version
 from pinet_kedro.studies.tuning.config import Tuning
 from pinet_kedro.studies.tuning.space import SearchSpace, build_space
-from pinet_kedro.tracking.database import is_postgres
 from pinet_kedro.tracking.server import cause
 from pinet_kedro.training.config import BackboneTraining
 
 log = logging.getLogger("pinet_kedro")
 
-_LOCK, _WAIT_S = 3, 60.0  # the lock's number in a database
+_WAIT_S = 60.0  # for the lock
 
 # These may change without making another study: how far it goes, and what is done with its trials.
 _OPEN = {"trials", "workers", "failures", "stale_minutes", "storage", "folder", "finalists", "tail_weight", "choose"}
@@ -102,7 +101,7 @@ class StudyPlan:
     def alone(self) -> AbstractContextManager[None]:
         """Held by one process at a time, which makes the study or starts a trial; on PostgreSQL of all machines."""
         if self.config.storage and is_postgres(self.config.storage):
-            return hold_in_database(self.config.storage, _LOCK, "tuning", _WAIT_S)
+            return hold_in_database(self.config.storage, "tuning", _WAIT_S)
         return hold(f"tuning_{self.name}", wait_s=_WAIT_S)
 
     def _study(self) -> Study:
