@@ -22,6 +22,12 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
+def written_since(path: Path, moment: float) -> bool:
+    """Whether it was written since this moment (seconds since 1970)."""
+    # The clock of files may be some milliseconds behind.
+    return path.exists() and path.stat().st_mtime > moment - 0.05
+
+
 def parameters_of(name: str, model: type[_Section], env: str | None, **changes: Any) -> _Section:
     """The parameters `name` of an environment, with `changes`. Raises `InputError` if they are wrong."""
     from kedro.framework.session import KedroSession

@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from pinet_kedro.errors import NothingToDo
+from pinet_kedro.project import written_since
 from pinet_kedro.reporting.text import plural
 from pinet_kedro.runs.command_line import run_command
 from pinet_kedro.runs.paths import stored_path
@@ -151,8 +152,7 @@ def _result_of(catalog: CatalogProtocol, name: str) -> Any:
 def _is_written(catalog: CatalogProtocol, name: str, since: float) -> bool:
     """Whether a dataset has been stored since this moment (seconds since 1970)."""
     path = stored_path(catalog, name)
-    # The clock of files may be some milliseconds behind.
-    return path is not None and path.exists() and path.stat().st_mtime > since - 0.05
+    return path is not None and written_since(path, since)
 
 
 def _how_to_go_on(run: dict[str, Any], pipeline: Pipeline, done: set[Node], catalog: CatalogProtocol) -> str:

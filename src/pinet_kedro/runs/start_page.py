@@ -10,7 +10,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 
-from pinet_kedro.project import project_folder
+from pinet_kedro.project import project_folder, written_since
 from pinet_kedro.runs.paths import stored_path
 
 log = logging.getLogger("pinet_kedro")
@@ -59,8 +59,7 @@ class StartPage:
         self._write(catalog)
 
     def _write(self, catalog: CatalogProtocol) -> None:
-        # The clock of files may be some milliseconds behind.
-        if any(page.stat().st_mtime > self._began - 0.05 for page in pages(catalog).values()):
+        if any(written_since(page, self._began) for page in pages(catalog).values()):
             write_start_page(catalog)
 
 

@@ -9,6 +9,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from pinet_kedro.errors import NothingToDo
+from pinet_kedro.project import written_since
 from pinet_kedro.provenance import git_state
 from pinet_kedro.tracking.config import Tracking
 from pinet_kedro.tracking.recording import (
@@ -86,8 +87,7 @@ class TrackingHook:
             if self._run.mlflow is not None:
                 for name in filter(catalog.__contains__, _DATA_DOCS):
                     index = Path(catalog.get(name)._filepath, "index.html")  # type: ignore[union-attr]
-                    # The clock of files may be some milliseconds behind.
-                    if index.is_file() and index.stat().st_mtime > self._began - 0.05:
+                    if written_since(index, self._began):
                         log_data_docs(self._run.mlflow, index.parent)
             end_run(self._run, status, reason)
         self._run = None

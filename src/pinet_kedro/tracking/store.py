@@ -60,8 +60,8 @@ def check_environment(config: Tracking, run: bool) -> None:
         if given and address(given) != address(config.uri):
             raise InputError(
                 f"{name} is {public(given)}, but tracking.uri is {public(config.uri)}, where {key} would go. Unset the "
-                "variable, or give both one address: --params=tracking.uri=…, conf/local/parameters.yml, or "
-                f"--env=prod, which takes tracking.uri from {tracking_uri}."
+                "variable, or give both one address: --params=tracking.uri=…, parameters.yml of the run's environment "
+                f"(conf/local without --env), or --env=prod, which takes tracking.uri from {tracking_uri}."
             )
     name = os.environ.get(experiment, "") if run else ""
     if name and name != config.experiment:
