@@ -43,6 +43,8 @@ from servers import start_tracking_server
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: the workers share few cores
+for pause in ("FACTOR", "JITTER"):  # a server that a test has killed does not come back while a request waits
+    os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_BACKOFF_{pause}", "0")
 
 
 @pytest.hookimpl(tryfirst=True)

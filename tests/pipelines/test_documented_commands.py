@@ -33,10 +33,16 @@ ELSEWHERE = {
     "run --pipeline=full --env=prod": "test_tracking_server.py",
     "run --pipeline=backbone_training --params=backbone_training.processes=2": "test_spread.py",
     "run --pipeline=batch_inference --env=spark": "../engines/test_spark_recommendations.py",
+    "run --pipeline=tuning": "test_tuning.py", "run --pipeline=full --env=tuned": "test_tuning.py",
     "airflow create --pipelines=retraining --env=prod --jinja-file=conf/airflow_dag.py.j2": "test_airflow.py",
 }  # fmt: skip
-# A year in months is twelve trainings.
-SMALL = {"replay": ["--every=quarter", "--limit=2"]}
+OWN = "run --pipeline=full --env={} --params=filepath={},user=uid,item=sku,timestamp=time"
+# A year in months is twelve trainings. What follows the data is the same as of the first command.
+SMALL = {
+    "replay": ["--every=quarter", "--limit=2"],
+    OWN.format("csv", "events.csv"): ["--to-outputs=dataset"],
+    OWN.format("duckdb", "events/"): ["--to-outputs=dataset"],
+}
 # A comparison of models may end with a refusal, which is a result.
 JUDGED = {"promotion", "retraining", "refresh"}
 
@@ -137,8 +143,7 @@ def test_a_command_of_the_docs_runs(reader, line, monkeypatch):
     words = [PLACES.get(word, word) for word in line.split(" ")]
     if "--env=prod" in words:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{reader.folder}/mlflow.db")
-    elsewhere = {word for word in words if word.startswith("--env=")} - {"--env=test", "--env=tuned"}
-    if words[0] == "run" and elsewhere:
+    if words[0] == "run" and any(word.startswith("--env=") for word in words):
         small = settings(yaml.safe_load((reader.folder / "conf/local/parameters.yml").read_text()))
         given = [word.removeprefix("--params=") for word in words if word.startswith("--params=")]
         words = [word for word in words if not word.startswith("--params=")]

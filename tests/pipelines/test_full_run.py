@@ -56,7 +56,7 @@ def test_relative_gain_is_that_of_the_table(finished):
     assert gain["low"] <= gain["relative"] <= gain["high"]
 
 
-def test_a_second_run_gives_the_same_evaluation_to_the_byte_and_no_second_version(own_copy, caplog):
+def test_a_second_run_gives_the_same_evaluation_to_the_byte_and_no_second_version_and_says_so(own_copy, caplog):
     path = own_copy.folder / "data/08_reporting/evaluation.json"
     before = path.read_bytes()
     with caplog.at_level("INFO", logger="pinet_kedro"):
@@ -64,6 +64,8 @@ def test_a_second_run_gives_the_same_evaluation_to_the_byte_and_no_second_versio
     assert result.exit_code == 0, result.output
     assert path.read_bytes() == before
     said = "\n".join(record.getMessage() for record in caplog.records)
+    assert "PIN, tail users: " in said
+    assert str(own_copy.folder / "data/08_reporting/report.html") in said
     assert "Registered before: pinet version 1 has the same weights, data and code; it is the 'challenger'" in said
     client = mlflow.MlflowClient(f"sqlite:///{own_copy.folder / 'mlflow.db'}")
     assert [str(version.version) for version in client.search_model_versions("name = 'pinet'")] == ["1"]
@@ -98,14 +100,6 @@ def test_curves_hold_every_epoch_and_the_weights_of_the_strata(finished):
 def test_nothing_that_was_written_is_a_pickle(finished):
     suffixes = {path.rpartition(".")[2] for path in finished.files()}
     assert not suffixes & {"pkl", "pickle", "pt", "pth", "bin", "joblib"}
-
-
-def test_last_lines_say_what_was_gained_and_where_everything_is(own_copy, caplog):
-    with caplog.at_level("INFO", logger="pinet_kedro"):
-        own_copy.run("--pipeline=evaluation", "--env=test")
-    said = "\n".join(record.getMessage() for record in caplog.records)
-    assert "tail" in said
-    assert str(own_copy.folder / "data/08_reporting/report.html") in said
 
 
 def test_the_run_is_tracked_with_parameters_metrics_and_artifacts(finished):
