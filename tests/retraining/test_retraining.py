@@ -352,10 +352,13 @@ def test_a_period_without_enough_users_says_so_in_a_cell_and_names_the_way_out()
         Gate(name="latency", passed=False, measured="80 ms", asked="50 ms"),
         *(not_measured(f"{group} gain", "9 users, 100 are needed", asked) for group in ("all", "tail")),
     ]
-    decision = {"promoted": False, "gates": [gate.model_dump() for gate in gates]}
-    decision["reasons"] = [gate.reason for gate in gates if not gate.passed]
+    reasons = tuple(gate.reason for gate in gates if not gate.passed)
+    decision = Decision(
+        promoted=False, model="pinet", version="2", against="version 1", champion_before="1", date="2026-11-30",
+        gates=tuple(gates), reasons=reasons,
+    )  # fmt: skip
     assert reasons_of(decision) == "latency: 80 ms (required: 50 ms); not measured: all gain, tail gain"
-    assert reasons_of(decision | {"gates": [], "reasons": ["the champion changed"]}) == "the champion changed"
+    assert reasons_of(decision.model_copy(update={"reasons": ("the champion changed",)})) == "the champion changed"
     done = NO_REFRESH | NO_TRAINING | NO_NEXT | {"period": "2020-01", "events": 3, "outcome": "refused", "seconds": 2.0}
     rows = pd.DataFrame([done | {"reasons": reasons_of(decision)}, done | {"reasons": "latency: 80 ms"}])
     assert "In 1 of those refused, gains were not measured" in summary(rows)

@@ -151,19 +151,12 @@ class PlotlyDataset(_WholeFile, _PlotlyDataset):
         return figure
 
 
-class TextDataset(Signed, AbstractDataset[str, str]):
-    """A text file, such as an HTML page."""
+class _File(Signed, AbstractDataset[Any, Any]):
+    """A file that no dataset of Kedro's own writes."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
-
-    def load(self) -> str:
-        return self._filepath.read_text(encoding="utf-8")
-
-    def save(self, data: str) -> None:
-        with self._signed_file() as part:
-            part.write_text(data, encoding="utf-8")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
@@ -172,7 +165,18 @@ class TextDataset(Signed, AbstractDataset[str, str]):
         return self._filepath.exists()
 
 
-class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
+class TextDataset(_File):
+    """A text file, such as an HTML page."""
+
+    def load(self) -> str:
+        return self._filepath.read_text(encoding="utf-8")
+
+    def save(self, data: str) -> None:
+        with self._signed_file() as part:
+            part.write_text(data, encoding="utf-8")
+
+
+class StreamedParquetDataset(_File):
     """A table as Parquet, written batch by batch; the file exists only when it is complete.
 
     `save` takes an iterable of pyarrow record batches with a `schema`. Its `summary`, which may be complete only after
@@ -180,10 +184,6 @@ class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
     """
 
     _GROUP_ROWS = 50_000
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
         return pd.read_parquet(self._filepath)
@@ -210,20 +210,13 @@ class StreamedParquetDataset(Signed, AbstractDataset[Any, pd.DataFrame]):
                 writer.write_table(pa.Table.from_batches(waiting))
             writer.add_key_value_metadata({key: str(value) for key, value in data.summary.items()})
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
-    def _exists(self) -> bool:
-        return self._filepath.exists()
-
-
-class PydanticDataset(Signed, AbstractDataset[BaseModel, BaseModel]):
+class PydanticDataset(_File):
     """A typed value as JSON; `model` is the dotted name of its pydantic class."""
 
     def __init__(self, filepath: str, model: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+        super().__init__(filepath, metadata)
         self._model = model
-        self.metadata = metadata
 
     def load(self) -> BaseModel:
         return load_obj(self._model).model_validate_json(self._filepath.read_text(encoding="utf-8"))
@@ -233,7 +226,4 @@ class PydanticDataset(Signed, AbstractDataset[BaseModel, BaseModel]):
             part.write_text(data.model_dump_json(indent=2), encoding="utf-8")
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "model": self._model}
-
-    def _exists(self) -> bool:
-        return self._filepath.exists()
+        return {**super()._describe(), "model": self._model}

@@ -31,7 +31,6 @@ class Answers:
     table: pd.DataFrame
     items: np.ndarray
     offsets: Int[np.ndarray, " A1"]
-    files: int = 0
     skipped: int = 0
 
 
@@ -41,8 +40,7 @@ def read_answers(folder: Path) -> Answers:
     Raises `InputError` with file and line where a line is not an answer. A last line without its end is skipped.
     """
     tables, skipped = [_SCHEMA.empty_table()], 0
-    paths = sorted(folder.glob("answers-*.jsonl"))
-    for path in paths:
+    for path in sorted(folder.glob("answers-*.jsonl")):
         content = path.read_bytes()
         complete = content.rfind(b"\n") + 1
         skipped += bool(content[complete:])
@@ -60,7 +58,7 @@ def read_answers(folder: Path) -> Answers:
         pd.to_datetime(found["time"].to_pandas(), format="ISO8601", utc=True).astype(_NANOSECONDS).astype("int64")
     )
     offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
-    return Answers(table, _spelled(lists.flatten()), offsets, len(paths), skipped)
+    return Answers(table, _spelled(lists.flatten()), offsets, skipped)
 
 
 def _parsed(path: Path, content: bytes) -> pa.Table:

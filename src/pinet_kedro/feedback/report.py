@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pinet_kedro.configuration import Stored
-from pinet_kedro.reporting.text import count, day, percent, share
+from pinet_kedro.reporting.text import count, day, effect, percent, share
 
 ONE_ARM = "one version answered at a time: this is observed, not compared at random"
 RANDOMISED = "users were assigned at random"
@@ -42,7 +42,7 @@ class Gap(Stored):
 
     def effect(self) -> str:
         """'gain', 'loss' or 'none'."""
-        return "gain" if self.low > 0 else "loss" if self.high < 0 else "none"
+        return effect((self.difference, self.low, self.high))
 
     def text(self) -> str:
         """In percentage points, such as '+2.1 points [+0.3, +3.9]'."""

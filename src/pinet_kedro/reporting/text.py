@@ -59,9 +59,9 @@ def in_units(values: tuple[float, ...], digits: int, scale: float = 1.0) -> str:
     return f"{shown[0]} [{', '.join(shown[1:])}]" if len(shown) > 1 else shown[0]
 
 
-def percent(value: float, digits: int = 1) -> str:
+def percent(value: float) -> str:
     """The share as a signed percentage with a true minus sign, such as '−1.5 %'."""
-    return f"{value * 100:+.{digits}f} %".replace("-", "−")
+    return f"{value * 100:+.1f} %".replace("-", "−")
 
 
 def share(value: float, digits: int = 0) -> str:

@@ -146,14 +146,15 @@ class Runs:
         records an interrupted run as KILLED.
         """
         self.stopping = True
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            self._after(self.config.stop_seconds, self._kill)
+        self._ask_to_stop()
 
     def _time_out(self) -> None:
         log.error("The run exceeds %g hours (schedule.time_limit_hours) and is stopped.",
                   self.config.time_limit_hours)  # fmt: skip
-        if self._process:
+        self._ask_to_stop()
+
+    def _ask_to_stop(self) -> None:
+        if self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._after(self.config.stop_seconds, self._kill)
 

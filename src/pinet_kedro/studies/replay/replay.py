@@ -21,7 +21,7 @@ from pinet_kedro.errors import REFUSED_EXIT, InputError
 from pinet_kedro.interactions.events import Cleaning, Interactions, rated_enough
 from pinet_kedro.processes.lock import hold
 from pinet_kedro.project import project_folder
-from pinet_kedro.promotion.decision import Gate
+from pinet_kedro.promotion.decision import Decision
 from pinet_kedro.registry.loading import load_version
 from pinet_kedro.reporting.text import gain_of, plural, with_interval
 from pinet_kedro.studies.replay.next_period import NO_NEXT, judge_by_next
@@ -201,17 +201,8 @@ def _refresh(config: Replay, sandbox: Path, name: str) -> dict[str, Any]:
     seconds, why = _run("refresh", config, sandbox, name)
     if why is not None:
         return NO_REFRESH | {"refresh_seconds": seconds, "refresh_outcome": "failed", "refresh_reasons": why}
-    decision = _stored(sandbox, "refresh")
-    row = {
-        "seconds": seconds,
-        "outcome": "promoted" if decision["promoted"] else "refused",
-        "version": decision["version"],
-        "against": decision["against"],
-        "reasons": reasons_of(decision),
-        "targets": decision["data"].get("test_targets"),
-    }
-    for group in _REFRESH_GROUPS:
-        row |= _of_group(decision, group)
+    decision = Decision.model_validate(_stored(sandbox, "refresh"))
+    row = {"seconds": seconds} | _decided(decision, _REFRESH_GROUPS)
     return {f"refresh_{name}": value for name, value in row.items()}
 
 
@@ -252,7 +243,7 @@ def _run(pipeline: str, config: Replay, sandbox: Path, name: str) -> tuple[float
 
 
 def _row(done: dict[str, Any]) -> dict[str, Any]:
-    drift, decision = done["drift"], done["promotion"]
+    drift, decision = done["drift"], Decision.model_validate(done["promotion"])
     popularity = drift["popularity"] or {}
     row = {
         "unknown_users": drift["unknown_users"],
@@ -260,15 +251,10 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
         "popularity_shift": popularity.get("divergence"),
         "shift_by_chance": popularity.get("by_chance"),
         "rank_correlation": popularity.get("rank_correlation"),
-        "champion": decision["champion_before"],
+        "champion": decision.champion_before,
         "start": done["start"],
-        "against": decision["against"],
-        "model": decision["model"],
-        "version": decision["version"],
-        "outcome": "promoted" if decision["promoted"] else "refused",
-        "decision": f"{'promoted' if decision['promoted'] else 'refused'}: version {decision['version']}",
-        "reasons": reasons_of(decision),
-        "targets": decision["data"].get("test_targets"),
+        "model": decision.model,
+        "decision": f"{decision.outcome}: version {decision.version}",
     }
     for group in _GROUPS:
         on_new = drift["groups"].get(group, {})
@@ -276,23 +262,31 @@ def _row(done: dict[str, Any]) -> dict[str, Any]:
             f"champion_{group}_on_new": on_new.get("challenger"),
             f"popularity_{group}_on_new": on_new.get("reference"),
         }
-        row |= _of_group(decision, group)
+    return row | _decided(decision, _GROUPS)
+
+
+def _decided(decision: Decision, groups: tuple[str, ...]) -> dict[str, Any]:
+    """The columns of any decision, with the gains of these groups of users."""
+    row: dict[str, Any] = {
+        "outcome": decision.outcome,
+        "version": decision.version,
+        "against": decision.against,
+        "reasons": reasons_of(decision),
+        "targets": decision.data.get("test_targets"),
+    }
+    for group in groups:
+        found = decision.groups.get(group, {})
+        row |= {f"{model}_{group}": found.get(model) for model in ("reference", "challenger")}
+        row |= {f"{group}_gain_{end}": found.get("gain", {}).get(end) for end in ("relative", "low", "high")}
     return row
 
 
-def reasons_of(decision: dict[str, Any]) -> str:
+def reasons_of(decision: Decision) -> str:
     """The reasons of a decision, short enough for a cell: of gates that were not measured, the names alone."""
-    gates = {gate.reason: gate for gate in map(Gate.model_validate, decision["gates"])}
-    unmeasured = {reason: gate.name for reason, gate in gates.items() if gate.unmeasured}
-    short = [reason for reason in decision["reasons"] if reason not in unmeasured]
-    names = [unmeasured[reason] for reason in decision["reasons"] if reason in unmeasured]
+    unmeasured = {gate.reason: gate.name for gate in decision.gates if gate.unmeasured}
+    short = [reason for reason in decision.reasons if reason not in unmeasured]
+    names = [unmeasured[reason] for reason in decision.reasons if reason in unmeasured]
     return "; ".join([*short, *([f"{NOT_MEASURED}: {', '.join(names)}"] if names else [])])
-
-
-def _of_group(decision: dict[str, Any], group: str) -> dict[str, Any]:
-    found = decision["groups"].get(group, {})
-    gain = {f"{group}_gain_{end}": found.get("gain", {}).get(end) for end in ("relative", "low", "high")}
-    return {f"reference_{group}": found.get("reference"), f"challenger_{group}": found.get("challenger"), **gain}
 
 
 def render_replay(rows: pd.DataFrame, config: Replay) -> str:
