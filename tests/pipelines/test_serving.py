@@ -47,6 +47,16 @@ def client_of(folder):
     return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
+@pytest.fixture(scope="module")
+def loaded(project):
+    """The version that is served, as MLflow loads it."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/pinet/1")
+    mlflow.set_tracking_uri(before)
+    return model
+
+
 def test_an_answer_is_typed_and_carries_the_version(server, items):
     [row] = server.rows({"inputs": [{"history": items[:3], "k": 4, "user_id": "u1"}]})
     assert list(row) == ["items", "scores", "stratum", "model_version", "unknown_items", "fallback", "user_id"]
@@ -56,7 +66,7 @@ def test_an_answer_is_typed_and_carries_the_version(server, items):
     assert (row["stratum"], row["model_version"], row["user_id"]) == ("tail", "1", "u1")
 
 
-def test_test_users_find_their_targets_where_evaluation_ranks_them(server, project, items, own_address):
+def test_test_users_find_their_targets_where_evaluation_ranks_them(server, project, loaded, items, own_address):
     """What is measured is what is served, with plugins: over HTTP, and by the model that MLflow loads.
 
     Served is the model that has learnt the whole log. The judged one of the same version is the one in the evaluation.
@@ -74,8 +84,6 @@ def test_test_users_find_their_targets_where_evaluation_ranks_them(server, proje
     runs = [ids[flat[offsets[user] :][: at[user] + 1]] for user in ranks["user"]]
     asked = [{"history": run[:-1].tolist(), "k": len(items)} for run in runs]
     over_http = [row for at_once in range(0, len(asked), 50) for row in server.rows({"inputs": asked[at_once:][:50]})]
-    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
-    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
     for answers in (over_http, loaded.predict(asked)):
         places = []
         for answer, run in zip(answers, runs, strict=True):
@@ -101,14 +109,12 @@ def test_excluded_items_are_not_offered_and_seen_ones_on_request(server, items):
     assert server.rows({"inputs": [without], "params": {"k": 60, "exclude_seen": False}})[0]["items"] == everything[5:]
 
 
-def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, project, items, own_address):
+def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, loaded, items):
     row = {"history": items[:3], "k": 60}
     [full] = server.rows({"inputs": [row]})
     assert server.rows({"inputs": [row | {"only": items}]}) == [full]
     allowed = [*items[2:40:2], "unknown"]
     places = [place for place, item in enumerate(full["items"]) if item in allowed]
-    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
-    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
     rows = [row | {"only": allowed}, row, row | {"only": []}]
     for answers in (server.rows({"inputs": rows}), loaded.predict(rows), loaded.predict(pd.DataFrame(rows))):
         assert answers[0]["items"] == [full["items"][place] for place in places]
@@ -116,13 +122,6 @@ def test_an_allow_list_keeps_scores_and_order_over_http_and_in_mlflow(server, pr
         assert answers[0]["unknown_items"] == 0
         assert answers[1]["items"] == full["items"]
         assert answers[2]["items"] == []
-
-
-@pytest.fixture
-def loaded(project, own_address):
-    """The version that is served, as MLflow loads it."""
-    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
-    return mlflow.pyfunc.load_model("models:/pinet/1")
 
 
 def test_categories_filter_and_spread_over_http_and_in_mlflow(server, loaded, items):
@@ -207,12 +206,10 @@ def test_the_server_describes_itself(server, items):
     assert (status, "<code>not_categories</code>" in page, "version 1" in page) == (200, True, True)
 
 
-def test_scores_are_explained_on_request_over_http_and_in_mlflow(server, project, items, own_address):
+def test_scores_are_explained_on_request_over_http_and_in_mlflow(server, loaded, items):
     rows = [{"history": [*items[:3], "?"], "k": 4, "user_id": "u", "only": items[3:30]}, {"history": [], "k": 2}]
     plain = server.rows({"inputs": rows})
     explained = server.rows({"inputs": rows, "params": {"explain": True}})
-    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
-    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
     assert loaded.predict(rows, params={"explain": True}) == explained
     for known, row in zip(plain, explained, strict=True):
         assert {name: row[name] for name in known if name != "scores"} | {"scores": None} == known | {"scores": None}
@@ -268,9 +265,7 @@ def edit(path, *changes):
     path.write_text(text)
 
 
-def test_whole_numbers_are_ids(server, project, own_address):
-    mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
-    loaded = mlflow.pyfunc.load_model("models:/pinet/1")
+def test_whole_numbers_are_ids(server, loaded):
     numbers = [{"history": [7, 8], "exclude": [9], "only": [10], "user_id": 5}]
     texts = [{"history": ["7", "8"], "exclude": ["9"], "only": ["10"], "user_id": "5"}]
     assert server.rows({"inputs": numbers}) == server.rows({"inputs": texts}) == loaded.predict(texts)
