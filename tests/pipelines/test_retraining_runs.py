@@ -177,7 +177,7 @@ from pinet_kedro.__main__ import main
 try:
     main()
 finally:
-    print(sorted({{"torch", "mlflow", "great_expectations"}} & set(sys.modules)))
+    print(sorted({{"torch", "mlflow", "great_expectations", "optuna"}} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -220,7 +220,6 @@ def test_whatever_is_killed_ends_as_if_nothing_had_been(first, project):
     kill_at(project, "gather_partitions", *RETRAIN)
     assert [path.name for path in (project.folder / "data/02_intermediate/accepted").iterdir()] == ["a.csv.parquet"]
     kill_at(project, "train_backbones", *RETRAIN)
-    kill_at(project, "refit_on_everything", *RETRAIN)
     assert state_of_versions(project) == []
     kill_at(project, "judge_challenger", *RETRAIN)
     assert state_of_versions(project) == [("1", {"challenger"})]

@@ -13,6 +13,7 @@ import pytest
 
 from pinet_kedro.scheduling.config import RunSchedule
 from pinet_kedro.scheduling.schedule import Runs, run_once
+from projects import Command
 
 # `run_forever` as `kedro schedule` calls it, but for the second as the unit of time, and with a command of its own.
 DRIVER = """
@@ -158,12 +159,9 @@ def configure(project, **settings):
 
 def test_once_ends_with_the_exit_code_of_the_run(project):
     configure(project, pipeline="evaluation")  # of nothing: the run is refused
-    failed = subprocess.run(
-        [sys.executable, "-m", "pinet_kedro", "schedule", "--env=test", "--once"],
-        cwd=project.folder, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert failed.returncode == 1
-    last_lines = failed.stderr.partition("Its last lines:")[2]
+    said = project.folder / "command.log"
+    assert Command(project.folder, ("schedule", "--env=test", "--once"), said).wait(300) == 1
+    last_lines = said.read_text().partition("Its last lines:")[2]
     assert "kedro run --pipeline=data_validation --env=test" in " ".join(last_lines.split())
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -215,12 +214,3 @@ def test_a_tracking_server_that_dies_does_not_stop_a_study(project, tmp_path_fac
     assert process.wait() == 0, said(project)
     assert "Not recorded by the tracking server" in said(project)
     assert trials(project)["state"].isin(["complete", "pruned"]).sum() == 2
-
-
-def test_no_command_waits_for_optuna(project):
-    script = "import sys\nfrom pinet_kedro.pipeline_registry import register_pipelines\nregister_pipelines()\n" \
-             "print([name for name in ('optuna', 'torch', 'mlflow') if name in sys.modules])"  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=project.folder, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
