@@ -45,14 +45,18 @@ def planned(planted_world, joint_backbone, small_training):
     """Where training starts from a champion that has learnt from events until `until`."""
     w = planted_world
 
-    def start(until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, judged=None, **settings):
+    def start(
+        until=0, splitting=BY_TIME, training=small_training, tags=None, crowned=True, judged=None, trained_on=None,
+        **settings,
+    ):  # fmt: skip
         model = Recommender(joint_backbone, w.strata, w.popularity, w.item_ids, exclude_seen=w.split.exclude_seen)
         models = VersionModels(model, served_until=until)
         if judged is not None:
             models = replace(models, judged=replace(model, backbone=judged[0]), judged_until=judged[1])
-        champion = Champion("3", models, {}, tags or {}) if crowned else None
+        champion = Champion("3", models, trained_on, tags or {}) if crowned else None
         config, keep = Retraining(**settings), ExcludeSeen(False)
-        held_out = hold_out(champion, Interactions.of(w.events), splitting, keep, config)
+        intake = Intake(arrivals=(), partitions={RAW_LOG: "1", "a.csv": "2"})
+        held_out = hold_out(champion, Interactions.of(w.events), splitting, keep, config, intake)
         split = split_sequences(w.sequences, held_out.splitting, keep)
         return choose_start(champion, held_out, w.having(split=split).dataset, training, config)
 
@@ -100,6 +104,16 @@ def test_a_champion_that_left_out_last_events_goes_on_leaving_out_last_events(pl
     assert planned(until=9 * 10**18, splitting=LAST_EVENT, tags=tags).backbone is not None
     assert planned(until=9 * 10**18, splitting=LAST_EVENT, tags={SPLIT: "global_time"}).backbone is None
     assert planned(until=9 * 10**18, splitting=BY_TIME, tags=tags).backbone is None
+
+
+def test_last_events_may_have_been_learnt_where_a_part_of_the_log_was_replaced(planned):
+    """The old histories may have gone on after them."""
+    asked = {"splitting": LAST_EVENT, "tags": {SPLIT: "leave_one_out"}}
+    assert planned(trained_on={RAW_LOG: "1"}, **asked).backbone is not None
+    for trained_on, what in (({RAW_LOG: "0"}, "the raw log"), ({RAW_LOG: "1", "a.csv": "9"}, "a.csv")):
+        start = planned(trained_on=trained_on, **asked)
+        assert start.why == f"cold: version 3 has learnt another content of {what}, with events held out now"
+        assert start.seen is not None
 
 
 def test_after_a_refit_training_starts_from_the_model_that_cannot_have_seen_the_targets(planned, joint_backbone):

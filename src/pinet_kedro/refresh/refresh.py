@@ -83,7 +83,11 @@ def refresh_key(champion: Champion, unlearnt: dict[str, str]) -> str:
 def gather_unlearnt(
     champion: Champion, raw_log: RawLog | None, accepted: Partitions, intake: Intake
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Raw events that the version was trained on, and those of the partitions since; `InputError` if some are gone."""
+    """Raw events that the version was trained on, and those of the partitions since.
+
+    Raises `InputError` if some of what it was trained on is gone, or has another content: the same numbers of events of
+    all items, which the counts of the model would show, are not the same histories.
+    """
     learnt = champion.partitions or {}
     names = [name for name in learnt if name != RAW_LOG]
     gone = [name for name in names if name not in accepted]
@@ -93,6 +97,16 @@ def gather_unlearnt(
             f"version {champion.version} was trained on events that are not here: {what}. Restore them, or train: "
             "kedro run --pipeline=retraining."
         )
+    now = {name: intake.partitions.get(name, sha) for name, sha in learnt.items()}
+    if raw_log is not None and RAW_LOG in learnt:
+        now[RAW_LOG] = raw_log.stamped(None)["sha256"]
+    if changed := [name for name in learnt if now[name] != learnt[name]]:
+        what = ", ".join("the raw log" if name == RAW_LOG else name for name in changed[:5])
+        raise InputError(
+            f"the log is not the one that the champion has learnt: version {champion.version} was trained on another "
+            f"content of {what}. Put that back, or train: kedro run --pipeline=retraining."
+        )
+    intake = intake.model_copy(update={"partitions": learnt | intake.partitions})
     log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None
     before = gather(read_stored(accepted, names, intake), log_events)
     since = gather(read_stored(accepted, _unlearnt(champion, intake.partitions), intake))

@@ -135,6 +135,7 @@ def hold_out(
     splitting: Splitting,
     exclude_seen: ExcludeSeen,
     config: Retraining,
+    intake: Intake,
 ) -> HeldOut:
     """What is held out of clean events: as configured, if a model of the champion has learnt none of that.
 
@@ -145,9 +146,15 @@ def hold_out(
         return HeldOut(splitting)
     models = champion.models
     if splitting.rule == champion.tags.get(SPLIT) == "leave_one_out":
-        # Histories only grow, so no last event was learnt; but a refit has learnt the events before them.
-        learnt = f"version {champion.version} has learnt validation events of users without new ones"
-        return HeldOut(splitting, models.served) if models.judged is None else HeldOut(splitting, cold=learnt)
+        # Histories only grow, so no last event was learnt; but a refit has learnt the events before them, and where a
+        # part of the log was replaced, the last events may be earlier ones of the old histories.
+        learnt = champion.partitions or {}
+        if replaced := [name for name, sha in learnt.items() if intake.partitions.get(name) != sha]:
+            what = "the raw log" if replaced[0] == RAW_LOG else replaced[0]
+            seen = f"version {champion.version} has learnt another content of {what}, with events held out now"
+            return HeldOut(splitting, seen=seen)
+        why = f"version {champion.version} has learnt validation events of users without new ones"
+        return HeldOut(splitting, models.served) if models.judged is None else HeldOut(splitting, cold=why)
     sequences, _, _ = clean.indexed()
     held_out = ~split_sequences(sequences, splitting, exclude_seen).in_training(sequences)
     if (model := models.unseen(int(sequences.timestamps[held_out].min()))) is not None:

@@ -85,12 +85,13 @@ def measure_drift(
 
 
 def hold_out(
-    current: CurrentChampion, clean: Interactions, splitting: Splitting, exclude_seen: ExcludeSeen, config: Retraining
-) -> tuple[HeldOut, Splitting]:
+    current: CurrentChampion, clean: Interactions, splitting: Splitting, exclude_seen: ExcludeSeen,
+    config: Retraining, intake: Intake,
+) -> tuple[HeldOut, Splitting]:  # fmt: skip
     """What is held out, with the model of the champion that has learnt none of it; and the split alone."""
     from pinet_kedro.retraining.steps import hold_out
 
-    found = hold_out(current.champion, clean, splitting, exclude_seen, config)
+    found = hold_out(current.champion, clean, splitting, exclude_seen, config, intake)
     return found, found.splitting
 
 

@@ -77,7 +77,7 @@ def create_pipeline() -> Pipeline:
     held_out = [
         node(
             hold_out,
-            ["current_champion", "clean_events", _SPLITTING, "params:exclude_seen", "params:retraining"],
+            ["current_champion", "clean_events", _SPLITTING, "params:exclude_seen", "params:retraining", "intake"],
             ["held_out", "splitting"],
             name="hold_out",
         )
