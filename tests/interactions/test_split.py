@@ -1,5 +1,7 @@
 """Leave-one-out and a global cut in time, on examples by hand and as properties of random logs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -131,6 +133,7 @@ def test_exactly_the_repeats_are_left_out(rule):
     rng = np.random.default_rng(3)
     histories = [rng.integers(1, 6, rng.integers(4, 12)) for _ in range(100)]
     sequences = repeating(histories)
+    sequences = replace(sequences, timestamps=sequences.timestamps + 10**18)  # times, not positions
     rule = Splitting(rule=rule, valid_share=0.2, test_share=0.3)
     every, kept = (split_sequences(sequences, rule, ExcludeSeen(policy)) for policy in (False, True))
     for name in ("valid", "test"):
@@ -145,3 +148,13 @@ def test_exactly_the_repeats_are_left_out(rule):
 def test_the_policy_is_true_or_false(value):
     with pytest.raises(ValidationError):
         ExcludeSeen.model_validate(value)
+
+
+def test_positions_in_each_history_are_no_times_to_cut_at():
+    """The cuts would leave the longest histories alone as targets."""
+    histories = [list(range(first, n)) for first, n in ((1, 6), (1, 9), (2, 40))]
+    with pytest.raises(InputError, match=r"most histories begin at 1: these are positions in them .* leave_one_out"):
+        split_sequences(sequences_of(histories), Splitting(rule="global_time"), EXCLUDE)
+    assert split_sequences(sequences_of(histories), Splitting(), EXCLUDE).train_end.tolist() == [3, 6, 36]
+    # Places in the whole log are an order that users share.
+    split_sequences(sequences_of([[1, 3, 9, 11, 14, 20], [2, 4, 10, 15, 16]]), Splitting(rule="global_time"), EXCLUDE)

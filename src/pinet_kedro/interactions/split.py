@@ -10,6 +10,7 @@ from pydantic import Field, RootModel, StrictBool
 from pinet_kedro.configuration import Configuration
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.reading.nanoseconds import CLOCK
 
 
 class Splitting(Configuration):
@@ -147,6 +148,13 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         raise InputError(
             f"splitting.rule = global_time finds no two distinct cuts (at {valid_cut} and {test_cut}): too many events "
             "have the same timestamp. Use splitting.rule = leave_one_out."
+        )
+    begin = sequences.timestamps[sequences.offsets[:-1][lengths > 0]]
+    # More than half: cleaning may have dropped the first events of the others.
+    if ordered[-1] < CLOCK and len(begin) > 1 and (begin == ordered[0]).mean() > 0.5:
+        raise InputError(
+            "splitting.rule = global_time needs times that all users share. Here most histories begin at "
+            f"{ordered[0]}: these are positions in them (timestamp_unit=order). Use splitting.rule = leave_one_out."
         )
 
     def events_before(cut: int) -> np.ndarray:
