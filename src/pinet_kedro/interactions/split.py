@@ -144,18 +144,16 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
     ordered = np.sort(sequences.timestamps)
     valid_from, test_from = _first_held_out(ordered, config)
     valid_cut, test_cut = ordered[[valid_from, test_from]]
-    if ordered[0] == valid_cut or valid_cut == test_cut:
-        raise InputError(
-            f"splitting.rule = global_time finds no two distinct cuts (at {valid_cut} and {test_cut}): too many events "
-            "have the same timestamp. Use splitting.rule = leave_one_out."
-        )
     begin = sequences.timestamps[sequences.offsets[:-1][lengths > 0]]
-    # More than half: cleaning may have dropped the first events of the others.
-    if ordered[-1] < CLOCK and len(begin) > 1 and (begin == ordered[0]).mean() > 0.5:
-        raise InputError(
-            "splitting.rule = global_time needs times that all users share. Here most histories begin at "
-            f"{ordered[0]}: these are positions in them (timestamp_unit=order). Use splitting.rule = leave_one_out."
+    why = None
+    if ordered[0] == valid_cut or valid_cut == test_cut:
+        why = f"no two distinct cuts (at {valid_cut} and {test_cut}): too many events have the same timestamp"
+    elif ordered[-1] < CLOCK and len(begin) > 1 and (begin == ordered[0]).mean() > 0.5:  # cleaning may drop first ones
+        why = (
+            f"that most histories begin at {ordered[0]}: these are positions in them (timestamp_unit=order), not times"
         )
+    if why:
+        raise InputError(f"splitting.rule = global_time finds {why}. Use splitting.rule = leave_one_out.")
 
     def events_before(cut: int) -> np.ndarray:
         counts = np.zeros(sequences.n_users, np.int64)
@@ -165,12 +163,9 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
         return counts
 
     train_end, test_at = events_before(valid_cut), events_before(test_cut)
-    return Split(
-        train_end=train_end,
-        valid_at=np.where((train_end < test_at) & (train_end > 0), train_end, -1),
-        test_at=np.where((test_at < lengths) & (test_at > 0), test_at, -1),
-        test_from=test_at,
-    )
+    valid = np.where((train_end < test_at) & (train_end > 0), train_end, -1)
+    test = np.where((test_at < lengths) & (test_at > 0), test_at, -1)
+    return Split(train_end=train_end, valid_at=valid, test_at=test, test_from=test_at)
 
 
 def _first_held_out(ordered: Int[np.ndarray, " N"], config: Splitting) -> tuple[int, int]:
