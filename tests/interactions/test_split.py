@@ -153,7 +153,7 @@ def test_the_policy_is_true_or_false(value):
 def test_positions_in_each_history_are_no_times_to_cut_at():
     """The cuts would leave the longest histories alone as targets."""
     histories = [list(range(first, n)) for first, n in ((1, 6), (1, 9), (2, 40))]
-    with pytest.raises(InputError, match=r"most histories begin at 1: these are positions in them .* leave_one_out"):
+    with pytest.raises(InputError, match=r"most histories begin at 1: positions in them .* leave_one_out"):
         split_sequences(sequences_of(histories), Splitting(rule="global_time"), EXCLUDE)
     assert split_sequences(sequences_of(histories), Splitting(), EXCLUDE).train_end.tolist() == [3, 6, 36]
     # Places in the whole log are an order that users share.

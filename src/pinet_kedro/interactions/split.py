@@ -144,14 +144,11 @@ def _split(sequences: Sequences, config: Splitting) -> Split:
     ordered = np.sort(sequences.timestamps)
     valid_from, test_from = _first_held_out(ordered, config)
     valid_cut, test_cut = ordered[[valid_from, test_from]]
-    begin = sequences.timestamps[sequences.offsets[:-1][lengths > 0]]
-    why = None
+    begin, why = sequences.timestamps[sequences.offsets[:-1][lengths > 0]], ""
     if ordered[0] == valid_cut or valid_cut == test_cut:
         why = f"no two distinct cuts (at {valid_cut} and {test_cut}): too many events have the same timestamp"
-    elif ordered[-1] < CLOCK and len(begin) > 1 and (begin == ordered[0]).mean() > 0.5:  # cleaning may drop first ones
-        why = (
-            f"that most histories begin at {ordered[0]}: these are positions in them (timestamp_unit=order), not times"
-        )
+    elif ordered[-1] < CLOCK and (begin == ordered[0]).mean() > 0.5:  # cleaning may drop the first of some
+        why = f"that most histories begin at {ordered[0]}: positions in them (timestamp_unit=order), and not times"
     if why:
         raise InputError(f"splitting.rule = global_time finds {why}. Use splitting.rule = leave_one_out.")
 
