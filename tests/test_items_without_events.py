@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pinet_kedro.activeness import Stratification
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig
 from pinet_kedro.dataset import build_dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.beyond_accuracy import item_facts
@@ -135,9 +135,10 @@ def test_how_many_there_are_is_logged(log, caplog):
 
 
 @pytest.mark.parametrize(
-    "backbone", [None, GRU4RecConfig(width=8, hidden=8, max_length=6), DINConfig(width=8, max_length=6)],
-    ids=["sasrec", "gru4rec", "din"],
-)  # fmt: skip
+    "backbone",
+    [None, *(kind(width=8, max_length=6) for kind in (GRU4RecConfig, DINConfig, LRURecConfig))],
+    ids=["sasrec", "gru4rec", "din", "lrurec"],
+)
 @pytest.mark.parametrize("unit", [False, True])
 def test_no_weight_is_trained_on_them_and_theirs_are_the_mean_of_rare_items(datasets, small_training, backbone, unit):
     if unit and backbone:

@@ -16,7 +16,7 @@ from pinet_kedro.aggregation.config import (
     TorchJDConfig,
 )
 from pinet_kedro.aggregation.group_gradients import GroupGradients
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.losses.binary import Negatives
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.training import sparse_rows as touched
@@ -92,6 +92,7 @@ BACKBONES = {
     "sasrec": SASRecConfig(**SMALL, blocks=1),
     "gru4rec": GRU4RecConfig(**SMALL, hidden=12),
     "din": DINConfig(**SMALL),
+    "lrurec": LRURecConfig(**SMALL, hidden=12),
 }
 
 

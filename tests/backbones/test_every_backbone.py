@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 
 from pinet_kedro.backbones.backbone import build_backbone
-from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import BackboneConfig, DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.evaluation.catalogue_alignment import PopularityScorer
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import rank_models, target_ranks
@@ -26,6 +26,7 @@ CONFIGS = {
     "sasrec": SASRecConfig(**SMALL, blocks=1),
     "gru4rec": GRU4RecConfig(**SMALL, hidden=24),
     "din": DINConfig(**SMALL),
+    "lrurec": LRURecConfig(**SMALL, hidden=24),
 }
 
 
@@ -36,6 +37,8 @@ TINY = {
     "gru4rec": GRU4RecConfig(width=8, hidden=6, max_length=8),
     "gru4rec of two layers": GRU4RecConfig(width=8, hidden=6, layers=2, max_length=8),
     "din": DINConfig(width=8, heads=2, max_length=8),
+    "lrurec": LRURecConfig(width=8, hidden=6, max_length=8),
+    "lrurec of two blocks": LRURecConfig(width=8, hidden=6, blocks=2, max_length=8),
 }
 FULL = FullSoftmax(FullSoftmaxConfig())
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -252,5 +255,5 @@ def test_the_name_chooses_the_backbone_and_all_other_parameters_have_defaults(na
 def test_settings_of_another_backbone_are_refused():
     with pytest.raises(ValidationError, match="'blocks' is no setting here"):
         TypeAdapter(BackboneConfig).validate_python({"name": "din", "blocks": 2})
-    with pytest.raises(ValidationError, match="'sasrec', 'gru4rec', 'din'"):
+    with pytest.raises(ValidationError, match="'sasrec', 'gru4rec', 'din', 'lrurec'"):
         TypeAdapter(BackboneConfig).validate_python({"name": "gru"})

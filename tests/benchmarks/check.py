@@ -72,7 +72,7 @@ def counts() -> Iterator[tuple[str, float]]:
         for what, value in found.items():
             yield f"{what}, {job}", round(value, 2)
 
-    for backbone in ("sasrec", "gru4rec", "din"):
+    for backbone in ("sasrec", "gru4rec", "din", "lrurec"):
         for strata in (None, 5):
             steps = Steps("tail", backbone, strata)
             steps()  # the first step allocates what the others keep

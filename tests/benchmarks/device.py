@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 DEVICE = torch.device(os.environ.get("BENCH_DEVICE", "cuda"))
 ON_GPU = DEVICE.type == "cuda"
 REPEATS, STEPS, WARM_UP = 7, 5, 12
-BACKBONES = ("sasrec", "gru4rec", "din") if ON_GPU else ("sasrec",)
+BACKBONES = ("sasrec", "gru4rec", "din", "lrurec") if ON_GPU else ("sasrec",)
 USERS = (128, 512, 2000) if ON_GPU else (64,)
 SIDE = 8192 if ON_GPU else 1024
 KINDS = tuple(product(("float32", "tf32", "bfloat16"), (False, True)))

@@ -113,7 +113,7 @@ def figures() -> Iterator[Figure]:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     for shape in ("long", "tail", "even"):
-        for backbone in ("sasrec", "gru4rec", "din"):
+        for backbone in ("sasrec", "gru4rec", "din", "lrurec"):
             counts = (2, 5, 10) if backbone == "sasrec" else (5,)
             kinds = [Steps(shape, backbone, None), Steps(shape, backbone, None, padded=True)]
             kinds += [Steps(shape, backbone, strata) for strata in counts]

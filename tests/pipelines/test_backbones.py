@@ -20,12 +20,12 @@ def training(environment, **chosen):
     return BackboneTraining.model_validate(loader["parameters"]["backbone_training"])
 
 
-@pytest.mark.parametrize("environment", ["gru4rec", "din"])
+@pytest.mark.parametrize("environment", ["gru4rec", "din", "lrurec"])
 def test_environment_names_the_backbone(environment):
     assert training(environment).backbone.name == environment
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "din"])
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "din", "lrurec"])
 @pytest.mark.parametrize("environment", sorted({*ENVIRONMENTS} - {OF_SASREC}))
 def test_every_environment_goes_with_every_backbone(environment, name, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # prod asks for it
@@ -38,7 +38,7 @@ def test_an_environment_of_one_backbone_says_so():
         training(OF_SASREC, name="din")
 
 
-@pytest.mark.parametrize("name", ["gru4rec", "din"])
+@pytest.mark.parametrize("name", ["gru4rec", "din", "lrurec"])
 def test_whole_pipeline_runs_on_it(project, name):
     result = project.run("--pipeline=full", "--env=test", f"--params=backbone_training.backbone.name={name}")
     assert result.exit_code == 0, result.output

@@ -47,7 +47,7 @@ CASES = [
     ("tuning.tail_weight", NAN, ["from 0 to 1"]),
     # alternatives and their names
     ("backbone_training.backbone.name", "sasrc", ["did you mean 'sasrec'?"]),
-    ("backbone_training.backbone.name", "../x", ["'sasrec', 'gru4rec' or 'din'"]),
+    ("backbone_training.backbone.name", "../x", ["'sasrec', 'gru4rec', 'din' or 'lrurec'"]),
     ("backbone_training.backbone.heads", 3, ["multiple of heads", "heads = 3"]),
     ("backbone_training.backbone.dropout", 1.0, ["at least 0 and below 1"]),
     ("backbone_training.backbone", 3, ["a section with width, max_length, dropout, name"]),

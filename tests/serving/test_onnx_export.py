@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pinet_kedro.backbones.backbone import build_backbone
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.errors import InputError
 from pinet_kedro.evidence import BackboneScorer
 from pinet_kedro.recommender import new_recommender
@@ -41,6 +41,14 @@ def test_scores_are_those_of_torch_for_any_number_of_users(planted_world, joint_
         expected = BackboneScorer(joint_backbone).read(torch.from_numpy(histories))
         np.testing.assert_allclose(states, expected[0].detach(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(scores, expected[1].detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_lrurec_is_exported(planted_world, tmp_path, blocks):
+    torch.manual_seed(0)
+    config = LRURecConfig(width=16, hidden=12, blocks=blocks, max_length=10)
+    model = new_recommender(build_backbone(config, planted_world.n_items).finish(), planted_world.dataset)
+    assert export_backbone(model, tmp_path / "exported") < 1e-5
 
 
 def test_an_export_that_differs_is_not_written(planted_world, exported, tmp_path, monkeypatch):

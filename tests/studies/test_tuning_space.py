@@ -132,7 +132,7 @@ def test_parameters_of_the_plugins_can_be_tuned_where_they_are_switched_off():
     assert space.configured({name: 3.0})[1].factors.regularization == 3.0
 
 
-@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "din"])
+@pytest.mark.parametrize("backbone", ["sasrec", "gru4rec", "din", "lrurec"])
 def test_the_shipped_space_goes_with_every_backbone_and_has_the_strength(backbone):
     path = Path(__file__).parents[2] / "conf" / "base" / "parameters_tuning.yml"
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))["tuning"]

@@ -20,7 +20,7 @@ from pinet_kedro.aggregation.config import (
     ReptileConfig,
     TorchJDConfig,
 )
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.errors import EndedError, InputError
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.losses.softmax import Candidates
@@ -65,6 +65,7 @@ RULES = {
 BACKBONES = {
     "gru4rec": GRU4RecConfig(**SMALL, hidden=8, layers=2),
     "din": DINConfig(**SMALL),
+    "lrurec": LRURecConfig(**SMALL, hidden=8),
     "sasrec, absolute": SASRecConfig(**SMALL, positions="absolute", item_norm="unit"),
 }
 

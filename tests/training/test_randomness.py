@@ -8,7 +8,7 @@ import torch
 from pinet_kedro.aggregation.config import AgrRandConfig, ReptileConfig, TorchJDConfig
 from pinet_kedro.aggregation.library import aggregators
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.randomness import DrawsFrom, Generators
@@ -52,6 +52,7 @@ TRAININGS = {
     "sasrec": (SASREC,),
     "gru4rec with dropout between layers": (GRU4RecConfig(hidden=8, layers=2, **SHAPE),),
     "din": (DINConfig(**SHAPE),),
+    "lrurec": (LRURecConfig(hidden=8, **SHAPE),),
     "din with a binary loss": (DINConfig(**SHAPE), BCEConfig()),
     "random numbers where strata disagree": (SASREC, None, AgrRandConfig()),
     "strata in a random order": (SASREC, None, ReptileConfig()),

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pinet_kedro.aggregation.config import DeconfoundedConfig, ReptileConfig, TorchJDConfig
 from pinet_kedro.backbones.backbone import build_backbone
-from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import DINConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.evaluation.metrics import user_metrics
 from pinet_kedro.evaluation.ranks import target_ranks
 from pinet_kedro.evidence import BackboneScorer
@@ -21,7 +21,12 @@ from pinet_kedro.training.updates import DenseUpdates, LazyUpdates
 
 ITEMS = 30
 SMALL = {"width": 8, "max_length": 6, "dropout": 0.0}
-BACKBONES = {"sasrec": SASRecConfig(**SMALL, blocks=1), "gru4rec": GRU4RecConfig(**SMALL), "din": DINConfig(**SMALL)}
+BACKBONES = {
+    "sasrec": SASRecConfig(**SMALL, blocks=1),
+    "gru4rec": GRU4RecConfig(**SMALL),
+    "din": DINConfig(**SMALL),
+    "lrurec": LRURecConfig(**SMALL),
+}
 LOSSES = {"sampled": SampledSoftmaxConfig(uniform_items=8), "bce": BCEConfig(), "gbce": GBCEConfig(negatives=3)}
 on_all_backbones = pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES.keys())
 

@@ -13,6 +13,7 @@ NETWORKS = {
     "sasrec": "sasrec:SASRec",
     "gru4rec": "gru4rec:GRU4Rec",
     "din": "din:DIN",
+    "lrurec": "lrurec:LRURec",
 }
 
 
@@ -75,6 +76,14 @@ class DINConfig(_Headed):
     name: Literal["din"] = "din"
 
 
+class LRURecConfig(SharedConfig):
+    """Hyper-parameters of `lrurec.LRURec`."""
+
+    name: Literal["lrurec"] = "lrurec"
+    hidden: int = Field(128, ge=1, le=LARGEST, description="number of complex recurrent units")
+    blocks: int = Field(1, ge=1, le=1000)
+
+
 def network(name: str) -> Any:
     """The class of a backbone."""
     return resolve_name(f"pinet_kedro.backbones.{NETWORKS[name]}")
@@ -85,11 +94,11 @@ def _settings_of_network(given: Any, handler: ValidatorFunctionWrapHandler) -> A
     if isinstance(given, SharedConfig):
         return given
     name = given.get("name") if isinstance(given, Mapping) else None
-    here = ("sasrec", "gru4rec", "din")
+    here = ("sasrec", "gru4rec", "din", "lrurec")
     return network(name).Config.model_validate(given) if name in NETWORKS and name not in here else handler(given)
 
 
 BackboneConfig = Annotated[
-    SerializeAsAny[Annotated[SASRecConfig | GRU4RecConfig | DINConfig, Field(discriminator="name")]],
+    SerializeAsAny[Annotated[SASRecConfig | GRU4RecConfig | DINConfig | LRURecConfig, Field(discriminator="name")]],
     WrapValidator(_settings_of_network),
 ]

@@ -42,11 +42,11 @@ def require_onnx(backbone: str) -> None:
             f"an export as ONNX needs packages that are not installed ({', '.join(missing)}): "
             "pip install 'pinet-kedro[onnx]'"
         )
-    if backbone != "sasrec":
+    if backbone not in ("sasrec", "lrurec"):
         why = {
             "gru4rec": "it packs histories without padding, in shapes that depend on their lengths",
             "din": "its scores are not products of a state and vectors of items",
-        }.get(backbone, "only sasrec has been checked")
+        }.get(backbone, "only sasrec and lrurec have been checked")
         raise InputError(f"the backbone {backbone} cannot be exported as ONNX: {why}.")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinet_kedro.backbones.config import BackboneConfig, GRU4RecConfig, SASRecConfig
+from pinet_kedro.backbones.config import BackboneConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.errors import InputError
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
@@ -49,8 +49,7 @@ def backbone_needs(
     needs = [Need(_FLOAT * copies * weights, f"{copies} copies of {weights:,} weights", settings)]
     positions = min(config.schedule.batch_users, users) * min(events, backbone.max_length)
     layers = backbone.layers if isinstance(backbone, GRU4RecConfig) else getattr(backbone, "blocks", 1)
-    widest = backbone.hidden if isinstance(backbone, GRU4RecConfig) else backbone.width
-    kept = _FLOAT * positions * (backbone.width + _KEPT * layers * widest)
+    kept = _FLOAT * positions * (backbone.width + _KEPT * layers * _widest(backbone))
     batch = f"backbone_training.schedule.batch_users = {config.schedule.batch_users:,}, {settings}"
     needs.append(Need(kept, f"the states of {positions:,.0f} positions per step", batch))
     return needs
@@ -135,9 +134,18 @@ def _parameters(config: BackboneConfig, n_items: int) -> int:
     if isinstance(config, GRU4RecConfig):
         deeper = 6 * (config.layers - 1) * config.hidden**2
         return items + 3 * config.hidden * (config.width + config.hidden) + deeper + config.hidden * config.width
+    if isinstance(config, LRURecConfig):
+        return items + 4 * config.blocks * config.width * (config.hidden + config.width)
     places = config.max_length * (config.width if _absolute(config) else getattr(config, "heads", 1))
     layers = 8 * config.blocks if isinstance(config, SASRecConfig) else 3
     return items + places + layers * config.width**2
+
+
+def _widest(config: BackboneConfig) -> int:
+    """Width of the widest state in a layer; a complex number counts twice."""
+    if isinstance(config, LRURecConfig):
+        return 2 * config.hidden
+    return config.hidden if isinstance(config, GRU4RecConfig) else config.width
 
 
 def _absolute(config: BackboneConfig) -> bool:
@@ -146,7 +154,8 @@ def _absolute(config: BackboneConfig) -> bool:
 
 def _size(config: BackboneConfig) -> str:
     """The parameters, besides the width, that determine a backbone's size most."""
-    names = ("hidden", "layers") if isinstance(config, GRU4RecConfig) else ("max_length", "blocks", "heads")
+    recurrent = isinstance(config, GRU4RecConfig | LRURecConfig)
+    names = ("hidden", "layers", "blocks") if recurrent else ("max_length", "blocks", "heads")
     return ", ".join(f"{name} = {getattr(config, name):,}" for name in names if hasattr(config, name))
 
 
