@@ -257,3 +257,10 @@ def test_settings_of_another_backbone_are_refused():
         TypeAdapter(BackboneConfig).validate_python({"name": "din", "blocks": 2})
     with pytest.raises(ValidationError, match="'sasrec', 'gru4rec', 'din', 'lrurec'"):
         TypeAdapter(BackboneConfig).validate_python({"name": "gru"})
+
+
+def test_all_weights_have_gradients_where_all_histories_have_one_event(tiny):
+    """A stratum of such users; its gradients are asked for by weight, and a missing one ends the training."""
+    loss = loss_of(tiny.train(), torch.tensor([[4, 9], [3, 3]]))
+    for gradient in torch.autograd.grad(loss, list(tiny.parameters())):
+        assert torch.isfinite(gradient).all()

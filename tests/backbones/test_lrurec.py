@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from pinet_kedro.backbones.backbone import build_backbone
 from pinet_kedro.backbones.config import LRURecConfig
+from pinet_kedro.backbones.lrurec import _Scan
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 HISTORIES = torch.tensor([[0, 0, 0, 4, 9, 2, 7], [0, 7, 7, 1, 3, 5, 5], [8, 6, 4, 2, 1, 3, 9]])
@@ -39,6 +40,15 @@ def test_states_are_those_of_the_recurrence(model):
     for row, history in enumerate(HISTORIES):
         real = history != 0
         torch.testing.assert_close(together[row][real], step_by_step(model, history[real]), **EXACT)
+
+
+@pytest.mark.parametrize("events", [1, 2, 5, 8])
+def test_gradients_are_those_of_the_recurrence(events):
+    torch.manual_seed(0)
+    values = [
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(2, events, 3)] * 2 + [(3,)] * 2
+    ]
+    assert torch.autograd.gradcheck(_Scan.apply, values)
 
 
 def test_the_newest_state_alone_is_the_last_of_all(model):

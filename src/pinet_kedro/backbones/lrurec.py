@@ -1,6 +1,6 @@
 """LRURec: a linear recurrent network over the items of a history (Yue et al., WSDM 2024, arXiv 2310.02367)."""
 
-import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,8 @@ class _Block(nn.Module):
         if newest:
             x, mixed = x[:, -1:], self._last(*inputs)
         else:
-            mixed = self._scan(*inputs)
+            run = _Scan.apply if torch.is_grad_enabled() else _accumulate  # ONNX cannot express the first
+            mixed = run(*inputs, *self._power(1))
         x = self.mixed_norm(x + self.dropout(self.leave(torch.cat(mixed, -1)), rng))
         hidden = self.dropout(F.gelu(self.expand(x)), rng)
         return self.feed_norm(x + self.dropout(self.contract(hidden), rng))
@@ -108,12 +109,41 @@ class _Block(nn.Module):
         a, b = self._power(age)
         return (a * re - b * im).sum(1, keepdim=True), (a * im + b * re).sum(1, keepdim=True)
 
-    def _scan(self, re: Float[Tensor, "B L H"], im: Float[Tensor, "B L H"]) -> tuple[Tensor, Tensor]:
-        """h_t = Σ_{s ≤ t} λ^(t−s)·u_s at every t, in log₂ L steps that double the number of summed inputs."""
-        length = re.shape[1]
-        for step in range(math.ceil(math.log2(length))):
-            shift = 2**step
-            a, b = self._power(shift)
-            old_re, old_im = (F.pad(part[:, :-shift], (0, 0, shift, 0)) for part in (re, im))
-            re, im = re + a * old_re - b * old_im, im + a * old_im + b * old_re
+
+class _Scan(torch.autograd.Function):
+    """h_t = λ·h_{t−1} + u_t at every t, for λ = a + ib, and its gradients, which need h alone.
+
+    The gradient of u runs backwards: g_t = ∂h_t + λ̄·g_{t+1}; that of λ is Σ_t g_t·h̄_{t−1}. Recorded by autograd, the
+    steps of `_accumulate` take 1.2 times the time of a training step, and twice the memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, re: Tensor, im: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        re, im = _accumulate(re, im, a, b)
+        ctx.save_for_backward(re, im, a, b)
         return re, im
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:
+        re, im, a, b = ctx.saved_tensors
+        g_re, g_im = (part.flip(1) for part in _accumulate(*(part.flip(1) for part in upstream), a, -b))
+        before_re, before_im, after_re, after_im = re[:, :-1], im[:, :-1], g_re[:, 1:], g_im[:, 1:]
+        of_a = (after_re * before_re + after_im * before_im).sum((0, 1))
+        of_b = (after_im * before_re - after_re * before_im).sum((0, 1))
+        return g_re, g_im, of_a, of_b
+
+
+def _accumulate(
+    re: Float[Tensor, "B L H"], im: Float[Tensor, "B L H"], a: Float[Tensor, " H"], b: Float[Tensor, " H"]
+) -> tuple[Tensor, Tensor]:
+    """h_t = Σ_{s ≤ t} (a + ib)^(t−s)·u_s at every t, in log₂ L steps that double the number of summed inputs."""
+    shift, length = 1, re.shape[1]
+    while shift < length:
+        next_re, next_im = re.clone(), im.clone()
+        old_re, old_im = re[:, :-shift], im[:, :-shift]
+        next_re[:, shift:].addcmul_(a, old_re).addcmul_(b, old_im, value=-1)
+        next_im[:, shift:].addcmul_(a, old_im).addcmul_(b, old_re)
+        re, im = next_re, next_im
+        a, b = a * a - b * b, 2 * a * b  # λ to the power of the next shift
+        shift *= 2
+    return re, im
