@@ -37,11 +37,15 @@ ELSEWHERE = {
     "airflow create --pipelines=retraining --env=prod --jinja-file=conf/airflow_dag.py.j2": "test_airflow.py",
 }  # fmt: skip
 OWN = "run --pipeline=full --env={} --params=filepath={},user=uid,item=sku,timestamp=time"
-# A year in months is twelve trainings. What follows the data is the same as of the first command.
+STUDY = "tuning.trials=60,tuning.workers=4,tuning.epochs=30,tuning.validate_every=3"
+# A year in months is twelve trainings. What follows the data of an environment is what `full`, `retraining` and the
+# study of `test_tuning.py` do with others.
 SMALL = {
     "replay": ["--every=quarter", "--limit=2"],
     OWN.format("csv", "events.csv"): ["--to-outputs=dataset"],
     OWN.format("duckdb", "events/"): ["--to-outputs=dataset"],
+    "run --pipeline=retraining --env=prod": ["--to-outputs=retraining.dataset"],
+    f"run --pipeline=tuning --env=amazon_beauty --params={STUDY}": ["--to-outputs=tuning_plan"],
 }
 # A comparison of models may end with a refusal, which is a result.
 JUDGED = {"promotion", "retraining", "refresh"}
