@@ -61,7 +61,7 @@ def test_squared_norms_are_those_of_the_gradients_of_all_users(planted_world, sm
     training = BackboneTraining.model_validate({**small_training.model_dump(), "schedule": schedule.model_dump()})
     noise = GradientNoise(blocks=16, rounds=20, dropout=False)
     table, _ = meter(w, training, noise).measure(joint_backbone)
-    whole = GradientNoise(blocks=16, rounds=8, dropout=False)
+    whole = GradientNoise(blocks=16, rounds=3, dropout=False)
     every = training.model_copy(update={"schedule": schedule.model_copy(update={"batch_users": 40 * len(w.users)})})
     truth, _ = meter(w, every, whole).measure(joint_backbone)
     assert (truth["step_users"] == truth["users"]).all()  # a step has no more users than there are

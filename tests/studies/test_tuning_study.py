@@ -216,11 +216,10 @@ def test_a_trial_is_unpromising_when_every_objective_is_below_the_others():
     assert not trials.is_unpromising(2, {"head": 0, "tail": 0}, others, off)
 
 
-@pytest.mark.parametrize("objective", ["head_and_tail", "tail"])
-def test_unpromising_trials_are_pruned(plan, objective):
+def test_unpromising_trials_are_pruned(plan):
     space = {RATE: {"type": "float", "low": 1e-6, "high": 2e-2, "log": True}}
     pruning = {"from_epoch": 1, "least": 2, "quantile": 0.5}
-    record, table = run_study(plan(trials=8, objective=objective, space=space, pruning=pruning))
+    record, table = run_study(plan(trials=8, space=space, pruning=pruning))
     pruned = table[table["state"] == "pruned"]
     assert len(pruned) > 0
     assert record.states == {"complete": 8 - len(pruned), "pruned": len(pruned)}
