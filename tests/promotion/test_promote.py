@@ -90,13 +90,13 @@ def ask_once(registered, fresh_processes):
     processes that have imported MLflow and torch."""
     answers = {}
 
-    def ask(files, requests, timeout_s):
-        key = listing(settle(files))
+    def ask(files, requests, timeout_s, histories):
+        key = listing(settle(files)), str(histories)
         if key not in answers:
             with pytest.MonkeyPatch.context() as patch:
                 if answers:
                     patch.setattr(fresh_process, "subprocess", fresh_processes.as_subprocess())
-                answers[key] = try_version(files, requests, timeout_s)
+                answers[key] = try_version(files, requests, timeout_s, histories)
         return answers[key]
 
     return ask
@@ -210,6 +210,27 @@ def test_a_version_without_weights_is_refused_with_every_gate_shown(registry, ne
     assert "weights.safetensors" in fresh.measured
     assert next(gate for gate in decision.gates if gate.name == "tail gain").verdict == "not measured"
     assert aliases(registry)["champion"] == STRONG
+
+
+def test_a_version_whose_own_code_answers_otherwise_than_the_code_that_judges_it_is_refused(
+    registry, newest, monkeypatch, ask_once
+):
+    """As one that was registered before its scores were computed in another way."""
+
+    def by_other_code(*asked):
+        result = ask_once(*asked)
+        assert len(result.answers) == 20
+        turned = [(items[::-1], [score + 1 for score in scores]) for items, scores in result.answers]
+        return replace(result, answers=turned)
+
+    monkeypatch.setattr(promotion, "try_version", by_other_code)
+    make_champion(registry, WEAK)
+    decision = promote(newest, asking(STRONG), registry)
+    assert not decision.promoted
+    [reason] = decision.reasons
+    assert reason.startswith("fresh process: after a history of ")
+    assert "its own code answers" in reason
+    assert "kedro run --pipeline=registration" in reason
 
 
 def test_force_promotes_a_refused_version_and_is_recorded(registry, newest):

@@ -11,28 +11,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 _WARM_UP = 5
 
 
 @dataclass(frozen=True)
 class FreshProcessResult:
-    """The fault in words, or None; seconds to load the version; median milliseconds per request."""
+    """The fault in words, or None; seconds to load the version; median milliseconds per request; items and scores of
+    the best ten for each history."""
 
     fault: str | None
     load_s: float | None = None
     request_ms: float | None = None
+    answers: Sequence[tuple[list[str], list[float]]] = ()
 
 
-def try_version(files: Path, requests: int, timeout_s: float) -> FreshProcessResult:
-    """Loads a version from its checked files in a fresh process on one core, and sends it the input example of its
-    signature `requests` times."""
+def try_version(
+    files: Path, requests: int, timeout_s: float, histories: Sequence[Sequence[str]] = ()
+) -> FreshProcessResult:
+    """Loads a version from its checked files in a fresh process on one core, sends it the input example of its
+    signature `requests` times, and asks it for these histories."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", __file__, str(files), str(requests)]
     with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder, "histories.json")
+        asked.write_text(json.dumps(histories), encoding="utf-8")
+        command = [sys.executable, "-I", __file__, str(files), str(requests), str(asked)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, cwd=folder, env=environment, timeout=timeout_s, check=False
@@ -46,7 +54,7 @@ def try_version(files: Path, requests: int, timeout_s: float) -> FreshProcessRes
     return FreshProcessResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _main(files: str, requests: int) -> None:
+def _main(files: str, requests: int, asked: str) -> None:
     import mlflow
     import torch
 
@@ -70,9 +78,12 @@ def _main(files: str, requests: int) -> None:
         sent = time.perf_counter()
         model.predict(example)
         took.append(time.perf_counter() - sent)
-    result = {"fault": None, "load_s": load_s, "request_ms": 1000 * median(took[_WARM_UP:])}
+    result: dict[str, Any] = {"fault": None, "load_s": load_s, "request_ms": 1000 * median(took[_WARM_UP:])}
+    if histories := json.loads(Path(asked).read_text(encoding="utf-8")):
+        found = model.predict([{"history": history} for history in histories], params={"k": 10})
+        result["answers"] = [(row["items"], row["scores"]) for row in found]
     sys.stdout.write(f"\n{json.dumps(result)}\n")
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], int(sys.argv[2]))
+    _main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

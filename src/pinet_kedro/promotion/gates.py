@@ -164,10 +164,10 @@ def validation(inputs: GateInputs) -> tuple[Gate, ...]:
 
 
 def fresh_process(inputs: GateInputs) -> tuple[Gate, ...]:
-    """Whether the version loads and answers in a fresh process."""
+    """Whether the version loads in a fresh process, and answers there as it is judged."""
     result = inputs.fresh_process
-    measured = result.fault or f"loaded in {result.load_s:.1f} s, answers the example"
-    asked = "loads and answers the signature's example"
+    measured = result.fault or f"loaded in {result.load_s:.1f} s, answers as it is judged"
+    asked = "loads, and answers with its own code as it is judged"
     return (Gate(name="fresh process", passed=result.fault is None, measured=measured, asked=asked),)
 
 

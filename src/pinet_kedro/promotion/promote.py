@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from pinet_kedro.evaluation.challenge import Challenge, run_challenge
 from pinet_kedro.evaluation.ranks import Scorer
 from pinet_kedro.fitting.refit import before_test
 from pinet_kedro.plugins.popularity import count_popularity
+from pinet_kedro.promotion.agreement import disagreement, histories_of
 from pinet_kedro.promotion.config import Promotion
 from pinet_kedro.promotion.decision import (
     DECISION_TAG,
@@ -150,11 +151,13 @@ def _evaluate(
         # Files that are not the registered ones are an error rather than a failed gate: force does not promote them.
         files = fetch_version(version, registry, Path(folder))
         log.info("Trying version %s of %s in a fresh process …", version, registry.model)
-        result = try_version(files, settings.requests, settings.timeout_s)
+        histories = histories_of(newest.dataset)
+        result = try_version(files, settings.requests, settings.timeout_s, histories)
         if result.fault is None:
             log.info("Ranking the same targets with version %s and %s …", version, champion or "popularity")
             try:
                 models = read_models(version, files, tags)
+                result = replace(result, fault=disagreement(models.served, histories, result.answers))
                 learnt = _learnt(newest.dataset, models, tags)
                 challenger, reference, notes, shared_users = _compared(newest, registry, models, champion)
                 challenge = run_challenge(challenger, reference, newest.dataset)
