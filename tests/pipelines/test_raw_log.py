@@ -404,6 +404,16 @@ def test_a_refresh_on_another_log_than_the_champion_s_is_refused(crowned, tmp_pa
     assert "not the one that the champion has learnt: version 1 was trained on another content of the raw log" in told
 
 
+def test_a_refresh_that_reads_the_log_otherwise_than_the_champion_s_training_is_refused(crowned, tmp_path):
+    project = crowned.copy(tmp_path / "project")
+    deliver(project, "a.parquet", 0.65, 0.85)
+    place = project.folder / "conf/test/catalog.yml"
+    place.write_text(place.read_text().replace("timestamp_unit: s", "timestamp_unit: auto"))
+    result = project.run(*REFRESH, ON)
+    assert result.exit_code == 1
+    assert "was trained on the raw log with other columns or times" in " ".join(result.output.split())
+
+
 def test_without_a_champion_the_way_out_is_said(project):
     deliver(project, "a.parquet", 0.65, 0.85)
     result = project.run(*REFRESH)

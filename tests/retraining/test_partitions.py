@@ -347,6 +347,23 @@ def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, mon
         found(dataset(folder), raw_log, registry)
 
 
+def test_the_same_raw_log_with_other_columns_is_another_one(folder, raw, registry):
+    raw_log, _ = raw
+    deliver(folder, a=GOOD)
+    run = dataset(folder)
+    found(run, raw_log, registry)
+    run.confirm()
+    swapped = {"user": "item_id", "item": "user_id"}
+    other = RawLog(lambda: InteractionsDataset(str(folder.parent / "log.csv"), swapped, timestamp_unit="s"))
+    assert found(dataset(folder), other, registry).raw_log_changed
+    place = folder / ".taken.json"
+    taken = json.loads(place.read_text())
+    del taken[RAW_LOG]["reading"]  # as earlier versions stored it
+    place.write_text(json.dumps(taken))
+    with pytest.raises(NothingToDo):
+        found(dataset(folder), other, registry)
+
+
 def test_another_raw_log_stops_the_run_or_replaces(folder, raw, registry):
     raw_log, write = raw
     deliver(folder, a=GOOD)

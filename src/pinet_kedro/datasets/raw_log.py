@@ -1,6 +1,7 @@
 """The raw log of the environment, what `full` trains on, as a part of what retraining trains on."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
 from pinet_kedro.datasets.manifests import Entry, Source
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
-from pinet_kedro.sources.raw_files import RawFiles
+from pinet_kedro.sources.raw_files import RawFiles, identity_of
 
 ENTRY = "raw_interactions"
 WAY_OUT = (
@@ -36,12 +37,19 @@ class RawLog:
         source = self._opened()
         return source.files if isinstance(source, Source) else None
 
+    @property
+    def description(self) -> dict[str, Any] | None:
+        """How its files are read, such as the columns and the unit of times; None for a dataset class of the user."""
+        source = self._opened()
+        return source.description() if isinstance(source, Source) else None
+
     def stamped(self, known: dict[str, Any] | None) -> dict[str, Any]:
-        """`size, mtime_ns, sha256` as of a partition; a source without a file is known by its description alone."""
+        """The stamp as of a partition, with a number for the `description`, as `reading`; a source without a file is
+        known by its description alone."""
         if (files := self.files) is not None:
             if not files.are_there():
                 self.read()  # which may fetch it
-            return files.stamped(known)
+            return {**files.stamped(known), "reading": identity_of(json.dumps(self.description, sort_keys=True))}
         source = self._opened()
         if isinstance(source, Source):
             content = source.entries(ENTRY)[ENTRY].content
@@ -52,7 +60,7 @@ class RawLog:
     def differs(self, known: dict[str, Any] | None) -> bool:
         """Whether it is another one than the known one, if there is one; quick where its file has not been touched."""
         gone = (files := self.files) is not None and not files.are_there()
-        return known is not None and not gone and self.stamped(known)["sha256"] != known["sha256"]
+        return known is not None and not gone and not is_same(known, self.stamped(known))
 
     def read(self) -> Interactions:
         """Its events, in memory. Raises `InputError` if they cannot be read."""
@@ -73,6 +81,11 @@ class RawLog:
             return self.dataset()
         except (DatasetError, InputError) as error:
             raise _unreadable(error) from error
+
+
+def is_same(known: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two stamps are of the same content, read alike; earlier versions stored nothing of the latter."""
+    return known["sha256"] == now["sha256"] and known.get("reading", now.get("reading")) == now.get("reading")
 
 
 def _unreadable(error: BaseException) -> InputError:

@@ -100,11 +100,14 @@ def gather_unlearnt(
     now = {name: intake.partitions.get(name, sha) for name, sha in learnt.items()}
     if raw_log is not None and RAW_LOG in learnt:
         now[RAW_LOG] = raw_log.stamped(None)["sha256"]
-    if changed := [name for name in learnt if now[name] != learnt[name]]:
-        what = ", ".join("the raw log" if name == RAW_LOG else name for name in changed[:5])
+    changed = ["the raw log" if name == RAW_LOG else name for name in learnt if now[name] != learnt[name]]
+    what = f"another content of {', '.join(changed[:5])}" if changed else ""
+    if not what and raw_log is not None and RAW_LOG in learnt and champion.raw_log not in (None, raw_log.description):
+        what = "the raw log with other columns or times ('raw_interactions' of the catalog)"
+    if what:
         raise InputError(
-            f"the log is not the one that the champion has learnt: version {champion.version} was trained on another "
-            f"content of {what}. Put that back, or train: kedro run --pipeline=retraining."
+            f"the log is not the one that the champion has learnt: version {champion.version} was trained on {what}. "
+            "Put that back, or train: kedro run --pipeline=retraining."
         )
     intake = intake.model_copy(update={"partitions": learnt | intake.partitions})
     log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None

@@ -33,6 +33,7 @@ class Champion:
 
     `partitions` (id -> sha256) are what it was trained on, the raw log of the environment under `RAW_LOG`; None if that
     is not known. `refreshed_until`: the newest event that the refresh has counted (ns); None if there is no refresh.
+    `raw_log`: how that log was read (`RawLog.description`), None if it is not known.
     """
 
     version: str
@@ -40,6 +41,7 @@ class Champion:
     partitions: dict[str, str] | None
     tags: dict[str, str]
     refreshed_until: int | None = None
+    raw_log: dict[str, Any] | None = None
 
     @property
     def learnt_until(self) -> int:
@@ -79,20 +81,27 @@ def _read_champion(registry: Tracking) -> CurrentChampion:
         models = load_models(version, registry)
     except UnreadableVersionError as error:
         raise InputError(f"the champion, {error}. 'kedro rollback' restores the one before.") from error
-    return CurrentChampion(Champion(version, models, _trained_on(client, found), dict(found.tags), until))
+    trained_on, raw_log = _trained_on(client, found)
+    return CurrentChampion(Champion(version, models, trained_on, dict(found.tags), until, raw_log))
 
 
-def _trained_on(client: "MlflowClient", version: Any) -> dict[str, str] | None:
-    """What a version was trained on, as its run has recorded it: retraining in one file, `full` in its manifest."""
-    name = PARTITIONS_FILE if KEY in version.tags else MANIFEST_FILE
+def _trained_on(client: "MlflowClient", version: Any) -> tuple[dict[str, str] | None, dict[str, Any] | None]:
+    """What a version was trained on, as its run has recorded it (retraining in one file, `full` in its manifest), and
+    how the raw log was read."""
+    entry = (_recorded(client, version, MANIFEST_FILE) or {}).get("lineage", {}).get(ENTRY)
+    read_as = None if entry is None else dict(entry["configuration"])
+    if KEY in version.tags:
+        return _recorded(client, version, PARTITIONS_FILE), read_as
+    return None if entry is None else {RAW_LOG: entry["content"]}, read_as
+
+
+def _recorded(client: "MlflowClient", version: Any, name: str) -> dict[str, Any] | None:
+    """The content of a file of the version's run; None if it has no such file."""
     if not version.run_id or name not in {file.path for file in client.list_artifacts(version.run_id)}:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        found = json.loads(Path(client.download_artifacts(version.run_id, name, folder)).read_text(encoding="utf-8"))
-    if KEY in version.tags:
-        return dict(found)
-    source = found["lineage"].get(ENTRY)
-    return None if source is None else {RAW_LOG: source["content"]}
+        place = Path(client.download_artifacts(version.run_id, name, folder))
+        return dict(json.loads(place.read_text(encoding="utf-8")))
 
 
 def champion_of(client: "MlflowClient", model: str, key: str) -> Any:

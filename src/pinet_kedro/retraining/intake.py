@@ -119,7 +119,8 @@ def _other_raw_log(delivery: Delivery) -> str:
             f"retraining.raw_log: false; or train on both ({both})."
         )
     return (
-        "the raw log of the environment ('raw_interactions' of the catalog) has changed since it was last trained on. "
+        "the raw log of the environment ('raw_interactions' of the catalog) has changed since it was last trained on, "
+        "or is read otherwise (columns, unit of times). "
         f"Put the old one back, or train on the new one in its place ({both})."
     )
 

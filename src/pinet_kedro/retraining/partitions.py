@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pinet_kedro.datasets.files import TextDataset
+from pinet_kedro.datasets.raw_log import is_same
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.events import Interactions
@@ -86,9 +87,10 @@ class Delivery:
 
     @property
     def raw_log_changed(self) -> bool:
-        """Whether partitions have been taken with another raw log, or with none."""
-        before = self.raw_log_taken or {}
-        return bool(self.taken) and self.raw_log is not None and self.raw_log["sha256"] != before.get("sha256")
+        """Whether partitions have been taken with another raw log, with one that was read otherwise, or with none."""
+        if not self.taken or self.raw_log is None:
+            return False
+        return self.raw_log_taken is None or not is_same(self.raw_log_taken, self.raw_log)
 
     @property
     def changed(self) -> bool:
