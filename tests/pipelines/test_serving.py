@@ -245,6 +245,10 @@ def test_a_version_of_an_earlier_release_answers_and_refuses_new_fields(project,
     (files / "MLmodel").write_text(yaml.safe_dump(description))
     version = client.create_model_version("pinet", str(files)).version
     assert project.invoke("trust", str(version), "--env=test").exit_code == 0
+    place = tmp_path / "new" / "fetched"
+    assert project.invoke("fetch", str(version), str(place), "--env=test").exit_code == 0
+    assert [path.name for path in place.parent.iterdir()] == ["fetched"]
+    assert {path.name for path in place.iterdir()} == {path.name for path in files.iterdir()} - {"__pycache__"}
     earlier = ScoringServer(project.folder, "test", f"--version={version}")
     try:
         [row] = earlier.rows({"inputs": [{"history": items[:3], "k": 2}]})

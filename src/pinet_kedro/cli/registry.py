@@ -1,6 +1,5 @@
 """Commands on the versions in the registry: promote, rollback, models, trust, fetch, export."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,11 +96,14 @@ def trust(version: int, env: str | None) -> None:
 @env_option
 def fetch(version: str, folder: Path, env: str | None) -> None:
     """Copy the checked files of VERSION, an alias or a number, to the new FOLDER, for mlflow.pyfunc.load_model."""
-    with registry_of(env, "Nothing has been fetched.") as registry, TemporaryDirectory() as temporary:
+    with registry_of(env, "Nothing has been fetched.") as registry:
         if folder.exists():
             raise InputError(f"{folder} is there already: name a folder that does not exist.")
         found = find_version(version, registry)
-        shutil.move(fetch_version(found, registry, Path(temporary)), folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, so that it is there whole or not at all: to another disk, files would move one by one.
+        with TemporaryDirectory(prefix=".fetched-", dir=folder.parent) as temporary:
+            fetch_version(found, registry, Path(temporary)).rename(folder)
         echo(f"Fetched: {registry.model} version {found}, as it was registered, to {folder}.")
 
 
