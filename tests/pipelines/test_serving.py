@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,11 +50,15 @@ def client_of(folder):
 
 @pytest.fixture(scope="module")
 def loaded(project):
-    """The version that is served, as MLflow loads it."""
-    before = mlflow.get_tracking_uri()
+    """The version that is served, as MLflow loads it.
+
+    It puts the code of the version on `sys.path`, where workers of a later test would import it.
+    """
+    before, path = mlflow.get_tracking_uri(), sys.path.copy()
     mlflow.set_tracking_uri(client_of(project.folder).tracking_uri)
     model = mlflow.pyfunc.load_model("models:/pinet/1")
     mlflow.set_tracking_uri(before)
+    sys.path[:] = path
     return model
 
 
