@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pkgutil import resolve_name
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
@@ -89,16 +89,19 @@ def network(name: str) -> Any:
     return resolve_name(f"pinet_kedro.backbones.{NETWORKS[name]}")
 
 
+_Here = SASRecConfig | GRU4RecConfig | DINConfig | LRURecConfig
+
+
 def _settings_of_network(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Validates a backbone whose configuration is not in this file by the `Config` of its class."""
     if isinstance(given, SharedConfig):
         return given
     name = given.get("name") if isinstance(given, Mapping) else None
-    here = ("sasrec", "gru4rec", "din", "lrurec")
+    here = {kind.model_fields["name"].default for kind in get_args(_Here)}
     return network(name).Config.model_validate(given) if name in NETWORKS and name not in here else handler(given)
 
 
 BackboneConfig = Annotated[
-    SerializeAsAny[Annotated[SASRecConfig | GRU4RecConfig | DINConfig | LRURecConfig, Field(discriminator="name")]],
+    SerializeAsAny[Annotated[_Here, Field(discriminator="name")]],
     WrapValidator(_settings_of_network),
 ]

@@ -97,12 +97,14 @@ def gather_unlearnt(
             f"version {champion.version} was trained on events that are not here: {what}. Restore them, or train: "
             "kedro run --pipeline=retraining."
         )
+    if RAW_LOG not in learnt:
+        raw_log = None
     now = {name: intake.partitions.get(name, sha) for name, sha in learnt.items()}
-    if raw_log is not None and RAW_LOG in learnt:
+    if raw_log is not None:
         now[RAW_LOG] = raw_log.stamped(None)["sha256"]
     changed = ["the raw log" if name == RAW_LOG else name for name in learnt if now[name] != learnt[name]]
     what = f"another content of {', '.join(changed[:5])}" if changed else ""
-    if not what and raw_log is not None and RAW_LOG in learnt and champion.raw_log not in (None, raw_log.description):
+    if not what and raw_log is not None and champion.raw_log not in (None, raw_log.description):
         what = "the raw log with other columns or times ('raw_interactions' of the catalog)"
     if what:
         raise InputError(
@@ -110,7 +112,7 @@ def gather_unlearnt(
             "Put that back, or train: kedro run --pipeline=retraining."
         )
     intake = intake.model_copy(update={"partitions": learnt | intake.partitions})
-    log_events = raw_log.read() if raw_log is not None and RAW_LOG in learnt else None
+    log_events = None if raw_log is None else raw_log.read()
     before = gather(read_stored(accepted, names, intake), log_events)
     since = gather(read_stored(accepted, _unlearnt(champion, intake.partitions), intake))
     return before.in_memory().events, since.in_memory().events
