@@ -165,10 +165,10 @@ def _register(uri, folder):
 
 
 def _compete(uri, begin, results):
-    """Moves the champion fifteen times from what was the champion before; sends the moves that were carried out."""
+    """Moves the champion thirty times from what was the champion before; sends the moves that were carried out."""
     client, done = connect(Tracking(uri=uri)), []
     begin.wait(60)
-    for turn in range(15):
+    for turn in range(30):
         before = read_aliases(client, "pinet")[CHAMPION]
         after = str((int(before) + turn % 2) % 3 + 1)  # one on, or one back
         try:
@@ -198,7 +198,7 @@ def test_promotions_and_rollbacks_of_two_machines_follow_one_another(postgres, t
     entered, left = Counter(after for _, after in moves), Counter(before for before, _ in moves)
     left[aliases[CHAMPION]] += 1  # the end of the path
     entered["1"] += 1  # and its beginning
-    assert len(moves) >= 10
+    assert len(moves) >= 20
     assert entered == left
     assert (aliases[PREVIOUS], aliases[CHAMPION]) in moves
     assert "aliases.moving" not in client.get_registered_model("pinet").tags

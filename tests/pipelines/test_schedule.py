@@ -166,9 +166,9 @@ def test_once_ends_with_the_exit_code_of_the_run(project):
 
 
 def test_once_ends_well_when_the_run_does(capfd):
-    work = "import sys; print('out'); print('err', file=sys.stderr)"
+    work = "import sys; print('out', flush=True); print('err', file=sys.stderr)"
     assert run_once(Runs(RunSchedule(), [sys.executable, "-c", work])) == 0
-    assert sorted(capfd.readouterr().out.split()) == ["err", "out"]  # their order depends on PYTHONUNBUFFERED
+    assert capfd.readouterr().out.split() == ["out", "err"]
 
 
 def test_once_hands_on_a_signal(schedule):

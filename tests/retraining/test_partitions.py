@@ -315,6 +315,14 @@ def found(run, raw_log, registry):
     return require_new(run.load(), raw_log, Retraining(), Tracking(uri=registry), {})
 
 
+def take_partition(folder, raw_log, registry):
+    """A run ends well that has found a partition beside the raw log."""
+    deliver(folder, a=GOOD)
+    run = dataset(folder)
+    found(run, raw_log, registry)
+    run.confirm()
+
+
 @pytest.fixture
 def registry(tmp_path):
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -332,10 +340,7 @@ def test_the_work_of_a_run_is_known_by_its_raw_log_too(folder, raw, registry):
 
 def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, monkeypatch):
     raw_log, write = raw
-    deliver(folder, a=GOOD)
-    run = dataset(folder)
-    found(run, raw_log, registry)
-    run.confirm()
+    take_partition(folder, raw_log, registry)
     with monkeypatch.context() as patch:
         patch.setattr("pinet_kedro.sources.raw_files.file_hash", None)
         with pytest.raises(NothingToDo, match="the only partition has been taken before"):
@@ -349,10 +354,7 @@ def test_the_raw_log_is_not_read_where_nothing_is_new(folder, raw, registry, mon
 
 def test_the_same_raw_log_with_other_columns_is_another_one(folder, raw, registry):
     raw_log, _ = raw
-    deliver(folder, a=GOOD)
-    run = dataset(folder)
-    found(run, raw_log, registry)
-    run.confirm()
+    take_partition(folder, raw_log, registry)
     swapped = {"user": "item_id", "item": "user_id"}
     other = RawLog(lambda: InteractionsDataset(str(folder.parent / "log.csv"), swapped, timestamp_unit="s"))
     assert found(dataset(folder), other, registry).raw_log_changed
@@ -366,10 +368,7 @@ def test_the_same_raw_log_with_other_columns_is_another_one(folder, raw, registr
 
 def test_another_raw_log_stops_the_run_or_replaces(folder, raw, registry):
     raw_log, write = raw
-    deliver(folder, a=GOOD)
-    run = dataset(folder)
-    found(run, raw_log, registry)
-    run.confirm()
+    take_partition(folder, raw_log, registry)
     write(LOG.head(55))
     delivery = found(dataset(folder), raw_log, registry)
     with pytest.raises(InputError, match=r"the raw log of the environment .* has changed since it was last trained on"):
