@@ -253,7 +253,7 @@ def spawned_by_a_server():
 
     Other tests spawn them as a run does: `tests/processes/`, and those whose command is a process of its own.
     """
-    from pinet_kedro.processes import beside, workers
+    from pinet_kedro.processes import workers
     from pinet_kedro.studies.benchmark import bench
 
     multiprocessing.set_forkserver_preload(["torch._dynamo", "pinet_kedro.studies.tuning.study", "mlflow.tracking"])
@@ -263,6 +263,6 @@ def spawned_by_a_server():
         return multiprocessing.get_context("forkserver" if os.getpid() == of_the_tests else method)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (beside, bench, workers):
+        for module in (bench, workers):
             patch.setattr(module, "get_context", context)
         yield

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -137,3 +138,35 @@ def test_a_signal_while_the_process_starts_takes_effect_after_it(stopping, monke
 def test_a_signal_after_the_start_takes_effect_at_once(stopping):
     with pytest.raises(StoppedError), beside(sleeping):
         signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_dies_before_it_has_read_its_arguments_is_an_error_and_not_a_wait(monkeypatch, number):
+    start = SpawnProcess.start
+
+    def start_and_die(process):
+        start(process)
+        os.kill(process.pid, number)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_and_die)
+    with pytest.raises(EndedError, match=f"exit code -{number:d}"), beside(counted, bytes(10_000_000)) as other:
+        other.result()
+
+
+def test_a_signal_while_the_arguments_are_sent_takes_effect_at_once(stopping):
+    class Argument:
+        def __reduce__(self):
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("the signal comes later")
+
+    with pytest.raises(StoppedError), beside(counted, bytes(10_000_000), Argument()):
+        pytest.fail("the block is not entered")
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_while_processes_start_reaches_the_command_alone(capfd):
+    """The whole group gets it: a process that starts would print a traceback."""
+    with beside(counted, 1) as other:
+        os.kill(other._process.pid, signal.SIGINT)
+        assert list(other.messages(wait=True)) == [0]
+    assert "Traceback" not in capfd.readouterr().err

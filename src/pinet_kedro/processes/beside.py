@@ -3,14 +3,13 @@
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pinet_kedro.errors import EndedError
-from pinet_kedro.processes.stopping import undisturbed
-from pinet_kedro.processes.workers import run_worker
+from pinet_kedro.processes.workers import end_worker, start_worker
 
 
 class Beside:
@@ -80,19 +79,14 @@ def beside(target: Callable[..., Any], *arguments: Any) -> Iterator[Beside]:
     The process is killed when the block ends, and ends with this process even if that is killed. Everything is sent as
     a plain pickle: tensors in shared memory would be lost with the process.
     """
-    context = get_context("spawn")  # a forked torch may hang
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=run_worker, args=(_call, (target, arguments, sender)), daemon=True)
-    try:
-        with undisturbed():  # without its arguments it would end with a traceback
-            process.start()
-        sender.close()
-        yield Beside(process, receiver)
-    finally:
-        if process.pid is not None:
-            process.kill()
-            process.join()
-        receiver.close()
+    receiver, sender = connection.Pipe(duplex=False)
+    with receiver:
+        with sender:
+            process = start_worker(_call, (target, arguments), sender)
+        try:
+            yield Beside(process, receiver)
+        finally:
+            end_worker(process)
 
 
 def _call(target: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import logging
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -22,6 +24,7 @@ from pinet_kedro.datasets.folders import RecommenderDataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
+from pinet_kedro.processes.stopping import ignore_interrupts, interrupts_left_to_the_command
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.benchmark.trained import train, train_on, training_data
@@ -227,19 +230,25 @@ class Bench:
         named = [(cell.model_name(self.dataset), cell) for cell in missing]
         first = dict(reversed(named))
         rest = [cell for name, cell in named if first[name] is not cell]
-        # Spawned, because a forked torch may hang.
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self,)) as pool:
-            try:
-                for part in (list(reversed(first.values())), rest):
-                    yield from (future.result() for future in as_completed([pool.submit(_run_cell, c) for c in part]))
-            except BaseException:  # a signal, too: otherwise the run would end when all cells are trained
-                pool.shutdown(wait=False, cancel_futures=True)
-                ended = active_children()
-                for worker in ended:
-                    worker.terminate()
-                for worker in ended:
-                    worker.join()
-                raise
+        with TemporaryDirectory(prefix="pinet-") as folder:
+            # A file, since the pool would wait for ever if a process died before it had read an argument of this size.
+            bench = Path(folder, "bench.pkl")
+            bench.write_bytes(pickle.dumps(self))
+            # Spawned, because a forked torch may hang.
+            with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (bench,)) as pool:
+                try:
+                    for part in (list(reversed(first.values())), rest):
+                        with interrupts_left_to_the_command():
+                            running = [pool.submit(_run_cell, cell) for cell in part]
+                        yield from (future.result() for future in as_completed(running))
+                except BaseException:  # a signal, too: otherwise the run would end when all cells are trained
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    ended = active_children()
+                    for worker in ended:
+                        worker.terminate()
+                    for worker in ended:
+                        worker.join()
+                    raise
 
     def _run(self, cell: Cell) -> Cell:
         import torch
@@ -304,9 +313,10 @@ class Bench:
         return replace(store.load(), strata=self.dataset.strata)
 
 
-def _start_worker(bench: Bench) -> None:
+def _start_worker(bench: Path) -> None:
     global _bench
-    _bench = bench
+    ignore_interrupts()
+    _bench = pickle.loads(bench.read_bytes())
 
 
 def _run_cell(cell: Cell) -> Cell:
