@@ -1,5 +1,8 @@
 """`kedro recommend` and `kedro similar`: the answers of batch inference with titles and reasons, and sentences."""
 
+import sqlite3
+from contextlib import closing
+
 import pandas as pd
 import pytest
 import yaml
@@ -58,6 +61,23 @@ def test_explained_scores_are_the_sum_of_what_is_shown(titled):
         assert sum(parts) == pytest.approx(score, abs=0.035)
     assert any("i0000" in row[9] for row in shown)
     assert "3 events, the newest first: The [bold]00004" in result.output
+
+
+def test_a_history_older_than_what_the_version_has_learnt_is_no_secret(titled):
+    """As after a retraining or a refresh, whose events are not among the prepared data."""
+    assert "has learnt events until" not in titled.invoke("recommend", "u00001", TEST, CHALLENGER).output
+    with closing(sqlite3.connect(titled.folder / "mlflow.db")) as database:
+        change = "UPDATE model_version_tags SET value = CAST(value + ? AS INTEGER) WHERE key = 'learnt.until'"
+        database.execute(change, (400 * 86_400 * 10**9,))
+        database.commit()
+        of_user = titled.invoke("recommend", "u00001", TEST, CHALLENGER)
+        of_items = titled.invoke("recommend", "--history=i00003", TEST, CHALLENGER)
+        database.execute(change, (-400 * 86_400 * 10**9,))
+        database.commit()
+    assert "Version 1 has learnt events until 20" in of_user.output
+    assert "what the user has taken since is not known here" in of_user.output
+    assert of_items.exit_code == 0
+    assert "has learnt events until" not in of_items.output
 
 
 def test_filters_are_options(titled):

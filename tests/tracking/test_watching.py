@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from pinet_kedro import progress
 from pinet_kedro.tracking import watching
 from pinet_kedro.training.backbone import EpochReport
 
@@ -43,3 +44,29 @@ def test_a_terminal_has_a_bar_named_after_what_is_trained(monkeypatch, caplog):
     assert "Training by aggregation: 100%" in shown
     assert "validation NDCG@10 head 0.2500, tail 0.1250" in shown
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("unit", "total", "lines"),
+    [
+        ("users", 5_000_000, ["Working: 2,500,000 of 5,000,000 users", "Working: 5,000,000 of 5,000,000 users"]),
+        ("B", 5_000_000, ["Working: 2.5 of 5.0 MB", "Working: 5.0 of 5.0 MB"]),
+        ("B", None, ["Working: 2.5 MB", "Working: 5.0 MB"]),
+    ],
+)
+def test_long_work_has_lines_in_a_log_and_a_bar_on_a_terminal(monkeypatch, caplog, capsys, unit, total, lines):
+    def work():
+        with progress.show_progress("Working", total, unit) as done:
+            done(2_500_000)
+            done(2_500_000)
+
+    with caplog.at_level("INFO", logger="pinet_kedro"):
+        work()
+        assert not caplog.messages  # it was over within ten seconds
+        monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.0)
+        work()
+    assert caplog.messages == lines
+    assert not capsys.readouterr().err  # a bar would write its line again and again into the log
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    work()
+    assert "Working: " in terminal.getvalue()

@@ -12,11 +12,13 @@ from pinet_kedro.cli.registry import env_option, registry_of
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.ids import spell_ids
 from pinet_kedro.registry.versions import find_version
+from pinet_kedro.reporting.text import day, event_day
 
 if TYPE_CHECKING:
     from pinet_kedro.inspection.prepared import PreparedData
     from pinet_kedro.inspection.titles import Titles
     from pinet_kedro.recommender import Recommender
+    from pinet_kedro.registry.loading import VersionModels
 
 _k_option = click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="How many items.")
 _version_option = click.option(
@@ -51,12 +53,13 @@ def recommend(
     """
     if (user is None) == (history is None):
         raise click.UsageError("name a USER, or the items with --history=id,id,…")
-    with _loaded(version, env) as (model, data, number):
+    with _loaded(version, env) as (models, data, number):
         from pinet_kedro import explanation
         from pinet_kedro.asking import Constraints
         from pinet_kedro.inspection.tables import show_recommendations
 
-        titles, known = data.titles(), set(model.item_ids)
+        model, titles = models.served, data.titles()
+        known = set(model.item_ids)
         items = _ids("history", history or "") if user is None else data.history(user)
         constraints = Constraints(
             exclude=_ids("exclude", exclude) if exclude else (),
@@ -77,6 +80,11 @@ def recommend(
             echo(f"Categories among these items: {reached}, asked for: {min_categories}.{fewer}")
         if unknown:
             echo(f"Skipped: {len(unknown):,} of {len(items):,} events, whose items version {number} does not know.")
+        if user is not None and models.served_until is not None and data.newest() < models.served_until:
+            echo(
+                f"Version {number} has learnt events until {day(models.served_until)}, and the histories in data/ end "
+                f"on {event_day(data.newest())}: what the user has taken since is not known here, and may be shown."
+            )
 
 
 @click.command(short_help="Show the items nearest to an item.")
@@ -86,26 +94,26 @@ def recommend(
 @env_option
 def similar(item: str, k: int, version: str, env: str | None) -> None:
     """Show the items nearest to ITEM, an id: by the vectors of the backbone, and by the memory of transitions."""
-    with _loaded(version, env) as (model, data, number):
+    with _loaded(version, env) as (models, data, number):
         from pinet_kedro.inspection.tables import show_similar
         from pinet_kedro.similarity import nearest_by_memory, nearest_by_vectors
 
-        titles, wanted = data.titles(), spell_ids([item])[0]
+        model, titles, wanted = models.served, data.titles(), spell_ids([item])[0]
         _require_known(wanted, model, titles, number)
         nearest = nearest_by_vectors(model, wanted, k), nearest_by_memory(model, wanted, k)
         show_similar(wanted, nearest, titles, number)
 
 
 @contextmanager
-def _loaded(version: str, env: str | None) -> Iterator[tuple["Recommender", "PreparedData", str]]:
-    """The model of a version, the prepared data, and the version's number; errors become sentences."""
+def _loaded(version: str, env: str | None) -> Iterator[tuple["VersionModels", "PreparedData", str]]:
+    """The models of a version, the prepared data, and the version's number; errors become sentences."""
     click.echo(f"Loading the version '{version}' …", err=True)  # at once: what follows imports torch and MLflow, 4 s
     with registry_of(env, "Nothing can be recommended.") as registry:
         from pinet_kedro.inspection.prepared import read_prepared
-        from pinet_kedro.registry.loading import load_version
+        from pinet_kedro.registry.loading import load_models
 
         number = find_version(version, registry)
-        yield load_version(number, registry), read_prepared(env), number
+        yield load_models(number, registry), read_prepared(env), number
 
 
 def _ids(option: str, text: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pinet_kedro.datasets.whole_file import whole_file
 from pinet_kedro.errors import InputError
+from pinet_kedro.progress import show_progress
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +71,13 @@ class Download:
 
 
 def _from_grouplens() -> bytes:
-    from tqdm import tqdm
-
     with urllib.request.urlopen(_GROUPLENS, timeout=_TIMEOUT) as response:
         size = int(response.headers.get("Content-Length") or 0) or None
         archive = io.BytesIO()
-        with tqdm(total=size, desc="MovieLens-100k from GroupLens", unit="B", unit_scale=True) as bar:
+        with show_progress("MovieLens-100k from GroupLens", size, "B") as done:
             while block := response.read(2**16):
                 archive.write(block)
-                bar.update(len(block))
+                done(len(block))
     return _HEADER + zipfile.ZipFile(archive).read("ml-100k/u.data")
 
 

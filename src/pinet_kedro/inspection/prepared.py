@@ -46,6 +46,10 @@ class PreparedData:
         start, end = dataset.sequences.offsets[found[0] : found[0] + 2]
         return dataset.item_ids[dataset.sequences.items[start:end] - 1].tolist()
 
+    def newest(self) -> int:
+        """Time of the newest event of all histories (ns)."""
+        return int(self.catalog.load("dataset").sequences.timestamps.max(initial=0))
+
     def _require_intact(self, *names: str) -> None:
         """Raises `InputError` unless these datasets are there, as they were stored, and of one log."""
         lineages = []

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Shaped
-from tqdm import tqdm
 
 from pinet_kedro.dataset import Dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.ranks import seen_items
 from pinet_kedro.explanation import Reasons, contribution_names, explain_items, note
 from pinet_kedro.interactions.sequences import Sequences
+from pinet_kedro.progress import show_progress
 from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import load_models
 from pinet_kedro.registry.users import hash_users
@@ -139,14 +138,12 @@ class Recommendations:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self.summary |= {"users": 0, "users_without_history": 0, "skipped_events": 0}
-        # On a terminal the progress bar moves with every block; a log file gets one line every ten seconds.
-        interval = 0.1 if sys.stderr.isatty() else 10
         users, block = self.dataset.sequences.n_users, self.config.block_users
-        with tqdm(total=users, desc="Recommending", unit="user", mininterval=interval) as bar:
+        with show_progress("Recommending", users, "users") as done:
             for start in range(0, users, block):
                 stop = min(start + block, users)
                 yield self._recommend(start, stop)
-                bar.update(stop - start)
+                done(stop - start)
 
     def _recommend(self, start: int, stop: int) -> pa.RecordBatch:
         histories = self._known(start, stop)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from urllib.parse import unquote
 from pinet_kedro.errors import InputError
 from pinet_kedro.interactions.files import is_data
 from pinet_kedro.printable import public
+from pinet_kedro.progress import show_progress
 from pinet_kedro.project import project_folder, short_path
 from pinet_kedro.sources.raw_files import RawFiles, identity_of
 from pinet_kedro.sources.stores import Found, Store, open_store
@@ -116,21 +116,18 @@ class FetchedFiles(RawFiles):
         due = [name for name, found in listing.files.items() if not _is_copy(folder / name, found, known.get(name))]
         if not due:
             return
-        from tqdm import tqdm
-
         log.info("Fetching %s of %s files of %s to %s", len(due), len(listing.files), self.shown, short_path(folder))
         store, address = open_store(self._address)
         (folder / _PARTS).mkdir(parents=True, exist_ok=True)
         total = sum(listing.files[name].size or 0 for name in due) or None
-        interval = 0.1 if sys.stderr.isatty() else 10  # seconds between the lines of a log file
         try:
             with (
-                tqdm(total=total, desc="Fetching", unit="B", unit_scale=True, mininterval=interval) as bar,
+                show_progress("Fetching", total, "B") as done,
                 index.open("a", encoding="utf-8") as lines,
             ):
                 for name in due:
                     part = folder / _PARTS / "file"
-                    store.fetch(listing.files[name], part, bar.update)
+                    store.fetch(listing.files[name], part, done)
                     entry = self._put_in_place(part, name, listing.files[name])
                     print(json.dumps([name, *entry]), file=lines, flush=True)
         finally:
