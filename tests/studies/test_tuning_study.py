@@ -276,6 +276,16 @@ def test_a_database_holds_a_study_as_well(plan, tmp_path):
     assert loaded.trials[0].state == TrialState.COMPLETE
 
 
+def test_a_database_of_mlflow_is_refused_and_left_as_it_was(plan, tmp_path):
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool).begin() as database:
+        database.execute(sqlalchemy.text("CREATE TABLE experiments (name TEXT)"))
+    with pytest.raises(InputError, match=r"has the tables of MLflow.* create another one"):
+        run_study(plan(storage=address))
+    engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
+    assert sqlalchemy.inspect(engine).get_table_names() == ["experiments"]
+
+
 def test_a_database_that_is_not_there_is_a_sentence_without_its_password(plan):
     with pytest.raises(InputError, match=r"tuning\.storage") as error:
         run_study(plan(storage="sqlite://user:secret@/nowhere/to/be/found.db"))

@@ -19,6 +19,7 @@ from optuna import Study
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
+from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from pinet_kedro.dataset import Dataset
@@ -107,6 +108,8 @@ class StudyPlan:
     def _study(self) -> Study:
         folder, silence_s = self.folder / self.config.folder, math.ceil(self.config.stale_minutes * 60)
         folder.mkdir(parents=True, exist_ok=True)
+        if self.config.storage:
+            _require_no_mlflow(self.config.storage)
         storage = RDBStorage(
             self.config.storage or f"sqlite:///{folder}/studies.db",
             {} if self.config.storage else {"connect_args": {"timeout": 60}},
@@ -124,6 +127,12 @@ class StudyPlan:
             else:
                 log.warning("tuning.space does not contain the shipped configuration: the first trial is drawn.")
         return study
+
+
+def _require_no_mlflow(storage: str) -> None:
+    """Raises `RuntimeError` on a database of MLflow, before Optuna leaves its tables in it and fails."""
+    if inspect(create_engine(storage, poolclass=NullPool)).has_table("experiments"):
+        raise RuntimeError("it has the tables of MLflow")
 
 
 class _SeededSampler(TPESampler):
