@@ -89,7 +89,7 @@ def test_the_share_of_items_without_metadata_is_reported_and_the_order_is_that_o
     assert table["item_id"].tolist() == ["a-1", "new", "7"]
     assert table["title"].fillna("none").tolist() == ["Léon, the «Professional»", "none", "Seven"]
     assert table["categories"].tolist() == [["Drama"], [], ["Crime", "Thriller"]]
-    assert "1 of 3 (33.3%), such as 'new'" in caplog.text
+    assert "1 of 3 (33.3 %), such as 'new'" in caplog.text
 
 
 def test_metadata_of_other_items_are_a_warning(tmp_path, caplog):

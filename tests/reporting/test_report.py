@@ -422,6 +422,7 @@ def test_the_head_of_the_page_says_which_run_on_which_data(evaluation):
     assert "period: 1997-09-20 to 1998-04-22 · backbone: sasrec · seed: 1 · version: " in text
     assert "git: 0123abcd+changes · MLflow run: 8f14" in text
     assert "oldest event 1997-09-20" in text.replace("_", " ")
+    assert "items 1,349 " in text
     assert "874724710" not in text
 
 
@@ -440,7 +441,8 @@ def test_what_is_said_of_plugins_by_stratum_follows_from_the_interval(evaluation
     set_gain(evaluation, "base_plugins_vs_base_shared_plugin", "all", low, high)
     text = page(evaluation).text.replace("\N{NO-BREAK SPACE}", " ")
     assert words in text
-    assert "The trained backbone adds to the plugins +10.0 %" in text
+    added = text.partition("The trained backbone adds to the plugins +10.0 % [")[2]
+    assert added.partition("]")[2].startswith(", on the joint backbone. ")
 
 
 def test_the_page_is_well_formed_and_loads_nothing(evaluation):

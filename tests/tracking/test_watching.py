@@ -46,6 +46,12 @@ def test_a_terminal_has_a_bar_named_after_what_is_trained(monkeypatch, caplog):
     assert not caplog.messages
 
 
+def test_what_was_done_has_a_line_of_its_own(caplog):
+    with caplog.at_level("INFO", logger="pinet_kedro"), progress.show_progress("Models", 4, "models", 2) as done:
+        done(1, "base, seed 1 done")
+    assert caplog.messages == ["Models: 3 of 4 models, base, seed 1 done"]
+
+
 @pytest.mark.parametrize(
     ("unit", "total", "lines"),
     [

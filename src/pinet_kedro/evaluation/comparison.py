@@ -150,16 +150,17 @@ def _newest(dataset: Dataset, end: Int[np.ndarray, " U"]) -> int:
 
 def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> dict[str, Any]:
     """The protocol of an evaluation, in words and parameters."""
+    head_share = f"{parameters['stratification']['head_share'] * 100:.0f} %"
     return {
         "split": parameters["splitting"]["rule"],
         "ranking": f"whole catalogue, {_POLICY[parameters['exclude_seen']]}, ties count half",
         "routing": "to the plugin of the stratum of the history's length, the events that are known when asked",
         "activeness": "events in the training part of the history",
-        "head": f"{strata.head_tail.labels()[1]} (nearest to the top {parameters['stratification']['head_share']:.0%})",
+        "head": f"{strata.head_tail.labels()[1]} (nearest to the top {head_share})",
         "quintiles": "; ".join(strata.quintiles.labels()),
         "training_strata": "; ".join(strata.training.labels()),
         "cut_off": CUT_OFF,
-        "long_tail_items": f"the least popular items that together have {LONG_TAIL:.0%} of the training events",
+        "long_tail_items": f"the least popular items that together have {LONG_TAIL * 100:.0f} % of the training events",
         "cold_items": f"items with fewer than {COLD} training events",
         "interval": f"95 %, paired percentile bootstrap over users, {RESAMPLES} resamples",
         "seed": parameters["backbone_training"]["seed"],

@@ -85,7 +85,7 @@ def _because(found: ExplainedItem, titles: Titles) -> Text:
     if found.because is None:
         return Text("–")
     item, share = found.because
-    return _text(f"{titles.shown(item)}, {share:.0%}")
+    return _text(f"{titles.shown(item)}, {share * 100:.0f} %")
 
 
 def _text(value: str) -> Text:

@@ -80,9 +80,9 @@ def describe_items(item_ids: pd.Series, metadata: pd.DataFrame) -> pd.DataFrame:
     """
     missing = item_ids[~item_ids.isin(metadata["item_id"])]
     if len(metadata):
-        share = len(missing) / len(item_ids)
-        note = f" ({share:.1%}), such as {missing.iloc[0]!r}; they are shown by their ids" if len(missing) else ""
-        level = logging.WARNING if share == 1 else logging.INFO
+        percent = 100 * len(missing) / len(item_ids)
+        note = f" ({percent:.1f} %), such as {missing.iloc[0]!r}; they are shown by their ids" if len(missing) else ""
+        level = logging.WARNING if percent == 100 else logging.INFO
         log.log(level, "Items of the log without metadata: %s of %s%s", f"{len(missing):,}", f"{len(item_ids):,}", note)
     items = pd.DataFrame({"item_id": item_ids}).merge(metadata, "left", "item_id", validate="one_to_one")
     items["categories"] = [value if isinstance(value, list) else [] for value in items["categories"]]

@@ -43,7 +43,7 @@ _PAIRS = {
     "base_plugins_vs_base": "What the plugins add to the base",
     "base_plugins_vs_plugins_alone": "What the base adds to the plugins",
     "pin_vs_plugins_alone": "What the backbone adds to the plugins",
-    "base_plugins_vs_base_shared_plugin": "Plugins by stratum instead of one for all",
+    "base_plugins_vs_base_shared_plugin": "Plugins by stratum instead of one for all, on the joint backbone",
     "pin_vs_base_shared_plugin": "Plugins by stratum instead of one for all",
     "backbone_vs_base": "Training by aggregation instead of jointly, without plugins",
     "pin_vs_base_plugins": "Training by aggregation instead of jointly, with plugins",
@@ -134,18 +134,21 @@ def _facts(evaluation: dict[str, Any], configuration: dict[str, Any], run: dict[
 
 
 def _in_words(data: dict[str, Any]) -> dict[str, Any]:
-    """The facts on the data with their times as days and shares as percentages."""
-    words = dict(data)
+    """The facts on the data: times as days, shares as percentages, counts with thousands separators."""
+    words = {name: _fact(name, value) for name, value in data.items()}
     if "oldest_event" in data:
         words["oldest_event"] = event_day(data["oldest_event"])
     if "newest_event" in data:
         words["newest_event"] = {part: event_day(time) for part, time in data["newest_event"].items()}
-    if long_tail := data.get("long_tail_items"):
-        words["long_tail_items"] = {
-            **long_tail,
-            "share_of_training_events": share(long_tail["share_of_training_events"]),
-        }
     return words
+
+
+def _fact(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: _fact(inner, found) for inner, found in value.items()}
+    if name.startswith("share_of_"):
+        return share(value, 2)
+    return count(value) if isinstance(value, int) else value
 
 
 def _as_shipped(evaluation: dict[str, Any]) -> dict[str, Any] | None:

@@ -167,9 +167,11 @@ def aggregation_effect(evaluation: dict[str, Any], groups: Iterable[str] = GROUP
 
 def contributions(evaluation: dict[str, Any]) -> list[str]:
     """Sentences on what the trained backbone and the plugins by stratum add, for all users; none if not measured."""
-    plugged = "base_plugins" if "base_plugins" in evaluation["models"] else "pin"
+    plugged, where = "pin", ""
+    if "base_plugins" in evaluation["models"]:  # PIN stands on the other backbone, and the models without a part do not
+        plugged, where = "base_plugins", ", on the joint backbone"
     found = [(words, gain(evaluation, f"{plugged}_vs_{without}", "all")) for without, words in _PARTS.items()]
-    return [f"{words[_added(values)]} {with_interval(values)}." for words, values in found if values is not None]
+    return [f"{words[_added(values)]} {with_interval(values)}{where}." for words, values in found if values]
 
 
 def _added(values: tuple[float, float, float]) -> str:

@@ -86,7 +86,7 @@ class Candidates:
         return cls(linear, factors, scale, number, probes=linear.cells, recall={})
 
     def __str__(self) -> str:
-        found = " and ".join(f"{share:.2%} of the exact best {k}" for k, share in self.recall.items())
+        found = " and ".join(f"{share * 100:.2f} % of the exact best {k}" for k, share in self.recall.items())
         return f"{found} ({self.probes} of {self.linear.cells} cells, {self.number} candidates from each source)"
 
     @property

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.checking import checked
@@ -25,6 +24,7 @@ from pinet_kedro.errors import InputError
 from pinet_kedro.parameters import plain
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.processes.stopping import ignore_interrupts, interrupts_left_to_the_command
+from pinet_kedro.progress import show_progress
 from pinet_kedro.provenance import method_version
 from pinet_kedro.studies.benchmark.config import Benchmark
 from pinet_kedro.studies.benchmark.trained import train, train_on, training_data
@@ -180,10 +180,9 @@ class Bench:
         """
         self._name_others(todo)
         missing = [cell for cell in todo if not self.ranks(cell).exists()]
-        with tqdm(total=len(todo), initial=len(todo) - len(missing), unit="model", desc=title) as bar:
+        with show_progress(title, len(todo), "models", before=len(todo) - len(missing)) as done:
             for cell in self._finished(missing, workers):
-                bar.set_postfix_str(f"{cell} done")
-                bar.update()
+                done(1, f"{cell} done")
         return pd.concat([self.ranks(cell).load() for cell in todo], ignore_index=True)
 
     def validation_ranks(self, cell: Cell, variant: str | None = None) -> pd.DataFrame:
