@@ -37,7 +37,6 @@ class Project:
         from pinet_kedro.cli import cli
 
         folder, path, environment = Path.cwd(), sys.path[:], os.environ.get("PYTHONPATH")
-        on_term = signal.getsignal(signal.SIGTERM)  # a run that is recorded sets it for its process
         os.chdir(self.folder)
         try:
             # Once a process: all projects here have the same settings and pipelines, and under pytest, whose stack is
@@ -47,7 +46,6 @@ class Project:
             return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(folder)
-            signal.signal(signal.SIGTERM, on_term)
             # Kedro puts the project's `src` first in both paths; hundreds of them would slow every later import.
             sys.path[:] = path
             if environment is None:

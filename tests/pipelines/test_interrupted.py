@@ -1,11 +1,13 @@
 """What the tracking database says of a run that was stopped from outside; the runs are real processes."""
 
+import os
 import signal
 import sqlite3
 import time
 from multiprocessing import Pipe
 
 import mlflow
+import pytest
 
 from projects import Command, act_at, kill_at
 
@@ -46,12 +48,18 @@ def statuses(project):
         return [row for (row,) in database.execute("select status from runs order by start_time")]
 
 
-def test_a_run_that_is_told_to_end_is_recorded_as_killed(project):
+@pytest.mark.parametrize(("number", "named"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_run_that_is_told_to_end_is_recorded_as_killed_and_says_how_to_go_on(project, number, named):
     process, said = start(project)
-    process.terminate()
-    assert process.wait(300) == 143
-    assert "Traceback" not in said.read_text()
+    os.kill(process.pid, number)
+    assert process.wait(300) == 128 + number
+    output = " ".join(said.read_text().split())
+    assert "Traceback" not in output
+    assert "Stored in data/: the results of data_validation.clean_events, " in output
+    assert "Go on with: kedro run --pipeline=full --env=test --from-nodes=backbone_training.train_backbones" in output
+    assert output.endswith(f"Stopped by {named}.")
     assert statuses(project) == ["KILLED"]
+    assert not (project.folder / "data/locks/run.lock").read_text()  # the next run has nothing to take over
 
 
 def test_the_next_run_closes_one_that_was_killed_and_leaves_one_alone_that_is_going(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pinet_kedro.processes.beside import EndedError, beside
+from pinet_kedro.processes.stopping import StoppedError, stoppable
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -103,20 +104,11 @@ def test_the_process_ends_with_a_command_that_is_killed(tmp_path):
     assert not alive(pid)
 
 
-class StoppedError(Exception):
-    pass
-
-
 @pytest.fixture
 def stopping():
     """SIGTERM raises `StoppedError`, as it ends a run."""
-
-    def stop(*_):
-        raise StoppedError
-
-    before = signal.signal(signal.SIGTERM, stop)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    with stoppable():
+        yield
 
 
 def test_a_signal_while_the_process_starts_takes_effect_after_it(stopping, monkeypatch):

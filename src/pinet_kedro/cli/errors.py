@@ -1,4 +1,4 @@
-"""Errors that a user can fix become one sentence and exit code 1; defects keep their traceback."""
+"""Errors that a user can fix, and signals, become one sentence and an exit code; defects keep their traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,21 @@ from kedro.validation.exceptions import DataValidationError, ParameterValidation
 
 from pinet_kedro.errors import EndedError, InputError, NothingToDo
 from pinet_kedro.printable import printable
+from pinet_kedro.processes.stopping import StoppedError, stoppable
 
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turns the errors that a user can fix into one sentence and exit code 1."""
+    """Turns the errors that a user can fix into one sentence and exit code 1.
+
+    SIGTERM, SIGHUP and Ctrl-C become a sentence and 128 + their number.
+    """
     try:
-        yield
+        with stoppable():
+            yield
+    except StoppedError as stopped:
+        click.echo(f"Stopped by {stopped.by}.", err=True)
+        raise
     except NothingToDo as reason:
         echo(reason)
     except Exception as error:

@@ -10,7 +10,7 @@ import click
 from kedro import KedroDeprecationWarning
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
-from kedro.framework.project import pipelines
+from kedro.framework.project import pipelines, settings
 from kedro.pipeline import Pipeline
 from kedro.utils import load_obj
 from omegaconf.errors import OmegaConfBaseException
@@ -19,8 +19,10 @@ from yaml import YAMLError
 from pinet_kedro.cli.errors import sentences
 from pinet_kedro.configuration import did_you_mean
 from pinet_kedro.errors import REFUSED_EXIT, InputError
+from pinet_kedro.processes.stopping import StoppedError
 from pinet_kedro.promotion.console import show_decision
 from pinet_kedro.promotion.decision import Decision
+from pinet_kedro.runs.closing_lines import ClosingLines
 
 log = logging.getLogger("pinet_kedro")
 
@@ -34,7 +36,13 @@ def _run(**options: Any) -> Any:
         # Kedro 1.7 deprecates --pipeline in favour of --pipelines; both are supported here. (Here, because modules that
         # the pipelines import set filters of their own.)
         warnings.filterwarnings("ignore", message="Option '--pipeline'", category=KedroDeprecationWarning)
-        outputs = kedro_run.callback(**options)  # type: ignore[misc]
+        try:
+            outputs = kedro_run.callback(**options)  # type: ignore[misc]
+        except (KeyboardInterrupt, StoppedError):
+            for hook in settings.HOOKS:  # Kedro calls none of them
+                if isinstance(hook, ClosingLines):
+                    hook.after_stop()
+            raise
         for name in ("promotion", "refresh"):
             if name in outputs:
                 _end_with(outputs[name].load())

@@ -8,15 +8,46 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal has gone
+
+
+class StoppedError(SystemExit):
+    """A signal has ended the command, whose exit code is that of a shell: 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
 
 @contextmanager
-def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
-    """While the block runs, SIGTERM and SIGINT only call `action` with their number."""
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, and all three leave it as `StoppedError`."""
+
+    def stop(number: int) -> None:
+        raise StoppedError(number)
+
+    try:
+        with on_stop(stop, (signal.SIGTERM, signal.SIGHUP)):
+            yield
+    except KeyboardInterrupt:
+        raise StoppedError(signal.SIGINT) from None
+
+
+@contextmanager
+def on_stop(action: Callable[[int], Any], signals: tuple[signal.Signals, ...] = _STOPS) -> Iterator[None]:
+    """While the block runs, the signals only call `action` with their number, in the main thread.
+
+    SIGHUP stays ignored where it is, as by nohup.
+    """
 
     def handle(number: int, _: FrameType | None) -> None:
         action(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, handle) for number in signals if number not in ignored}
     try:
         yield
     finally:
@@ -26,10 +57,7 @@ def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """SIGTERM and SIGINT that arrive in the block take effect after it. They disturb the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Signals that arrive in the block take effect after it. They disturb the main thread alone."""
     arrived: list[int] = []
     with on_stop(arrived.append):
         yield
@@ -43,8 +71,16 @@ def interrupts_left_to_the_command() -> Iterator[None]:
 
     Ctrl-C reaches the whole group of processes: one that is about to start would print a traceback.
     """
-    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, which would end the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _blocked(signal.SIGHUP):  # would end the tracker, which ignores the other signals
+        # multiprocessing starts it with the first process, or the first queue, which would end the mask.
+        resource_tracker.ensure_running()
+    with _blocked(signal.SIGINT):
+        yield
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield
     finally:

@@ -24,10 +24,12 @@ _SUMMARISED = {
     "evaluation", "registered_version", "pin_model", "gradient_noise_figure", "recommendations",
     "tuning", "tuning_finalists", "tuning_choice", "feedback",
 }  # fmt: skip
+# Pipelines whose nodes go on where an earlier run of them has ended.
+_KEEPS = {"benchmark": "Models that were finished are stored.", "tuning": "Trials that were finished are stored."}
 
 
 class ClosingLines:
-    """Logs every node, what the run has made, and after a failure how to go on.
+    """Logs every node, what the run has made, and after a failure or a signal how to go on.
 
     It keeps no record of finished nodes: `ParallelRunner` runs nodes, and their hooks, in other processes.
     """
@@ -35,10 +37,12 @@ class ClosingLines:
     def __init__(self) -> None:
         self._place: dict[str, str] = {}
         self._began = 0.0
+        self._at_work: tuple[dict[str, Any], Pipeline, CatalogProtocol] | None = None
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Numbers the nodes."""
+        self._at_work = run_params, pipeline, catalog
         self._place = {node.name: f"[{n}/{len(pipeline.nodes)}]" for n, node in enumerate(pipeline.nodes, 1)}
         self._began = time.time()
 
@@ -50,6 +54,7 @@ class ClosingLines:
     @hook_impl(trylast=True)  # after what has been recorded, or has not been
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Logs what was trained, its results, and where everything is."""
+        self._at_work = None
         written = {name for name in pipeline.all_outputs() if _is_written(catalog, name, self._began)}
         results = {short: _result_of(catalog, name) for name in written if (short := _short(name)) in _SUMMARISED}
         for line in _last_lines(results, pipeline, catalog):
@@ -66,16 +71,14 @@ class ClosingLines:
         self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Logs what is stored, and the command that goes on from there."""
-        if isinstance(error, NothingToDo):
-            return
-        stored = {node: [name for name in node.outputs if stored_path(catalog, name)] for node in pipeline.nodes}
-        # A node whose results are only in memory is not done: the next run needs it once more.
-        done = {
-            node
-            for node, names in stored.items()
-            if names and all(_is_written(catalog, name, self._began) for name in names)
-        }
-        log.warning(_how_to_go_on(run_params, pipeline, done, catalog))
+        self._at_work = None
+        if not isinstance(error, NothingToDo):
+            log.warning(_how_to_go_on("When the cause is removed, ", run_params, pipeline, catalog, self._began))
+
+    def after_stop(self) -> None:
+        """Logs the same after a signal."""
+        if self._at_work is not None:
+            log.warning(_how_to_go_on("", *self._at_work, self._began))
 
 
 def _last_lines(results: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
@@ -155,13 +158,17 @@ def _is_written(catalog: CatalogProtocol, name: str, since: float) -> bool:
     return path is not None and written_since(path, since)
 
 
-def _how_to_go_on(run: dict[str, Any], pipeline: Pipeline, done: set[Node], catalog: CatalogProtocol) -> str:
-    """One or two sentences: what a failed run has stored, and the command that continues it."""
+def _how_to_go_on(when: str, run: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol, began: float) -> str:
+    """What a run that has not come to its end has stored, and the command that continues it."""
     # Kedro's own advice, which conf/logging.yml silences, is built on this function; there is no public one.
     from kedro.runner.runner import _find_nodes_to_resume_from
 
+    # A node whose results are only in memory is not done: the next run needs it once more.
+    outputs = {node: [name for name in node.outputs if stored_path(catalog, name)] for node in pipeline.nodes}
+    done = {node for node, names in outputs.items() if names and all(_is_written(catalog, n, began) for n in names)}
     names = [node.name for node in pipeline.nodes if node in done]
     stored = f"Stored in data/: the results of {', '.join(names)}." if names else "This run has stored nothing."
+    kept = [_KEEPS[name] for name in run["pipeline_names"] or () if name in _KEEPS]
     start = _find_nodes_to_resume_from(pipeline, set(pipeline.nodes) - done, catalog)
     if "retraining" in (run["pipeline_names"] or ()):  # only a whole run takes its partitions
         start = set()
@@ -176,4 +183,5 @@ def _how_to_go_on(run: dict[str, Any], pipeline: Pipeline, done: set[Node], cata
         **{name: run[name] for name in ("to_nodes", "to_outputs", "tags", "namespaces")},
         nodes=run["node_names"],
     )
-    return f"{stored} When the cause is removed, {'begin again' if from_the_start else 'go on'} with: {command}"
+    advice = f"{when}{'begin again' if from_the_start and not kept else 'go on'} with: {command}"
+    return f"{' '.join(kept) or stored} {advice[0].upper()}{advice[1:]}"

@@ -3,9 +3,6 @@
 import atexit
 import logging
 import os
-import signal
-import sys
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +75,7 @@ def start_run(info: RunInfo, parameters: dict[str, Any]) -> RunInfo:
     run = MlflowRun(address(config.uri), experiment_id, run_id)
     begin_run(run)
     started = replace(info, mlflow=run)
-    # Ctrl-C, and SIGTERM made like it; does nothing when the run has ended before. An exit code of 143 means SIGTERM.
-    atexit.register(end_run, started, "KILLED")
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    atexit.register(end_run, started, "KILLED")  # by a signal; does nothing when the run has ended before
     return started
 
 

@@ -234,7 +234,9 @@ class Bench:
             bench = Path(folder, "bench.pkl")
             bench.write_bytes(pickle.dumps(self))
             # Spawned, because a forked torch may hang.
-            with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (bench,)) as pool:
+            with interrupts_left_to_the_command():
+                pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (bench,))
+            with pool:
                 try:
                     for part in (list(reversed(first.values())), rest):
                         with interrupts_left_to_the_command():
