@@ -116,7 +116,7 @@ def metrics_table(evaluation: dict[str, Any]) -> pd.DataFrame:
 
 def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
     """The data of an evaluation: sizes, times of events, rows that cleaning dropped, a hash of the indexed log."""
-    split = dataset.split
+    split, first = dataset.split, dataset.sequences.offsets[:-1][dataset.sequences.lengths > 0]
     return {
         "name": str(cleaning["source"].iloc[0]),
         "sha256": dataset.sha256,
@@ -129,9 +129,7 @@ def describe_data(dataset: Dataset, cleaning: pd.DataFrame) -> dict[str, Any]:
         "test_targets": len(dataset.test_users),
         "validation_targets_seen_before": split.repeated_valid,
         "test_targets_seen_before": split.repeated_test,
-        "oldest_event": int(
-            dataset.sequences.timestamps[dataset.sequences.offsets[:-1][dataset.sequences.lengths > 0]].min()
-        ),
+        "oldest_event": int(dataset.sequences.timestamps[first].min()),
         "newest_event": {
             "training": _newest(dataset, split.train_end),
             "before_test": _newest(dataset, split.test_from),
