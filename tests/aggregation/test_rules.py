@@ -310,12 +310,12 @@ ERRORS = [
     ({"rule": "reptile", "inner_rate": 0}, ["inner_rate", "greater than 0"]),
     ({"rule": "group_dro", "step_size": 0}, ["step_size", "greater than 0"]),
     ({"rule": "effective_number", "overlap": 1}, ["overlap", "less than 1"]),
-    ({"strength": 0.5, "step_size": 1}, ["deconfounded", "'step_size' is no setting here"]),
+    ({"strength": 0.5, "step_size": 1}, ["backdoor", "'step_size' is no setting here"]),
 ]
 
 
-def test_parameters_without_a_rule_belong_to_deconfounded_aggregation():
-    assert RULE.validate_python({"strength": 0.5}) == DeconfoundedConfig(strength=0.5)
+def test_parameters_without_a_rule_belong_to_backdoor_adjustment():
+    assert RULE.validate_python({"strength": 0.5}) == BackdoorConfig(strength=0.5)
 
 
 @pytest.mark.parametrize(("given", "words"), ERRORS, ids=[str(given) for given, _ in ERRORS])

@@ -118,9 +118,9 @@ def test_no_secret_is_written(conf, monkeypatch):
 def test_a_setting_of_another_choice_in_base_is_named(conf):
     path = conf / "base" / "parameters_backbone_training.yml"
     text = path.read_text()
-    assert "  aggregation: {rule: deconfounded}\n" in text
-    path.write_text(text.replace("{rule: deconfounded}\n", "{rule: deconfounded, gate: false}\n"))
-    with pytest.raises(InputError, match=r"backbone_training .*gate"):
+    assert "  aggregation: {rule: backdoor}\n" in text
+    path.write_text(text.replace("{rule: backdoor}\n", "{rule: backdoor, strength: 0.2}\n"))
+    with pytest.raises(InputError, match=r"backbone_training .*strength"):
         written(conf, "test", {"aggregation": {"rule": "balanced"}})
 
 

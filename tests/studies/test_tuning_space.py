@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pinet_kedro.aggregation.config import DeconfoundedConfig
+from pinet_kedro.aggregation.config import BackdoorConfig, DeconfoundedConfig
 from pinet_kedro.errors import InputError
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.studies.tuning.config import Tuning
@@ -51,7 +51,7 @@ def space_of(space, training=None, joint=False):
 )
 def test_a_dimension_that_cannot_be_is_named(name, dimension, words):
     with pytest.raises(InputError) as error:
-        space_of({name: dimension})
+        space_of({name: dimension}, BackboneTraining(aggregation=DeconfoundedConfig()))
     for word in (name, *words):
         assert word in str(error.value)
 
@@ -138,7 +138,7 @@ def test_the_shipped_space_goes_with_every_backbone_and_has_the_strength(backbon
     shipped = yaml.safe_load(path.read_text(encoding="utf-8"))["tuning"]
     strength, given = "backbone_training.aggregation.strength", {"backbone": {"name": backbone}}
     joint = space_of(shipped["space"], BackboneTraining.model_validate(given))
-    assert joint.configured({strength: 0.3})[0].aggregation == DeconfoundedConfig(strength=0.3)
+    assert joint.configured({strength: 0.3})[0].aggregation == BackdoorConfig(strength=0.3)
     given["aggregation"] = {"rule": "deconfounded"}
     assert strength in space_of(shipped["space"], BackboneTraining.model_validate(given)).shipped()
     assert Tuning.model_validate(shipped).workers == 2

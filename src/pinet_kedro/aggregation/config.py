@@ -8,7 +8,7 @@ from pinet_kedro.configuration import Configuration
 
 
 class DeconfoundedConfig(Configuration):
-    """Parameters of deconfounded gradient aggregation; `deconfounded.py` has the formula."""
+    """Backdoor adjustment with a consensus of the strata; `deconfounded.py` has the formula."""
 
     rule: Literal["deconfounded"] = "deconfounded"
     strength: float = Field(0.1, ge=0, le=1, description="λ: 0 = the confounded prior, 1 = each stratum's user share")
@@ -33,7 +33,7 @@ class ConsensusConfig(Configuration):
 
 
 class BackdoorConfig(Configuration):
-    """Plain backdoor adjustment: the gradient of the prior-weighted loss (`priors.py`)."""
+    """Backdoor adjustment: the strata's gradients, weighted by a prior (`priors.py`)."""
 
     rule: Literal["backdoor"] = "backdoor"
     strength: float = Field(0.1, ge=0, le=1, description="λ: 0 = the confounded prior, 1 = each stratum's user share")
@@ -110,8 +110,8 @@ class TorchJDConfig(_OfRows):
 
 
 def _named(settings: Any) -> Any:
-    """Adds the rule `deconfounded` where none is named."""
-    return {"rule": "deconfounded", **settings} if isinstance(settings, dict) else settings
+    """Adds the rule `backdoor` where none is named."""
+    return {"rule": "backdoor", **settings} if isinstance(settings, dict) else settings
 
 
 AggregationConfig = Annotated[

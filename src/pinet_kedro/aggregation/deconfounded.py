@@ -1,4 +1,4 @@
-"""Deconfounded gradient aggregation: the update of the backbone (arXiv 2208.09130).
+"""Deconfounded gradient aggregation with a consensus of the strata: an update of the backbone (arXiv 2208.09130).
 
 The paper's abstract gives no formula. The public code of its first author (github.com/HelloZicky/Persona,
 `module/gradient_aggregation`) computes in every step, per parameter tensor, from the gradients g_a of strata a = 1..G
@@ -14,7 +14,7 @@ gradients, because the gradients of a single step are too noisy to agree or to o
 
 The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0,
 per tensor and with the gate, this is the formula of the public code (`consensus.py`). Without the gate, K is all
-strata; if also τ → ∞, w = p: plain backdoor adjustment. A gradient of zero has cosine 0 to all.
+strata; if also τ → ∞, w = p: plain backdoor adjustment, which is the default, because validation targets preferred it. A gradient of zero has cosine 0 to all.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pinet_kedro.aggregation.config import AggregationConfig, DeconfoundedConfig
+from pinet_kedro.aggregation.config import AggregationConfig, BackdoorConfig
 from pinet_kedro.backbones.config import BackboneConfig, SASRecConfig
 from pinet_kedro.configuration import Configuration, Count, Processes, Seed, Text, Threads
 from pinet_kedro.losses.config import FullSoftmaxConfig, LossConfig
@@ -55,7 +55,7 @@ class BackboneTraining(Configuration):
     backbone: BackboneConfig = SASRecConfig()
     loss: LossConfig = FullSoftmaxConfig()
     schedule: TrainingSchedule = TrainingSchedule()
-    aggregation: AggregationConfig | None = DeconfoundedConfig()
+    aggregation: AggregationConfig | None = BackdoorConfig()
 
     @model_validator(mode="after")
     def _lazy_needs_a_draw(self) -> "BackboneTraining":

@@ -24,7 +24,7 @@ class Benchmark(Configuration):
     seeds: tuple[Seed, ...] = Field((1, 2, 3, 4, 5), min_length=1)
     reference: Name = "base"
     as_shipped: tuple[Name, ...] = Field(
-        ("base", "deconfounded"),
+        ("base", "backdoor"),
         description="methods that are also measured after a refit on the validation events, alone and with the first "
         "variant of plugins",
     )
