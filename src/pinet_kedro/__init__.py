@@ -5,7 +5,7 @@ Where to find the ideas of the paper:
 | idea | module | pipeline |
 |---|---|---|
 | activeness, its strata, the prior P(A) | `activeness`, `aggregation.priors` | `activeness_stratification` |
-| stratum gradients, deconfounded aggregation | `aggregation.group_gradients`, `.priors`, `.deconfounded` | `backbone_training` |
+| stratum gradients, their deconfounded aggregation | `aggregation.{group_gradients,priors}` | `backbone_training` |
 | the backbone, which learns what all users share | `backbones`, `losses`, `training.backbone` | `backbone_training` |
 | plugin networks of head and tail users | `plugins`, `fitting.plugin` | `plugin_training` |
 | the personalised, intervened network (PIN) | `recommender` | `plugin_training` |

@@ -14,7 +14,8 @@ gradients, because the gradients of a single step are too noisy to agree or to o
 
 The averages determine only the weights; the gradients of the step itself are summed. With p uniform, τ = 1 and β = 0,
 per tensor and with the gate, this is the formula of the public code (`consensus.py`). Without the gate, K is all
-strata; if also τ → ∞, w = p: plain backdoor adjustment, which is the default, because validation targets preferred it. A gradient of zero has cosine 0 to all.
+strata; if also τ → ∞, w = p: plain backdoor adjustment. That is the default (`rule: backdoor`), because validation
+targets prefer it. A gradient of zero has cosine 0 to all.
 """
 
 from collections.abc import Callable
