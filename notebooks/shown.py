@@ -18,6 +18,7 @@ NOISE = ("movielens_100k", "amazon_beauty")
 STUDIES = sorted(path.name.removesuffix("_tuning_finalists.parquet") for path in TABLES.glob("*_tuning_finalists.*"))
 STRENGTHS = {
     "control": "control",
+    "backdoor": "no consensus",
     "deconfounded_0": "λ = 0",
     "deconfounded": "λ = 0.1",
     "deconfounded_50": "λ = 0.5",
