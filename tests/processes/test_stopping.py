@@ -9,6 +9,15 @@ from pinet_kedro.processes.stopping import StoppedError, stoppable, undisturbed
 STOPS = [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"), (signal.SIGINT, "Ctrl-C")]
 
 
+@pytest.fixture(autouse=True)
+def _handlers():
+    """The handlers of the tests: a stop leaves its own to the end of the process."""
+    before = [(number, signal.getsignal(number)) for number, _ in STOPS]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
 @pytest.mark.slow  # starts a process
 @pytest.mark.parametrize(("number", "named"), STOPS)
 def test_a_command_that_is_stopped_says_so_and_has_the_exit_code_of_a_shell(number, named):
@@ -33,13 +42,71 @@ def test_a_command_that_is_stopped_says_so_and_has_the_exit_code_of_a_shell(numb
     assert (process.returncode, output, errors) == (128 + number, "closed\n", f"Stopped by {named}.\n")
 
 
+def outcome(work, same_stop_s=600.0):
+    """Exit code and output of a process that does this work as a command."""
+    command = (
+        "import atexit, signal, time\n"
+        "from pinet_kedro.cli.errors import sentences\n"
+        "from pinet_kedro.processes import stopping\n"
+        f"stopping._SAME_STOP_S = {same_stop_s}\n"
+        f"{work}"
+    )
+    process = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    return process.returncode, process.stdout, process.stderr
+
+
+TWICE = """
+def close():
+    signal.raise_signal({number})
+    print("closed", flush=True)
+atexit.register(close)
+with sentences():
+    try:
+        signal.raise_signal({number})
+    finally:
+        signal.raise_signal({number})
+        print("cleaned", flush=True)
+"""
+
+
+@pytest.mark.slow  # starts a process
 @pytest.mark.parametrize(("number", "named"), STOPS)
-def test_handlers_are_as_before_after_a_stop(number, named):
-    before = [signal.getsignal(each) for each, _ in STOPS]
-    with pytest.raises(StoppedError) as stopped, stoppable():
-        signal.raise_signal(number)
-    assert (stopped.value.code, stopped.value.by) == (128 + number, named)
-    assert [signal.getsignal(each) for each, _ in STOPS] == before
+def test_the_same_signal_again_does_not_disturb_the_end(number, named):
+    assert outcome(TWICE.format(number=int(number))) == (128 + number, "cleaned\nclosed\n", f"Stopped by {named}.\n")
+
+
+@pytest.mark.slow  # starts a process
+def test_a_signal_long_after_the_first_ends_the_process_at_once():
+    work = (
+        "atexit.register(lambda: (signal.raise_signal(15), print('closed')))\n"
+        "with sentences():\n"
+        "    signal.raise_signal(15)\n"
+    )
+    assert outcome(work, same_stop_s=0.0) == (-signal.SIGTERM, "", "Stopped by SIGTERM.\n")
+
+
+LOST = """
+class Item:
+    def __del__(self):
+        signal.raise_signal({number})
+        print("never", flush=True)
+with sentences():
+    Item()
+    time.sleep(100)
+"""
+
+
+@pytest.mark.slow  # starts a process
+@pytest.mark.parametrize(("number", "named"), STOPS)
+def test_a_signal_in_a_finalizer_which_drops_errors_still_ends_the_command(number, named):
+    assert outcome(LOST.format(number=int(number))) == (128 + number, "", f"Stopped by {named}.\n")
+
+
+def test_handlers_are_as_before_where_nothing_has_stopped():
+    before = [signal.getsignal(each) for each, _ in STOPS], sys.unraisablehook
+    with stoppable():
+        pass
+    assert ([signal.getsignal(each) for each, _ in STOPS], sys.unraisablehook) == before
 
 
 @pytest.mark.parametrize(("number", "named"), STOPS)

@@ -1,7 +1,9 @@
 """Signals that stop a command."""
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -9,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal has gone
+_SAME_STOP_S = 5.0
+_AGAIN_S = 0.05
 
 
 class StoppedError(SystemExit):
@@ -16,25 +20,73 @@ class StoppedError(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, and all three leave it as `StoppedError`."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, and all three leave it as `StoppedError`.
 
-    def stop(number: int) -> None:
-        raise StoppedError(number)
+    What ends the block, and then the process, is not disturbed by the same signal again: `timeout` sends it twice, to
+    its command and to the group. A signal that comes later than that ends the process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping = _Stopping()
+    numbers = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # by nohup, or by `&`
+    before, hook = {number: signal.signal(number, stopping.arrived) for number in numbers}, sys.unraisablehook
 
+    def unraisable(lost: Any) -> None:
+        stopping.lost(lost.exc_value) if isinstance(lost.exc_value, StoppedError | KeyboardInterrupt) else hook(lost)
+
+    sys.unraisablehook = unraisable
     try:
-        with on_stop(stop, (signal.SIGTERM, signal.SIGHUP)):
-            yield
+        yield
     except KeyboardInterrupt:
+        stopping.done = True
         raise StoppedError(signal.SIGINT) from None
+    except StoppedError:
+        stopping.done = True
+        raise
+    finally:
+        sys.unraisablehook = hook
+        if not stopping.done:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Stopping:
+    """The handler of the signals that stop a command."""
+
+    def __init__(self) -> None:
+        self.done = False  # whether the block has ended, so that only the end of the process is left
+        self._until = 0.0
+
+    def arrived(self, number: int, _: FrameType | None) -> None:
+        """Raises what ends the block; does nothing for the same stop again."""
+        if time.monotonic() < self._until:
+            return
+        if self.done:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._until = time.monotonic() + _SAME_STOP_S
+        raise KeyboardInterrupt if number == signal.SIGINT else StoppedError(number)
+
+    def lost(self, stop: BaseException | None) -> None:
+        """Sends the signal again: Python drops an error in a finalizer or the callback of a weak reference.
+
+        By a timer, because here it would be dropped again, and a thread could wait for a lock that is held here.
+        """
+        number = stop.number if isinstance(stop, StoppedError) else signal.SIGINT
+        self._until = 0.0
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
 
 @contextmanager
-def on_stop(action: Callable[[int], Any], signals: tuple[signal.Signals, ...] = _STOPS) -> Iterator[None]:
+def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
     """While the block runs, the signals only call `action` with their number, in the main thread.
 
     SIGHUP stays ignored where it is, as by nohup.
@@ -47,7 +99,7 @@ def on_stop(action: Callable[[int], Any], signals: tuple[signal.Signals, ...] = 
         yield
         return
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, handle) for number in signals if number not in ignored}
+    before = {number: signal.signal(number, handle) for number in _STOPS if number not in ignored}
     try:
         yield
     finally:
