@@ -11,8 +11,12 @@ STOPS = [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"), (signal.SIGINT,
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """The handlers of the tests: a stop leaves its own to the end of the process."""
-    before = [(number, signal.getsignal(number)) for number, _ in STOPS]
+    """Those of a process in the foreground, also where the tests run behind nohup or `&`, which leave signals ignored.
+
+    A stop leaves its own to the end of the process.
+    """
+    foreground = [signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number, _ in STOPS]
+    before = [(number, signal.signal(number, handler)) for (number, _), handler in zip(STOPS, foreground, strict=True)]
     yield
     for number, handler in before:
         signal.signal(number, handler)

@@ -11,9 +11,10 @@ from projects import ROOT
 
 SWITCHES = [
     {"aggregation": {"rule": "backdoor", "strength": 0.7}},
+    {"aggregation": {"strength": 0.7}},
     {"aggregation": {"rule": "effective_number"}},
     {"aggregation": {"rule": "torchjd", "name": "PCGrad"}},
-    {"aggregation": {"strength": 0.7, "scope": "global", "parameters": "body"}},
+    {"aggregation": {"rule": "deconfounded", "strength": 0.7, "scope": "global", "parameters": "body"}},
     {"loss": {"name": "bce", "negatives": 4}},
     {"loss": {"name": "gbce"}},
     {"loss": {"name": "full_softmax", "focal": 2.0}},
