@@ -83,6 +83,11 @@ class Dataset:
         return np.flatnonzero(self.split.test_at > 0)
 
     @property
+    def newest_event(self) -> int:
+        """Time of the newest event of all histories (ns, or its position where a log has no clock)."""
+        return int(self.sequences.timestamps.max(initial=0))
+
+    @property
     def first_target(self) -> int:
         """Time of the earliest test target (ns); the largest integer if there is none."""
         users = self.test_users

@@ -93,14 +93,11 @@ def main(env: str, results: str, *seeds: str) -> None:
     torch.set_num_threads(1)
     for seed in seeds:
         measure(env, Path(results), int(seed))
-    lines = [x for x in lines_of(Path(results)) if x["env"] == env]
+    found = {(x["setting"], x["seed"]): x for x in lines_of(Path(results)) if x["env"] == env}
     for name in SETTINGS:
+        of_setting = [seed for setting, seed in found if setting == name]
         for kind in ("alone", "plugins"):
-            by_seed = {x["seed"]: x for x in lines if x["setting"] == name}
-            joint = np.array([x[kind] for x in lines if x["setting"] == "joint" and x["seed"] in by_seed])
-            ndcg = np.array(
-                [by_seed[x["seed"]][kind] for x in lines if x["setting"] == "joint" and x["seed"] in by_seed]
-            )
+            ndcg, joint = (np.array([found[who, seed][kind] for seed in of_setting]) for who in (name, "joint"))
             if len(ndcg):
                 sys.stdout.write(f"{env}, {name}, {kind}: {ndcg.mean():.4f}, {relative_gain(ndcg, joint)}\n")
 

@@ -80,10 +80,11 @@ def recommend(
             echo(f"Categories among these items: {reached}, asked for: {min_categories}.{fewer}")
         if unknown:
             echo(f"Skipped: {len(unknown):,} of {len(items):,} events, whose items version {number} does not know.")
-        if user is not None and models.served_until is not None and data.newest() < models.served_until:
+        until = models.served_until
+        if user is not None and until is not None and (newest := data.dataset.newest_event) < until:
             echo(
-                f"Version {number} has learnt events until {day(models.served_until)}, and the histories in data/ end "
-                f"on {event_day(data.newest())}: what the user has taken since is not known here, and may be shown."
+                f"Version {number} has learnt events until {day(until)}, and the histories in data/ end on "
+                f"{event_day(newest)}: what the user has taken since is not known here, and may be shown."
             )
 
 

@@ -1,12 +1,14 @@
 """The prepared data of the project, for commands that look up users and items by their raw ids."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pinet_kedro.configuration import did_you_mean
+from pinet_kedro.dataset import Dataset
 from pinet_kedro.datasets.manifests import MixedError, content_hash, merged
 from pinet_kedro.errors import InputError
 from pinet_kedro.inspection.titles import Titles
@@ -42,13 +44,13 @@ class PreparedData:
                 f"there is no user {wanted!r} in {self._place('users')}; {hint}it has the {len(ids):,} users that are "
                 "left after cleaning. For another history: --history=id,id,…"
             )
-        dataset = self.catalog.load("dataset")
-        start, end = dataset.sequences.offsets[found[0] : found[0] + 2]
-        return dataset.item_ids[dataset.sequences.items[start:end] - 1].tolist()
+        start, end = self.dataset.sequences.offsets[found[0] : found[0] + 2]
+        return self.dataset.item_ids[self.dataset.sequences.items[start:end] - 1].tolist()
 
-    def newest(self) -> int:
-        """Time of the newest event of all histories (ns)."""
-        return int(self.catalog.load("dataset").sequences.timestamps.max(initial=0))
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The histories, as stored: `history` checks them."""
+        return self.catalog.load("dataset")
 
     def _require_intact(self, *names: str) -> None:
         """Raises `InputError` unless these datasets are there, as they were stored, and of one log."""

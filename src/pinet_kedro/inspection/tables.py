@@ -7,6 +7,7 @@ from pinet_kedro.explanation import ExplainedItem, Explanation
 from pinet_kedro.inspection.titles import Titles
 from pinet_kedro.printable import one_line
 from pinet_kedro.processes.terminal import open_console
+from pinet_kedro.reporting.text import share
 
 _LOG_WIDTH = 160  # columns, where there is no terminal
 _NEWEST = 5  # items of the history that are shown
@@ -84,8 +85,8 @@ def _named(rank: int, item: str, titles: Titles) -> list[str | Text]:
 def _because(found: ExplainedItem, titles: Titles) -> Text:
     if found.because is None:
         return Text("–")
-    item, share = found.because
-    return _text(f"{titles.shown(item)}, {share * 100:.0f} %")
+    item, part = found.because
+    return _text(f"{titles.shown(item)}, {share(part)}")
 
 
 def _text(value: str) -> Text:

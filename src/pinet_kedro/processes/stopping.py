@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
@@ -13,6 +13,7 @@ from typing import Any
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal has gone
 _SAME_STOP_S = 5.0
 _AGAIN_S = 0.05
+_Handler = Callable[[int, FrameType | None], None]
 
 
 class StoppedError(SystemExit):
@@ -34,27 +35,40 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    stopping = _Stopping()
-    numbers = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # by nohup, or by `&`
-    before, hook = {number: signal.signal(number, stopping.arrived) for number in numbers}, sys.unraisablehook
+    stopping, hook = _Stopping(), sys.unraisablehook
+    before = _handle(stopping.arrived, but_ignored=_STOPS)  # ignored by nohup, or by `&`
 
     def unraisable(lost: Any) -> None:
-        stopping.lost(lost.exc_value) if isinstance(lost.exc_value, StoppedError | KeyboardInterrupt) else hook(lost)
+        if isinstance(lost.exc_value, StoppedError | KeyboardInterrupt):
+            stopping.lost(lost.exc_value)
+        else:
+            hook(lost)
 
     sys.unraisablehook = unraisable
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError) as stop:
         stopping.done = True
-        raise StoppedError(signal.SIGINT) from None
-    except StoppedError:
-        stopping.done = True
-        raise
+        raise StoppedError(_number(stop)) from None
     finally:
         sys.unraisablehook = hook
         if not stopping.done:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            _restore(before)
+
+
+def _number(stop: BaseException) -> int:
+    return stop.number if isinstance(stop, StoppedError) else signal.SIGINT
+
+
+def _handle(handler: _Handler, but_ignored: Collection[int]) -> dict[int, Any]:
+    """Sets the handler of all signals but those of `but_ignored` that are ignored; the handlers before, by signal."""
+    left = {number for number in but_ignored if signal.getsignal(number) is signal.SIG_IGN}
+    return {number: signal.signal(number, handler) for number in _STOPS if number not in left}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class _Stopping:
@@ -74,13 +88,12 @@ class _Stopping:
         self._until = time.monotonic() + _SAME_STOP_S
         raise KeyboardInterrupt if number == signal.SIGINT else StoppedError(number)
 
-    def lost(self, stop: BaseException | None) -> None:
+    def lost(self, stop: BaseException) -> None:
         """Sends the signal again: Python drops an error in a finalizer or the callback of a weak reference.
 
         By a timer, because here it would be dropped again, and a thread could wait for a lock that is held here.
         """
-        number = stop.number if isinstance(stop, StoppedError) else signal.SIGINT
-        self._until = 0.0
+        number, self._until = _number(stop), 0.0
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
@@ -98,13 +111,11 @@ def on_stop(action: Callable[[int], Any]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, handle) for number in _STOPS if number not in ignored}
+    before = _handle(handle, but_ignored=[signal.SIGHUP])
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def prepare_recommendations(
 
 def compare_times(learnt_until: int | None, dataset: Dataset, version: str) -> None:
     """Warns if the version has learnt events that are newer than all of these data."""
-    newest = int(dataset.sequences.timestamps.max(initial=0))
+    newest = dataset.newest_event
     if learnt_until is not None and newest < learnt_until:
         log.warning(
             "Version %s has learnt events until %s, and these histories end on %s: lists may have items that users "
