@@ -30,7 +30,7 @@ def test_the_hash_covers_histories_times_and_item_ids(planted_world):
     parts = [d.sequences.items, d.sequences.timestamps, d.sequences.offsets]
     ids = "\n".join(d.item_ids).encode()
     assert d.sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
-    parts += [d.split.train_end, d.split.valid_at, d.split.test_at, np.array(d.split.exclude_seen)]
+    parts += [d.split.train_end, d.split.valid_at, d.split.test_at, d.split.test_from, np.array(d.split.exclude_seen)]
     assert d.split_sha256 == hashlib.sha256(b"".join(a.tobytes() for a in parts) + ids).hexdigest()
 
 
@@ -58,6 +58,13 @@ def test_the_log_has_one_hash_under_every_split(planted_world):
     other = replace(d, split=replace(d.split, exclude_seen=True))
     assert other.sha256 == d.sha256
     assert other.split_sha256 != d.split_sha256
+
+
+def test_splits_with_equal_targets_differ_if_the_refit_learns_other_events(planted_world):
+    d = planted_world.dataset
+    later = replace(d, split=replace(d.split, test_from=d.split.test_from + 1))
+    assert later.sha256 == d.sha256
+    assert later.split_sha256 != d.split_sha256
 
 
 def test_items_have_their_training_events(planted_world):

@@ -104,7 +104,8 @@ class Dataset:
         """Hash of the indexed log, of how it is split, and of the categories of its items if there are any."""
         split, known = self.split, self.categories
         more = () if known is None else (known.indices, known.indptr)
-        return self._hash(split.train_end, split.valid_at, split.test_at, np.array(split.exclude_seen), *more)
+        parts = (split.train_end, split.valid_at, split.test_at, split.test_from)
+        return self._hash(*parts, np.array(split.exclude_seen), *more)
 
     def _hash(self, *more: np.ndarray) -> str:
         digest = hashlib.sha256()

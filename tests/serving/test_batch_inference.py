@@ -178,3 +178,10 @@ def test_histories_that_end_before_what_the_version_has_learnt_are_a_warning(pla
     compare_times(newest + 86_400 * 10**9, planted_world.dataset, "7")
     assert "Version 7 has learnt events until 20" in caplog.text
     assert "lists may have items that users know now" in caplog.text
+
+
+def test_histories_without_a_clock_end_on_an_event_not_on_a_day_of_1970(planted_world, caplog):
+    sequences = planted_world.sequences
+    numbered = replace(sequences, timestamps=np.arange(len(sequences.timestamps)))
+    compare_times(10**18, replace(planted_world.dataset, sequences=numbered), "7")
+    assert f"these histories end on event {len(sequences.timestamps) - 1:,}: " in caplog.text

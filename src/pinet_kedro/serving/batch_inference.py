@@ -21,7 +21,7 @@ from pinet_kedro.recommender import Recommender
 from pinet_kedro.registry.loading import load_models
 from pinet_kedro.registry.users import hash_users
 from pinet_kedro.registry.versions import find_version
-from pinet_kedro.reporting.text import day, share
+from pinet_kedro.reporting.text import event_day, share
 from pinet_kedro.serving.config import BatchInference
 from pinet_kedro.tracking.config import Tracking
 
@@ -72,7 +72,7 @@ def compare_times(learnt_until: int | None, dataset: Dataset, version: str) -> N
         log.warning(
             "Version %s has learnt events until %s, and these histories end on %s: lists may have items that users "
             "know now. retraining_batch_inference has the histories of the latest retraining; what a refresh has "
-            "counted is in none until the next one.", version, day(learnt_until), day(newest),
+            "counted is in none until the next one.", version, event_day(learnt_until), event_day(newest),
         )  # fmt: skip
 
 
