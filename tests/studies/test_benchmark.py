@@ -17,7 +17,7 @@ from pinet_kedro.activeness import ReportingStrata, Stratification, fit_strata
 from pinet_kedro.dataset import build_dataset
 from pinet_kedro.errors import InputError
 from pinet_kedro.evaluation.beyond_accuracy import item_facts
-from pinet_kedro.evaluation.ranks import TOP
+from pinet_kedro.evaluation.ranks import TOP, rank_models
 from pinet_kedro.interactions.events import Cleaning, clean_events
 from pinet_kedro.interactions.sequences import Sequences
 from pinet_kedro.interactions.split import ExcludeSeen, Split, Splitting
@@ -29,6 +29,7 @@ from pinet_kedro.studies.benchmark import bench
 from pinet_kedro.studies.benchmark.bench import Bench, cells, check_names
 from pinet_kedro.studies.benchmark.config import Benchmark, Metric
 from pinet_kedro.studies.benchmark.table import benchmark_table
+from pinet_kedro.studies.transfer.transfer import transfer
 from pinet_kedro.training.config import BackboneTraining
 from prepared import as_dataset
 
@@ -180,6 +181,28 @@ def test_other_plugins_are_another_cell_of_the_same_trained_model(tmp_path, prep
     run(tmp_path, prepared, config, PluginTraining(folds=3))
     assert len(list(tmp_path.glob("*.parquet"))) == 4
     assert len(list(tmp_path.glob("models/*"))) == 2
+
+
+def test_another_first_variant_of_plugins_is_another_cell():
+    """It is the one that is shared by all strata, and that a refit has."""
+    variants = {"a": {"ridge": 1.0}, "b": {"ridge": 2.0}}
+    turned = dict(reversed(variants.items()))
+    (one,), (other,) = (
+        cells(Benchmark(seeds=(1,), plugins=plugins), TRAINING, PluginTraining()) for plugins in (variants, turned)
+    )
+    assert one.name(DATA) != other.name(DATA)
+    assert one.model_name(DATA) == other.model_name(DATA)
+
+
+def test_strata_of_a_method_are_also_those_of_its_transfer(tmp_path, prepared):
+    """Users are routed by head and tail of the benchmark all the same."""
+    two = {**METHODS["backbone"], "stratification": {"strata": 2, "head_share": 0.5}, "transfer": {"kind": "separate"}}
+    (cell,) = cells(Benchmark(seeds=(1,), methods={"base": two}, as_shipped=()), TRAINING, PluginTraining())
+    own = fit_strata(prepared.split.train_end, cell.stratification).training
+    strata = prepared.strata.model_copy(update={"training": own})
+    alone = transfer(cell.transfer, lambda: None, replace(prepared, strata=strata), cell.training)
+    expected = rank_models({"base": alone}, prepared)
+    pd.testing.assert_frame_equal(Bench(prepared, tmp_path).run([cell])[expected.columns], expected)
 
 
 def test_each_variant_of_plugins_has_its_own_scorers(tmp_path, prepared):

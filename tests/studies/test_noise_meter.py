@@ -1,9 +1,12 @@
 """The measurement reads a real model and its data, and leaves both and the training as they were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.losses.config import FullSoftmaxConfig, SampledSoftmaxConfig
 from pinet_kedro.studies.gradient_noise.measurement import NoiseMeter, measure_while_training
 from pinet_kedro.training.backbone import train_backbone
@@ -80,6 +83,19 @@ def test_tables_hold_every_part_stratum_and_pair(planted_world, small_training, 
     assert table.loc[table["part"] == "all", "step_users"].sum() == small_training.schedule.batch_users
     assert table["users"].sum() == 3 * len(planted_world.users)
     assert (table["stratum_cosine"] >= table["step_cosine"]).all()
+
+
+def test_strata_of_whose_users_only_one_can_train_have_no_pairs(planted_world, small_training, joint_backbone):
+    """Users with one training event have no target in it."""
+    split = planted_world.split
+    few = replace(split, train_end=np.where(np.arange(len(split.train_end)) < 100, 1, split.train_end))
+    world = planted_world.having(
+        split=few, strata=fit_strata(few.train_end, Stratification(rule="thresholds", thresholds=(2,)))
+    )
+    table, pairs = meter(world, small_training, NOISE).measure(joint_backbone)
+    assert table["stratum"].tolist() == [2, 2, 2]
+    assert len(pairs) == 0
+    assert {"stratum", "other", "cosine", "step_cosine", "stratum_cosine", "part"} <= set(pairs)
 
 
 def test_checkpoints_are_shares_of_the_epochs():

@@ -1,6 +1,7 @@
 """Studies on the planted log, in this process: what is tried, pruned, failed, constrained and resumed."""
 
 import re
+from dataclasses import replace
 
 import optuna
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+from pinet_kedro.activeness import Stratification, fit_strata
 from pinet_kedro.errors import InputError
 from pinet_kedro.losses.config import BCEConfig
 from pinet_kedro.plugins.config import PluginTraining
@@ -261,6 +263,20 @@ def test_a_trial_that_is_named_is_chosen(straight):
     assert choice.training.schedule.epochs == TRAINING.schedule.epochs
     first = finalists[(finalists["candidate"] == "trial 1") & (finalists["group"] == "tail")]["first"]
     assert first.tolist() == [table.loc[1, "tail"]]
+
+
+def test_finalists_are_measured_by_head_and_tail_of_their_own_data(plan, tmp_path):
+    """Whatever share of the users was the head when an earlier study trained the same models."""
+
+    def finalists(head_share, folder):
+        data = plan().dataset
+        strata = fit_strata(data.split.train_end, Stratification(head_share=head_share))
+        planned = replace(plan(trials=1), dataset=replace(data, strata=strata), folder=folder)
+        return train_finalists(planned, *run_study(planned))[0].set_index(["candidate", "group"])
+
+    finalists(0.2, tmp_path / "both")
+    again, alone = (finalists(0.5, tmp_path / folder) for folder in ("both", "alone"))
+    pd.testing.assert_frame_equal(again, alone)
 
 
 def test_a_trial_that_was_not_completed_cannot_be_chosen(straight):

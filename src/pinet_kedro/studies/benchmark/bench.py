@@ -94,7 +94,8 @@ class Cell:
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
         code = (_TRAINED, _RANKED, _TRANSFERRED) if self.transfer else (_TRAINED, _RANKED)
-        return _digest({**ranked, "plugins": plain(self.plugins), **others}, *code)
+        plugins = list(plain(self.plugins).items())  # in their order: `+shared` and `+refit` are of the first variant
+        return _digest({**ranked, "plugins": plugins, **others}, *code)
 
 
 def _digest(content: dict[str, Any], *code: str) -> str:
@@ -293,7 +294,10 @@ class Bench:
     def _transferred(self, cell: Cell, config: TransferConfig) -> Any:
         from pinet_kedro.studies.transfer.transfer import transfer
 
-        return transfer(config, lambda: self._trained(cell).backbone, self.dataset, cell.training)
+        # Strata of its own are those of its gradients alone: users are routed by head and tail of the benchmark.
+        own = training_data(self.dataset, cell.stratification).strata.training
+        data = replace(self.dataset, strata=self.dataset.strata.model_copy(update={"training": own}))
+        return transfer(config, lambda: self._trained(cell).backbone, data, cell.training)
 
     def _build_scorers(self, popularity: Any, config: PluginTraining) -> Any:
         """The frozen scorers, built once per process: they depend on data and configuration, not on the cell."""

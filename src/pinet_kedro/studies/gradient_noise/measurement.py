@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -107,7 +106,7 @@ class NoiseMeter:
 
 
 def _pairs_table(estimate: NoiseEstimate, strata: np.ndarray, users: np.ndarray) -> pd.DataFrame:
-    one, other = (np.array(ends, int) for ends in zip(*combinations(range(len(strata)), 2), strict=True))
+    one, other = np.triu_indices(len(strata), 1)
     known = expected_cosine(estimate.noise_scale, users)
     names = ("cosine", "step_cosine")
     values = {f"{name}{end}": getattr(estimate, f"{name}{end}")[one, other] for name in names for end in ("", "_error")}

@@ -56,7 +56,9 @@ def train_finalists(plan: StudyPlan, record: Record, trials: pd.DataFrame) -> tu
     seeds at the same epoch; `valid` in full, with gains over the shipped configuration; `test` of the model alone and
     `pin` with plugins, with gains over the base. They have `…_deviation` over seeds, and `…_gain, …_low, …_high`.
     """
-    bench = Bench(plan.dataset, plan.folder / plan.config.folder / "finalists")
+    # A stored model has one learning curve, of the head and tail that its training was validated on.
+    head = f"head_from_{plan.dataset.strata.head_tail.thresholds[0]}"
+    bench = Bench(plan.dataset, plan.folder / plan.config.folder / "finalists" / head)
     candidates = {candidate.label: candidate for candidate in _select(plan, record, trials)}
     shipped = SHIPPED if SHIPPED in candidates else BASE
     cells = [cell for candidate in candidates.values() for cell in candidate.cells(plan)]
