@@ -27,9 +27,10 @@ def parameters_text(conf: Path, env: str, sections: dict[str, BaseModel], left_o
     base = OmegaConfigLoader(str(conf), env="base", **settings.CONFIG_LOADER_ARGS)["parameters"]
     for name, section in sections.items():
         own[name] = plain(section)
-        merged = OmegaConf.to_container(OmegaConf.merge(plain(base[name]), own[name]))
+        # By name, since a section may be a single value.
+        merged: Any = OmegaConf.to_container(OmegaConf.merge({name: plain(base[name])}, {name: own[name]}))
         try:
-            why = "" if type(section).model_validate(merged) == section else "it is not what was chosen"
+            why = "" if type(section).model_validate(merged[name]) == section else "it is not what was chosen"
         except ValidationError as error:
             why = error.errors()[0]["msg"]
         if why:

@@ -96,9 +96,10 @@ def test_the_header_names_study_data_and_versions(conf):
 
 def test_parameters_of_the_command_line_are_included(conf):
     merged, (_, catalog), _ = written(
-        conf, "csv", {}, filepath="events.csv", user="uid", cleaning={"min_user_events": 3}
+        conf, "csv", {}, filepath="events.csv", user="uid", cleaning={"min_user_events": 3}, exclude_seen=False
     )
     assert merged["cleaning"]["min_user_events"] == 3
+    assert merged["exclude_seen"] is False
     entry = yaml.safe_load(catalog)["raw_interactions"]
     assert entry["filepath"] == "events.csv"
     assert entry["columns"] == {"user": "uid", "item": "item_id", "timestamp": "timestamp", "rating": None}

@@ -35,7 +35,7 @@ def fit_user_branch(backbone: Backbone, dataset: Dataset, config: UserBranchConf
 
     F(h) = W₂ gelu(W₁ h + b₁) + b₂ minimises the mean of ‖F(h_m) − h‖² over head users: h is the state at a random place
     of the training history at which the backbone's window is full (at its end where it never is), h_m the state after
-    the newest m of the same events, m uniform on the numbers of events that a tail user may have and the window holds.
+    the newest m of the same events, m uniform on the numbers of events that a tail user may have, below a full window.
 
     Differs from MELT: no branch for items, and so no mutual training; the backbone is frozen, the branch sees states
     alone, and there is no curriculum; w is chosen, 0 included. Any backbone will do: moving a state by δ moves the

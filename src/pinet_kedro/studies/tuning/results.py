@@ -12,7 +12,7 @@ from plotly.graph_objects import Figure
 from pinet_kedro.activeness import Stratification
 from pinet_kedro.environments import catalog_text, parameters_text
 from pinet_kedro.interactions.events import Cleaning
-from pinet_kedro.interactions.split import Splitting
+from pinet_kedro.interactions.split import ExcludeSeen, Splitting
 from pinet_kedro.parameters import plain
 from pinet_kedro.provenance import git_state, versions
 from pinet_kedro.reporting.page import render
@@ -83,7 +83,9 @@ def write_environment(
     place. Credentials are left out. Raises `InputError` where it does not go together with `conf/base`.
     """
     given = plain(parameters)
-    types: dict[str, Any] = {"cleaning": Cleaning, "splitting": Splitting, "stratification": Stratification}
+    types: dict[str, Any] = {
+        "cleaning": Cleaning, "exclude_seen": ExcludeSeen, "splitting": Splitting, "stratification": Stratification,
+    }  # fmt: skip
     sections: dict[str, Any] = {name: section.model_validate(given[name]) for name, section in types.items()}
     sections |= {"backbone_training": choice.training, "plugin_training": choice.plugins}
     known = ", ".join(f"{name} {number}" for name, number in {**versions(), "optuna": version("optuna")}.items())
