@@ -76,14 +76,18 @@ def _is_whole(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item):
-    """Coverage is not measured in slow tests: Python 3.11 takes 40 % longer where it is measured."""
-    measurement = Coverage.current() if item.get_closest_marker("slow") else None
-    if measurement:
+    """Coverage is not measured in slow tests: Python 3.11 takes up to twice as long where it is measured.
+
+    A worker of pytest-xdist has two measurements, and where one is stopped the other goes on.
+    """
+    stopped = []
+    while item.get_closest_marker("slow") and (measurement := Coverage.current()):
         measurement.stop()
+        stopped.append(measurement)
     try:
         return (yield)
     finally:
-        if measurement:
+        for measurement in reversed(stopped):
             measurement.start()
 
 
