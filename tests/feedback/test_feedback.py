@@ -18,7 +18,7 @@ from pinet_kedro.feedback.report import FeedbackReport
 HOUR = 3600 * 10**9
 START = pd.Timestamp("2024-05-01T12:00:00.700Z").value
 NOW = START + 1000 * HOUR
-SPLIT = "champion=1:0.5,challenger=2:0.5"
+SPLIT = "champion=1:0.5,challenger=2:0.5;salt=1"
 
 
 def line(user, hours=0.0, items=("a", "b"), **more):
@@ -222,6 +222,16 @@ def test_nothing_to_report_is_said_in_words(tmp_path, monkeypatch, case):
     assert "not measured" in render_feedback(report)
 
 
+def test_one_file_of_dates_beside_one_of_times_is_named(tmp_path, monkeypatch):
+    """Its events would count as taken at midnight: before an answer of the same day."""
+    monkeypatch.chdir(tmp_path)
+    log(tmp_path / "log", [line("u")])
+    midnight = (pd.Timestamp("2024-05-02").value - START) / HOUR
+    parts = {"times": lambda: events(("u", "a", 1), LATER), "dates": lambda: events(("u", "a", midnight))}
+    report = measure_feedback("log", parts, list(parts), Feedback(users=1))
+    assert "without a time of day in dates: " in report.missing
+
+
 def test_a_line_that_a_killed_writer_has_left_is_skipped_and_counted(tmp_path):
     log(tmp_path, [line("u"), line("v")], end='\n{"time": "2024-05-0')
     log(tmp_path, [line("w")], "answers-2.jsonl", end="\n\0\0\0")
@@ -266,8 +276,9 @@ def test_a_report_is_stored_and_read_again(split_log):
 
 def test_interactions_are_gathered_from_a_time_on(tmp_path):
     parts = {"b": lambda: events(("u", "a", 0), ("u", "b", 2)), "a": lambda: events(("v", "a", 3))}
-    found = gather_since(parts, ["b", "a"], START + HOUR)
+    found, dated = gather_since(parts, ["b", "a"], START + HOUR)
+    assert not dated
     assert found["item_id"].tolist() == ["a", "b"]
-    assert gather_since({}, [], 0).empty
+    assert gather_since({}, [], 0)[0].empty
     with pytest.raises(InputError, match="partition b has events without user, item or time"):
         gather_since({"b": lambda: events(("u", None, 0))}, ["b"], 0)

@@ -94,7 +94,10 @@ def test_the_log_has_every_answer_to_a_user_once(project, answered):
     for user, rows in table.groupby("user"):
         assert rows["items"].iloc[0] == answers[user]["items"]
         assert rows["version"].iloc[0] == answers[user]["model_version"]
-    assert set(table["split"]) == {"champion=1:0.5,challenger=2:0.5", "champion=1:0.5,challenger=3:0.5"}
+    assert set(table["split"]) == {
+        "champion=1:0.5,challenger=2:0.5;salt=1",
+        "champion=1:0.5,challenger=3:0.5;salt=1",
+    }
 
 
 def test_the_report_finds_the_arm_whose_users_take_more(project, answered, monkeypatch):

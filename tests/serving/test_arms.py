@@ -122,9 +122,17 @@ def test_answers_to_users_are_logged_as_they_were_given(tmp_path):
     for line, answer in zip(found, body["predictions"], strict=False):
         assert (line["items"], line["scores"], line["stratum"]) == (answer["items"], answer["scores"], "tail")
         assert (line["arm"], line["version"]) == (answer["model_version"], f"v{answer['model_version']}")
-        assert line["split"] == "champion=vchampion:0.5,challenger=vchallenger:0.5"
+        assert line["split"] == "champion=vchampion:0.5,challenger=vchallenger:0.5;salt=1"
         assert line["time"].endswith("+00:00")
     assert [path.stat().st_mode & 0o077 for path in tmp_path.iterdir()] == [0]
+
+
+def test_another_salt_is_another_split(tmp_path):
+    """It assigns the users anew, so their answers are not to be pooled with those of before."""
+    log = AnswerLog(str(tmp_path), 10**6, 5)
+    for salt in ("1", "2"):
+        ask(split({"champion": 0.5, "challenger": 0.5}, salt, log), rows(["u"]))
+    assert [line["split"].partition(";")[2] for line in logged(tmp_path)] == ["salt=1", "salt=2"]
 
 
 def test_failed_requests_are_not_logged_and_one_version_is_no_split(tmp_path):

@@ -16,7 +16,7 @@ from pinet_kedro.feedback.interactions import Partitions, gather_since
 from pinet_kedro.feedback.report import Cell, Difference, FeedbackReport, Gap, Rate
 from pinet_kedro.interactions.codes import encode
 from pinet_kedro.project import project_folder
-from pinet_kedro.reading.nanoseconds import DAY, SECOND, iso
+from pinet_kedro.reading.nanoseconds import SECOND, iso
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,13 @@ def measure_feedback(folder: str, partitions: Partitions, names: list[str], conf
     if answers.table.empty:
         why = f"no answer to a user is logged in {folder} (serving.log.enabled)"
         return FeedbackReport(hours=config.hours, days=config.days, skipped=answers.skipped, missing=why)
-    events = gather_since(partitions, names, _seconds(int(answers.table["time"].min())))
+    events, dated = gather_since(partitions, names, _seconds(int(answers.table["time"].min())))
+    if dated:
+        where = ", ".join(dated[:3]) + (", …" if len(dated) > 3 else "")
+        why = (
+            f"interactions have a date without a time of day in {where}: whether they came after an answer is not known"
+        )
+        return FeedbackReport(hours=config.hours, days=config.days, skipped=answers.skipped, missing=why)
     return compare(answers, events, config, time.time_ns())
 
 
@@ -60,9 +66,6 @@ def compare(answers: Answers, events: pd.DataFrame, config: Feedback, now: int) 
     }  # fmt: skip
     if events.empty:
         why = f"no interaction is newer than the first logged answer ({iso(int(table['time'].min()))} UTC)"
-        return FeedbackReport(**known, missing=why)
-    if not (events["timestamp"] % DAY).any():
-        why = "interactions have a date without a time of day: whether they came after an answer is not known"
         return FeedbackReport(**known, missing=why)
     until = min(int(events["timestamp"].max()), now)
     asked = table["time"].to_numpy(np.int64)

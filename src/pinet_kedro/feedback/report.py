@@ -53,8 +53,8 @@ class Gap(Stored):
 class Cell(Stored):
     """Rates of one version in one arm by group of users: all, and tail and head as the version assigned them.
 
-    `split` is the configuration of both arms, such as 'champion=3:0.9,challenger=4:0.1'; empty where one version
-    answered everybody. `first` and `last` are the times of the answers, nanoseconds since 1970.
+    `split` is the configuration of both arms, such as 'champion=3:0.9,challenger=4:0.1;salt=1'; empty where one
+    version answered everybody. `first` and `last` are the times of the answers, nanoseconds since 1970.
     """
 
     split: str

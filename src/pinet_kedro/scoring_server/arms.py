@@ -36,7 +36,7 @@ class Arms:
         self._salt = salt
         self._log = log
         shares = ",".join(f"{arm.name}={arm.version}:{arm.share:g}" for arm in arms)
-        self._split = shares if len(arms) > 1 else ""
+        self._split = f"{shares};salt={salt}" if len(arms) > 1 else ""
 
     def of(self, user: str | None) -> Arm:
         """The arm of a user, always the same while the shares and the salt stay; the first one without a user."""
