@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from pinet_kedro.errors import InputError
-from pinet_kedro.parameters import plain
+from pinet_kedro.parameters import as_text, plain
 
 
 def parameters_text(conf: Path, env: str, sections: dict[str, BaseModel], left_out: str) -> str:
@@ -46,12 +46,22 @@ def catalog_text(conf: Path, env: str, parameters: dict[str, Any]) -> str:
 
     def value(found: re.Match[str]) -> str:
         given = parameters.get(found[1], yaml.safe_load(found[2] or "null"))
-        return "null" if given is None else yaml.safe_dump(given, default_flow_style=True).splitlines()[0]
+        return as_text(given)
 
     reference = r"\$\{runtime_params:\s*(\w+)\s*(?:,\s*([^}]*?)\s*)?\}"
     return "\n".join(re.sub(reference, value, text) for text in _texts(conf, env, "catalog"))
 
 
 def _texts(conf: Path, env: str, name: str) -> list[str]:
-    files = sorted((conf / env).glob(f"{name}*.yml")) if env != "base" else []
-    return [path.read_text(encoding="utf-8") for path in files]
+    """Of the files that Kedro reads as `name`: in folders, too, and JSON, which is YAML."""
+    folder = conf / env
+    parts = (
+        {path: path.relative_to(folder).parts for path in folder.rglob("*") if path.is_file()} if env != "base" else {}
+    )
+    return [
+        path.read_text(encoding="utf-8")
+        for path, names in sorted(parts.items())
+        if path.suffix in (".yml", ".yaml", ".json")
+        and any(part.startswith(name) for part in names)
+        and not any(part.startswith(".") for part in names)
+    ]

@@ -4,6 +4,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel
 
 from pinet_kedro.printable import public
@@ -38,6 +39,11 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = entry
     return out
+
+
+def as_text(value: Any) -> str:
+    """A plain value as YAML in one line: what Kedro reads again as this value, whatever its type."""
+    return yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True).splitlines()[0]
 
 
 def with_values(section: _Section, values: dict[str, Any]) -> _Section:

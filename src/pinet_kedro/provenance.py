@@ -15,8 +15,8 @@ _PACKAGE = Path(pinet_kedro.__file__).parent
 # The modules that compute a trained model and its ranks.
 _METHOD = (
     "randomness.py", "reading", "interactions", "activeness.py", "categories.py", "dataset.py", "losses", "backbones",
-    "aggregation", "evidence.py", "fitting", "plugins", "training", "recommender.py", "evaluation/ranks.py",
-    "evaluation/metrics.py",
+    "aggregation", "asking.py", "evidence.py", "fitting", "plugins", "retrieval", "training", "recommender.py",
+    "evaluation/ranks.py", "evaluation/metrics.py", "evaluation/intervals.py",
 )  # fmt: skip
 
 # Another version of these may train another model: the network, the rules of aggregation, the factors.

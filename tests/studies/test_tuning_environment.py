@@ -106,6 +106,22 @@ def test_parameters_of_the_command_line_are_included(conf):
     assert entry["timestamp_unit"] == "auto"
 
 
+@pytest.mark.parametrize("place", ["catalog.yaml", "data/catalog.yml", "catalog/shop.yml"])
+def test_all_files_that_kedro_reads_come_along(conf, place):
+    long = "/" + "a folder/" * 20 + "events.csv"
+    entry = yaml.safe_load((conf / "csv" / "catalog.yml").read_text())["raw_interactions"]
+    for name, content in (
+        (place, {"raw_interactions": entry}),
+        ("parameters.yaml", {"registration": {"refit": "none"}}),
+    ):
+        path = conf / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content))
+    merged, (_, catalog), _ = written(conf, "mine", {}, filepath=long)
+    assert yaml.safe_load(catalog)["raw_interactions"]["filepath"] == long
+    assert merged["registration"]["refit"] == "none"
+
+
 def test_no_secret_is_written(conf, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:secret@host")
     monkeypatch.setenv("PINET_TUNING_STORAGE", "postgresql://team:secret@host/trials")

@@ -67,6 +67,23 @@ def test_what_the_server_refuses_is_said_and_holds_up_nothing(server, outbox, ca
     assert "no such name" in caplog.text
 
 
+def test_after_a_refusal_it_does_not_say_that_nothing_is_lost(server, outbox, monkeypatch, caplog):
+    def deleted():
+        if not server.up:
+            raise MlflowException("API request to http://host/api failed with exception: down")
+        raise MlflowException("Run 'abc' not found", error_code=INVALID_PARAMETER_VALUE)
+
+    caplog.set_level(logging.INFO, logger="pinet_kedro")
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    server.up = False
+    outbox.send("epoch", deleted)
+    server.up = True
+    outbox.flush()
+    assert outbox.left() == "epoch"
+    assert "answers again." in caplog.text
+    assert "nothing is lost" not in caplog.text
+
+
 def test_a_defect_of_ours_is_raised(outbox):
     with pytest.raises(TypeError):
         outbox.send("defect", lambda: len(None))

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pinet_kedro.parameters import flat, plain
+from pinet_kedro.parameters import as_text, flat, plain
 
 
 def run_command(
@@ -15,7 +15,7 @@ def run_command(
         "pipelines": pipelines,
         "env": env,
         **{name.replace("_", "-"): value for name, value in options.items()},
-        "params": [f"{key}={value}" for key, value in flat(plain(dict(parameters or {}))).items()],
+        "params": [f"{key}={as_text(value)}" for key, value in flat(plain(dict(parameters or {}))).items()],
     }
     listed = {name: value if isinstance(value, str) else ",".join(value) for name, value in given.items() if value}
     if "pipelines" in listed and "," not in listed["pipelines"]:

@@ -6,7 +6,7 @@ cause a warning: most changes of code change no result, and a model must survive
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ class _Run:
             return
         for name, was in entries.items():
             if was.node is None and (source := self._source(name)) is not None:
-                differences = _differences(was.configuration, source.description())
+                differences = _differences(was.configuration, source.description(), ignored=set())
                 if not differences and source.files and not self._same_content(source.files, was):
                     differences = ["its content has changed"]
                 if differences:
@@ -273,10 +273,10 @@ def _lookup(parameters: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences in words; parameters of the machine do not count."""
+def _differences(was: dict[str, Any], now: dict[str, Any], ignored: Set[str] = _MACHINE) -> list[str]:
+    """The differences in words; those of parameters whose names end in one that is ignored do not count."""
     before, after = flat(was), flat(now)
-    names = [name for name in before | after if name.rpartition(".")[2] not in _MACHINE]
+    names = [name for name in before | after if name.rpartition(".")[2] not in ignored]
     unset = "not set"
     return [
         f"{name} = {before.get(name, unset)} (this run: {after.get(name, unset)})"

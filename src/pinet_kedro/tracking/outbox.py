@@ -54,7 +54,8 @@ class Outbox:
                     log.warning("The tracking server %s refuses '%s': %s", self._server, name, cause(error))
                     self._refused.append(name)
             if self._warned:
-                log.info("The tracking server %s answers again; nothing is lost.", self._server)
+                lost = "" if self._refused else "; nothing is lost"
+                log.info("The tracking server %s answers again%s.", self._server, lost)
             self._warned = False
 
     def left(self) -> str:

@@ -79,8 +79,9 @@ def write_environment(
 ) -> tuple[str, str]:
     """Texts of `parameters.yml` and `catalog.yml` of the tuned environment.
 
-    It has everything that environment `env` has, parameters of the command line included, with the chosen values in
-    place. Credentials are left out. Raises `InputError` where it does not go together with `conf/base`.
+    It has everything that the files of environment `env` have, with the chosen values in place; the sections of data
+    and training and the catalog are those of the study, parameters of the command line included. Credentials are left
+    out. Raises `InputError` where it does not go together with `conf/base`.
     """
     given = plain(parameters)
     types: dict[str, Any] = {
