@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.library import aggregators
 from pinet_kedro.aggregation.priors import backdoor
 from pinet_kedro.aggregation.rules import RuleInputs, Step, build_rule
+from pinet_kedro.errors import InputError
 from pinet_kedro.losses.config import BCEConfig, FullSoftmaxConfig, GBCEConfig, SampledSoftmaxConfig
 from pinet_kedro.randomness import Generators
 from pinet_kedro.training.backbone import train_backbone
@@ -287,6 +289,34 @@ class TestLibrary:
         gradient, weights = aggregated(TorchJDConfig(name="PCGrad", rows="share"), matrix)
         torch.testing.assert_close(weights, joint, **EXACT)
         torch.testing.assert_close(gradient, 4 * joint @ matrix, **EXACT)
+
+    def test_an_option_with_a_number_for_each_of_other_strata_is_refused_in_words(self):
+        config = TorchJDConfig(name="Constant", options={"weights": [1.0, 2.0]})
+        with pytest.raises(InputError, match=r"Constant does not take the gradients of 5 strata.* have 2 rows"):
+            aggregated(config, random(5, 1))
+
+    def test_what_an_aggregator_keeps_for_each_column_stays_with_its_item(self):
+        """Steps with some rows of the item tables are the same steps with all rows, the others being 0."""
+        count, width, body = 9, 2, 3
+        inputs = RuleInputs(torch.ones(3), torch.ones(3), [body, count, count * width], embeddings=2, rows=count)
+        share, losses = torch.full((3,), 1 / 3), torch.ones(3)
+        some, every = (build_rule(TorchJDConfig(name="ExcessMTL"), inputs, Generators(1)) for _ in range(2))
+        rng = torch.Generator().manual_seed(3)
+        for number in (4, 5, 5, 4):
+            rows = torch.randperm(count, generator=rng)[:number].sort().values
+            parts = [
+                torch.randn(3, body, generator=rng),
+                *(torch.randn(3, number, w, generator=rng) for w in (1, width)),
+            ]
+            tables = [part.new_zeros(3, count, part.shape[2]).index_copy_(1, rows, part) for part in parts[1:]]
+            narrow, whole = (torch.cat([t.flatten(1) for t in of], 1) for of in (parts, [parts[0], *tables]))
+            gradient, weights = some.aggregate(Step(narrow, losses, share, share, rows))
+            expected, theirs = every.aggregate(Step(whole, losses, share, share))
+            torch.testing.assert_close(weights, theirs)
+            torch.testing.assert_close(gradient[:body], expected[:body])
+            ends = body, body + number, body + number * (1 + width)
+            for table, (begin, end) in zip(expected[body:].split([count, count * width]), pairwise(ends), strict=True):
+                torch.testing.assert_close(gradient[begin:end], table.view(count, -1)[rows].flatten())
 
     def test_number_of_strata_is_passed_where_it_is_needed(self):
         pytest.importorskip("cvxpy")

@@ -8,6 +8,7 @@ import torch
 import torchjd.aggregation
 from jaxtyping import Float
 from torch import Tensor
+from torchjd import Stateful
 from torchjd.aggregation import Aggregator, GramianWeightedAggregator, WeightedAggregator
 from torchjd.linalg import Matrix, PSDMatrix
 
@@ -28,6 +29,16 @@ def aggregators() -> dict[str, type[Aggregator]]:
 def by_gramian(name: str) -> bool:
     """Whether an aggregator sums the rows with weights from their Gramian, so that it can take some columns alone."""
     return issubclass(aggregators()[name], GramianWeightedAggregator)
+
+
+def keeps_columns(aggregator: Aggregator) -> bool:
+    """Whether an aggregator keeps numbers for every column, so that a column must mean the same in all steps.
+
+    Those of torchjd that have a state keep it for every stratum, except ExcessMTL; of your own, the state is taken to
+    be of columns unless it comes from the Gramian.
+    """
+    of_strata = isinstance(aggregator, GramianWeightedAggregator | torchjd.aggregation.NashMTL)
+    return isinstance(aggregator, Stateful) and not of_strata
 
 
 def build_aggregator(

@@ -29,8 +29,9 @@ from pinet_kedro.aggregation.consensus import Consensus
 from pinet_kedro.aggregation.deconfounded import Deconfounded
 from pinet_kedro.aggregation.group_dro import GroupDROWeighting
 from pinet_kedro.aggregation.group_gradients import GroupGradients, Losses
-from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator, by_gramian
+from pinet_kedro.aggregation.library import WeightRecorder, build_aggregator, by_gramian, keeps_columns
 from pinet_kedro.aggregation.reptile import visit_strata
+from pinet_kedro.errors import InputError
 from pinet_kedro.randomness import DrawsFrom, Generators
 
 
@@ -124,7 +125,8 @@ def build_rule(config: AggregationConfig | None, inputs: RuleInputs, rng: Genera
     else:
         aggregator = build_aggregator(config.name, config.options, len(inputs.users), inputs.add_up)
     recorder = WeightRecorder(aggregator)
-    return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder, rng))
+    whole = inputs if keeps_columns(aggregator) else None
+    return Rule(_prior_of_rows(config.rows), partial(_of_rows, aggregator, recorder, rng, whole))
 
 
 def _prior_of_rows(rows: str) -> Callable[[Tensor], Tensor]:
@@ -160,13 +162,38 @@ def _group_dro(weighting: GroupDROWeighting, step: Step) -> tuple[Tensor, Tensor
 
 
 def _of_rows(
-    aggregator: Aggregator, recorder: WeightRecorder, rng: Generators, step: Step
+    aggregator: Aggregator, recorder: WeightRecorder, rng: Generators, whole: RuleInputs | None, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """The aggregate of the rows G·p_a·g_a, and the weights of the g_a in it, divided by their absolute sum."""
+    """The aggregate of the rows G·p_a·g_a, and the weights of the g_a in it, divided by their absolute sum.
+
+    With `whole`, the aggregator gets all rows of the item tables in every step, zeros included.
+    """
     scale = len(step.prior) * step.prior
-    with DrawsFrom(rng):
-        gradient = aggregator(step.matrix * scale[:, None])
+    matrix, places = step.matrix * scale[:, None], None
+    if whole is not None and step.rows is not None:
+        places = _places(step.rows, whole)
+        matrix = matrix.new_zeros(len(matrix), sum(whole.sizes)).index_copy_(1, places, matrix)
+    try:
+        with DrawsFrom(rng):
+            gradient = aggregator(matrix)
+    except ValueError as error:  # the length of an option is checked only here
+        raise InputError(
+            f"backbone_training.aggregation: {type(aggregator).__name__} does not take the gradients of "
+            f"{len(matrix)} strata. {error} Change aggregation.options, or the strata (stratification)."
+        ) from error
+    if places is not None:
+        gradient = gradient[places]
     if recorder.last is None:
         return gradient, None
     weights = recorder.last * scale
     return gradient, weights / weights.abs().sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _places(rows: Int[Tensor, " R"], whole: RuleInputs) -> Int[Tensor, " p"]:
+    """The columns, among those of the whole tensors, of a matrix that has only these rows of the item tables."""
+    body, widths = _tensors(whole)
+    begin, places = sum(body), [torch.arange(sum(body), device=rows.device)]
+    for width in widths:
+        places.append((begin + rows[:, None] * width + torch.arange(width, device=rows.device)).flatten())
+        begin += whole.rows * width
+    return torch.cat(places)
