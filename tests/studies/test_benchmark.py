@@ -331,7 +331,9 @@ def test_transfer_makes_another_cell_of_the_same_model():
     assert names_of(transfer={"kind": "separate"})[0] != model
 
 
-@pytest.mark.parametrize(("place", "changed"), [("studies/transfer", [False, True]), ("bench.py", [True, True])])
+@pytest.mark.parametrize(
+    ("place", "changed"), [("studies/transfer", [False, True]), ("bench.py", [True, True]), ("asking.py", [True, True])]
+)
 def test_other_code_that_ranks_makes_another_cell_of_the_same_model(place, changed, monkeypatch):
     names = [names_of(transfer=transfer) for transfer in (None, {"kind": "user_branch"})]
     version = bench.method_version

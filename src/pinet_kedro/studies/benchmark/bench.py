@@ -45,7 +45,8 @@ _APART = tuple(_Method.model_fields)
 # Settings of plugins that the frozen scorers do not depend on.
 _OF_THE_FIT = {"kind", "backbone", "ridge", "rank"}
 # Code that decides, beside the method, what is trained and stored, and what is ranked.
-_TRAINED, _RANKED, _TRANSFERRED = "studies/benchmark/trained.py", "studies/benchmark/bench.py", "studies/transfer"
+_TRAINED, _TRANSFERRED = "studies/benchmark/trained.py", "studies/transfer"
+_RANKED = ("studies/benchmark/bench.py", "asking.py")  # the latter decides about equal scores in the lists
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Cell:
         model, _, _ = self.model_name(dataset).partition("-")  # `_digest` adds the version of the code at the end
         ranked = {"model": model, "method": self.method, "strata": plain(dataset.strata)}
         others = {"transfer": plain(self.transfer), "as_shipped": self.as_shipped}
-        code = (_TRAINED, _RANKED, _TRANSFERRED) if self.transfer else (_TRAINED, _RANKED)
+        code = (_TRAINED, *_RANKED, _TRANSFERRED) if self.transfer else (_TRAINED, *_RANKED)
         plugins = list(plain(self.plugins).items())  # in their order: `+shared` and `+refit` are of the first variant
         return _digest({**ranked, "plugins": plugins, **others}, *code)
 
