@@ -168,6 +168,14 @@ def test_a_small_catalogue_and_the_default_have_one_stage(many):
         assert in_two_stages(model, dataset, config) is model
 
 
+def test_two_users_suffice_to_choose_and_to_measure_and_one_is_refused(many):
+    model, dataset = many
+    config = ALWAYS.model_copy(update={"users": 2, "recall": 0.001})
+    assert in_two_stages(replace(model, plugins=None), dataset, config).candidates is not None
+    with pytest.raises(ValidationError, match="users"):
+        TwoStage(from_items=1, users=1)
+
+
 def test_a_refreshed_model_has_no_candidates_of_the_one_before(planted_world, pin):
     there = in_two_stages(pin, planted_world.dataset, replace_recall(0.5))
     assert there.candidates is not None

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pinet_kedro.configuration import Configuration, Count
+from pinet_kedro.configuration import LARGEST, Configuration, Count
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -23,7 +23,9 @@ class TwoStage(Configuration):
         500, ge=50, le=100_000, description="candidates from each source; lists of up to a fifth of it are served so"
     )
     recall: Share = Field(0.98, description="least share of the exact best items that they must contain")
-    users: Count = Field(2000, description="users on whom the share is measured, drawn at random")
+    users: int = Field(
+        2000, ge=2, le=LARGEST, description="users, drawn at random: half choose the cells, half measure the share"
+    )
 
     @model_validator(mode="after")
     def _installed(self) -> Self:
