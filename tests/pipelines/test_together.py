@@ -8,6 +8,8 @@ import torch
 from pinet_kedro.pipelines.backbone_training import together
 from pinet_kedro.pipelines.backbone_training.together import Training, train_together
 from pinet_kedro.training.backbone import DivergedError, train_backbone
+from pinet_kedro.training.config import BackboneTraining
+from pinet_kedro.training.memory import backbone_needs
 
 
 @pytest.fixture
@@ -83,3 +85,24 @@ def test_trainings_on_several_processes_need_cores_and_memory_for_all(planted_wo
     need = sum(need.bytes for t in trainings[2] for need in together.backbone_memory(t.dataset, t.config))
     monkeypatch.setattr(together, "free_bytes", lambda: 1.5 * need)
     assert [together._worth_processes(trainings[n]) for n in (1, 2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("rule", "loss", "strata"),
+    [
+        ({"rule": "backdoor"}, "full_softmax", 0),
+        ({"rule": "balanced"}, "sampled_softmax", 0),
+        ({"rule": "deconfounded"}, "sampled_softmax", 5),
+        ({"rule": "deconfounded", "parameters": "body"}, "bce", 0),
+        ({"rule": "group_dro"}, "full_softmax", 5),
+        ({"rule": "group_dro"}, "sampled_softmax", 0),
+    ],
+)
+def test_memory_for_gradients_of_strata_is_needed_only_where_they_are_kept(rule, loss, strata):
+    """A refused run would certainly fail; that of a rule that only weighs the strata would not."""
+    settings = {"backbone": {"name": "sasrec"}, "loss": {"name": loss}, "schedule": {}}
+    joint, aggregating = (
+        backbone_needs(BackboneTraining.model_validate({**settings, "aggregation": given}), n_items=10**6, strata=5)[0]
+        for given in (None, rule)
+    )
+    assert aggregating.bytes == joint.bytes * (6 + strata) / 6

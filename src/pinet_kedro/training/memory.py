@@ -9,8 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pinet_kedro.aggregation.config import (
+    BackdoorConfig,
+    BalancedConfig,
+    ConsensusConfig,
+    DeconfoundedConfig,
+    EffectiveNumberConfig,
+    ReptileConfig,
+)
 from pinet_kedro.backbones.config import BackboneConfig, GRU4RecConfig, LRURecConfig, SASRecConfig
 from pinet_kedro.errors import InputError
+from pinet_kedro.losses.config import FullSoftmaxConfig
 from pinet_kedro.plugins.config import PluginTraining
 from pinet_kedro.training.config import BackboneTraining
 
@@ -18,6 +27,8 @@ _GIB = 2**30
 _FLOAT = 4
 # Copies of the weights: the model, its average, the gradient, Adam's two moments, and the best validated average.
 _COPIES = 6
+# Rules that add the gradients of the strata up one by one, and keep none.
+_SUMS = (BackdoorConfig, BalancedConfig, EffectiveNumberConfig, ReptileConfig)
 # Numbers kept for the backward pass per layer, in states.
 _KEPT = 3
 # Copies in torch's L-BFGS: a step and a gradient change for each of 60 iterations, and temporaries.
@@ -40,11 +51,11 @@ def backbone_needs(
 ) -> list[Need]:
     """The needs of training; a minimum if the data are not known yet.
 
-    With an aggregation, each of the `strata` has a gradient. `events`: mean number of training events of the `users`.
+    `events`: mean number of training events of the `users`.
     """
     backbone, name = config.backbone, "backbone_training.backbone"
     weights = _parameters(backbone, n_items)
-    copies = _COPIES + (strata if config.aggregation is not None else 0)
+    copies = _COPIES + (strata if _keeps_gradients(config) else 0)
     settings = f"{name}.width = {backbone.width:,}, {_size(backbone)}"
     needs = [Need(_FLOAT * copies * weights, f"{copies} copies of {weights:,} weights", settings)]
     positions = min(config.schedule.batch_users, users) * min(events, backbone.max_length)
@@ -126,6 +137,20 @@ def _read(path: Path, name: str | None = None) -> float | None:
         return float(lines[0] if name is None else next(line.split()[1] for line in lines if line.startswith(name)))
     except (OSError, ValueError, IndexError, StopIteration):
         return None
+
+
+def _keeps_gradients(config: BackboneTraining) -> bool:
+    """Whether the aggregation keeps a gradient of all weights for each stratum.
+
+    With a loss that draws items, the gradients of a step are of few rows of the item tables; then only moving averages
+    are as large.
+    """
+    rule = config.aggregation
+    if rule is None or isinstance(rule, _SUMS):
+        return False
+    if isinstance(config.loss, FullSoftmaxConfig) or isinstance(rule, ConsensusConfig):
+        return True
+    return isinstance(rule, DeconfoundedConfig) and rule.parameters == "all"
 
 
 def _parameters(config: BackboneConfig, n_items: int) -> int:
