@@ -30,6 +30,7 @@ from pinet_kedro.randomness import Generators
 from pinet_kedro.recommender import Recommender, new_recommender
 from pinet_kedro.retrieval.candidates import Candidates
 from pinet_kedro.retrieval.config import TwoStage
+from pinet_kedro.retrieval.index import ItemIndex
 
 ALWAYS = TwoStage(from_items=1, number=50)
 
@@ -166,6 +167,13 @@ def test_a_small_catalogue_and_the_default_have_one_stage(many):
     model, dataset = many
     for config in (TwoStage(), TwoStage(from_items=dataset.n_items + 1)):
         assert in_two_stages(model, dataset, config) is model
+
+
+def test_an_index_of_few_items_finds_the_best():
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    index = ItemIndex.of(vectors)
+    expected = np.argsort(-(vectors @ vectors.T), axis=1)[:, :2]
+    assert (index.search(vectors, 2, index.cells) == expected).all()
 
 
 def test_two_users_suffice_to_choose_and_to_measure_and_one_is_refused(many):

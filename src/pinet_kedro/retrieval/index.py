@@ -37,6 +37,7 @@ class ItemIndex:
         added = np.sqrt(np.maximum(length.max(initial=0) - length, 0))[:, None].astype(np.float32)
         points = np.ascontiguousarray(np.concatenate([vectors, added], axis=1))
         cells = max(min(int(4 * len(points) ** 0.5), len(points) // _LEARNT_FROM), _FEWEST_CELLS)
+        cells = min(cells, len(points))  # Faiss learns no more centres than it has vectors
         index = faiss.index_factory(points.shape[1], f"IVF{cells},SQfp16", faiss.METRIC_L2)
         index.cp.max_points_per_centroid, index.cp.min_points_per_centroid, index.cp.seed = _LEARNT_FROM, 1, seed
         index.train(points)
