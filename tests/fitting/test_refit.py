@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pinet_kedro.fitting import refit as refit_module
 from pinet_kedro.fitting.plugin import fit_plugins
 from pinet_kedro.fitting.refit import before_test, rebuilt, refit, refit_training, whole_log
 from pinet_kedro.fitting.scorers import build_scorers
@@ -74,3 +75,24 @@ def test_without_plugins_only_the_backbone_and_popularity_change(planted_world, 
     again = rebuilt(new_recommender(joint_backbone, dataset), joint_backbone, before_test(dataset))
     assert again.plugins is None
     assert again.popularity.counts.sum() == before_test(dataset).activeness.sum()
+
+
+def test_the_scorers_of_a_refit_have_the_order_in_which_the_plugins_weigh_them(planted_world, pin, monkeypatch):
+    """A model may have been stored when another release listed the scorers in another order."""
+    scorers = pin.plugins.scorers
+    several = {"first": scorers.others["factors"], "second": scorers.others["factors"]}
+    model = replace(pin, plugins=replace(pin.plugins, scorers=replace(scorers, others=several)))
+    monkeypatch.setattr(refit_module, "fit_others", lambda *args: dict(reversed(several.items())))
+    again = rebuilt(model, pin.backbone, planted_world.dataset)
+    assert list(again.plugins.scorers.others) == ["first", "second"]
+
+
+def test_without_enough_targets_the_way_out_is_that_of_the_cause(planted_world, joint_backbone, caplog):
+    dataset = planted_world.dataset
+    scorers = build_scorers(dataset, new_recommender(joint_backbone, dataset).popularity, PLUGINS)
+    for repeats, words in ((37, "37 held-out events repeat an item"), (0, "splitting.valid_share")):
+        caplog.clear()
+        split = replace(dataset.split, valid_at=np.zeros_like(dataset.split.valid_at), repeated_valid=repeats)
+        own, _ = fit_plugins(joint_backbone, replace(dataset, split=split), scorers, PLUGINS)
+        assert set(own.choice) == {"none"}
+        assert words in caplog.text

@@ -1,7 +1,9 @@
 """The base and the deconfounded backbone, trained at once in two processes."""
 
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,3 +108,14 @@ def test_memory_for_gradients_of_strata_is_needed_only_where_they_are_kept(rule,
         for given in (None, rule)
     )
     assert aggregating.bytes == joint.bytes * (6 + strata) / 6
+
+
+def test_a_few_long_histories_do_not_count_beyond_what_a_step_reads(planted_world, small_training):
+    dataset, length = planted_world.dataset, small_training.backbone.max_length
+    ends = np.full_like(dataset.split.train_end, 2)
+    found = []
+    for longest in (length, 100 * length):
+        ends[:10] = longest
+        data = replace(dataset, split=replace(dataset.split, train_end=ends.copy()))
+        found.append([need.bytes for need in together.backbone_memory(data, small_training)])
+    assert found[0] == found[1]

@@ -145,6 +145,13 @@ def test_a_recall_that_is_not_reached_leaves_the_whole_catalogue_and_says_so(man
     assert in_two_stages(model, dataset, replace_recall(0.001)).candidates.recall["10"] < 0.9
 
 
+def test_a_recall_that_cannot_be_measured_leaves_the_whole_catalogue(many, monkeypatch):
+    """Where no user has an item left that may be recommended, it is NaN, which is below nothing."""
+    monkeypatch.setattr("pinet_kedro.fitting.two_stage._Exact.recall", lambda *args: {"10": float("nan")})
+    model, dataset = many
+    assert in_two_stages(model, dataset, ALWAYS) is model
+
+
 def test_scores_that_are_no_inner_products_and_plugins_of_another_kind_are_not_searched(many, caplog):
     model, dataset = many
     din = new_recommender(build_backbone(DINConfig(width=8), dataset.n_items), dataset)

@@ -148,7 +148,7 @@ def _newest(dataset: Dataset, end: Int[np.ndarray, " U"]) -> int:
 
 def describe_protocol(strata: ReportingStrata, parameters: dict[str, Any]) -> dict[str, Any]:
     """The protocol of an evaluation, in words and parameters."""
-    head_share = f"{parameters['stratification']['head_share'] * 100:.0f} %"
+    head_share = f"{parameters['stratification']['head_share'] * 100:g} %"
     return {
         "split": parameters["splitting"]["rule"],
         "ranking": f"whole catalogue, {_POLICY[parameters['exclude_seen']]}, ties count half",

@@ -33,10 +33,18 @@ def fit_plugins(
     space = build_space(config, len(scorers.names), backbone.item_vectors().shape[1])
     strata, users = dataset.strata.training, dataset.validation_users
     if len(users) < config.folds:
+        repeats = dataset.split.repeated_valid
+        way = (
+            f"{repeats:,} held-out events repeat an item and are no targets under exclude_seen: true"
+            if repeats
+            else "Under splitting.rule: global_time, hold out more (splitting.valid_share) or use leave_one_out"
+        )
         log.warning(
-            "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. Hold out more events "
-            "(splitting.valid_share) or use splitting.rule = leave_one_out.", len(users), config.folds,
-        )  # fmt: skip
+            "No plugins are fitted: validation targets: %d, plugin_training.folds: %d. %s.",
+            len(users),
+            config.folds,
+            way,
+        )
         none = Plugins(config, space.start().repeat(len(strata), 1), ("none",) * len(strata), scorers)
         return none, none
     examples = collect_examples(backbone, dataset, users, scorers, config)

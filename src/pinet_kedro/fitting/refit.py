@@ -67,6 +67,7 @@ def rebuilt(model: Recommender, backbone: Backbone, learnt: Dataset) -> Recommen
         return alone
     scorers = model.plugins.scorers
     others = fit_others(learnt, {name: scorer.config for name, scorer in scorers.others.items()})
+    others = {name: others[name] for name in scorers.others}  # as the plugins weigh them
     again = FrozenScorers(build_memory(learnt, scorers.memory.config), others, alone.popularity)
     return replace(alone, plugins=replace(model.plugins, scorers=again))
 

@@ -40,7 +40,7 @@ def in_two_stages(model: Recommender, dataset: Dataset, config: TwoStage) -> Rec
         if min(exact.recall(candidates).values()) >= config.recall:
             break
     candidates = replace(candidates, recall=_Exact(model, dataset, measured, candidates.most).recall(candidates))
-    if min(candidates.recall.values()) < config.recall:
+    if not min(candidates.recall.values()) >= config.recall:  # or NaN, where no user has an item left
         log.warning(
             "The model recommends from the whole catalogue: two stages find %s, fewer than two_stage.recall %s. "
             "A larger two_stage.number finds more.", candidates, config.recall,

@@ -119,7 +119,8 @@ def train_backbone(
 def backbone_memory(dataset: Dataset, config: BackboneTraining) -> list[Need]:
     """The memory that `train_backbone` needs for these data."""
     trained = dataset.activeness[dataset.activeness >= 2]
-    events = float(trained.mean()) if len(trained) else 0.0
+    read = np.minimum(trained, config.backbone.max_length)  # a step reads no more of a history
+    events = float(read.mean()) if len(trained) else 0.0
     return backbone_needs(config, dataset.n_items, len(dataset.strata.training), len(trained), events)
 
 

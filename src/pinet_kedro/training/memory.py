@@ -51,7 +51,7 @@ def backbone_needs(
 ) -> list[Need]:
     """The needs of training; a minimum if the data are not known yet.
 
-    `events`: mean number of training events of the `users`.
+    `events`: mean number of training events of the `users` that a step reads.
     """
     backbone, name = config.backbone, "backbone_training.backbone"
     weights = _parameters(backbone, n_items)
